@@ -1,0 +1,27 @@
+"""Errors and warnings with names; each message gives the value, the reason and the remedy."""
+
+from __future__ import annotations
+
+
+class WaveScatError(Exception):
+    """Base of the package's own errors."""
+
+
+class StructureError(WaveScatError, ValueError):
+    """A structure that cannot be evaluated: unknown element, no atoms, non-finite positions, zero volume, pbc."""
+
+
+class ModelFileError(WaveScatError, ValueError):
+    """A model file that is truncated, foreign, newer than this package or inconsistent."""
+
+
+class ModelNotFoundError(WaveScatError, FileNotFoundError):
+    """No model of that name; the message lists where it was looked for and what there is."""
+
+
+class DataError(WaveScatError, ValueError):
+    """Training data that cannot be used: labels missing or not finite, one group only."""
+
+
+class WaveScatWarning(UserWarning):
+    """A result outside what the model has seen."""

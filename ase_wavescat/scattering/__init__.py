@@ -1,0 +1,1 @@
+"""The transform: pure functions of (cell, positions, numbers)."""

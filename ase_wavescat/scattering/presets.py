@@ -1,0 +1,95 @@
+"""Ready-made specifications by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any
+
+from ase.data import atomic_numbers, chemical_symbols
+
+from ase_wavescat.scattering.spec import Bands, Correlations, Maps, Moduli, ScatteringSpec, SpecError, _nearest
+
+_NOBLE_CORES = (0, 2, 10, 18, 36, 54, 86)
+
+
+def valence_electrons(number: int) -> int:
+    """Electrons outside the noble-gas core; filled d and f shells of p-block elements count as core."""
+    outside = number - max(core for core in _NOBLE_CORES if core < number)
+    if outside > 26:
+        return outside - 24
+    return outside - 10 if outside > 12 else outside
+
+
+def papers_channels(species: Sequence[int]) -> dict[str, dict[int, float]]:
+    """The channels of S20 app. A: one a species (Z at its own atoms), valence, ionic (core electrons), kinetic sqrt(Z)."""
+    channels = {chemical_symbols[z]: {other: float(z) if other == z else 0.0 for other in species} for z in species}
+    channels["valence"] = {z: float(valence_electrons(z)) for z in species}
+    channels["ionic"] = {z: float(z - valence_electrons(z)) for z in species}
+    channels["kinetic"] = {z: math.sqrt(z) for z in species}
+    return channels
+
+
+def _papers_tree(species: Sequence[int], family: Moduli) -> ScatteringSpec:
+    numbers = _numbers(species)
+    return ScatteringSpec(
+        species=numbers,
+        channels=papers_channels(numbers),
+        wavelets=((3, 0), (3, 1), (3, 2)),
+        scales=(0.0, 1.0, 2.0, 3.0, 4.0),
+        beta=0.6,
+        families=(family,),
+    )
+
+
+def sinz2020(species: Sequence[int | str]) -> ScatteringSpec:
+    """S20: n = 3, l = 0..2, five octaves, q in {1, 4/3, 5/3, 2}; with Li and Si 20 + 300 + 3420 features."""
+    return _papers_tree(species, Moduli())
+
+
+def polynomial(species: Sequence[int | str]) -> ScatteringSpec:
+    """The smooth twin of `sinz2020`: even powers, second layer on the squared modulus."""
+    return _papers_tree(species, Moduli(powers=(Fraction(2), Fraction(4)), second_input="squared"))
+
+
+def correlations(species: Sequence[int | str]) -> ScatteringSpec:
+    """Pair bands, three-body at the atoms, four-body correlations of maps in bands: the production family."""
+    wavelets = ((3, 0), (3, 1), (3, 2), (4, 3))
+    scales = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5)
+    family = Correlations(
+        pair=Bands(count=16, spacing=0.6),
+        atom_maps=Maps(wavelets, scales, span=0.5),
+        grid_maps=Maps(wavelets[:3], scales[1:4], span=0.0),
+        four_body=Bands(count=1, spacing=1.0),
+    )
+    return ScatteringSpec(
+        species=_numbers(species), wavelets=wavelets, scales=scales, beta=0.6, families=(family,)
+    )
+
+
+PRESETS: dict[str, Callable[[Sequence[int | str]], ScatteringSpec]] = {
+    "correlations": correlations,
+    "polynomial": polynomial,
+    "sinz2020": sinz2020,
+}
+
+
+def preset(name: str, species: Sequence[int | str], **overrides: Any) -> ScatteringSpec:
+    """A preset for the given species; keyword arguments replace fields of the spec (beta=0.5, tolerance=1e-5, ...).
+
+    Raises SpecError for an unknown name or field.
+    """
+    if name not in PRESETS:
+        raise SpecError(f"no preset {name!r}{_nearest(name, list(PRESETS))}; known are {sorted(PRESETS)}")
+    spec = PRESETS[name](species)
+    known = [f.name for f in dataclasses.fields(spec) if f.init]
+    for key in overrides:
+        if key not in known:
+            raise SpecError(f"unknown field {key!r} for preset {name!r}{_nearest(key, known)}")
+    return dataclasses.replace(spec, **overrides)
+
+
+def _numbers(species: Sequence[int | str]) -> tuple[int, ...]:
+    return tuple(sorted(atomic_numbers.get(z, -1) if isinstance(z, str) else int(z) for z in species))

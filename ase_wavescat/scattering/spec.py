@@ -1,0 +1,331 @@
+"""What features a model is made of, as frozen, validated data."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from itertools import combinations_with_replacement
+from typing import Any
+
+from ase.data import atomic_numbers, chemical_symbols
+
+from ase_wavescat.scattering.features import (
+    AtomFeature,
+    BandFeature,
+    Feature,
+    Map,
+    ModulusFeature,
+    PairFeature,
+    SpeciesWavelet,
+    Wavelet,
+)
+
+
+class SpecError(ValueError):
+    """A specification that cannot be used; the message says which value and why."""
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Radial bands in reciprocal space: cubic B-splines of |G|, centred at k * spacing, k = 0..count-1 (1/A).
+
+    Each reaches two spacings to either side, so that nothing lies beyond `maximum` = (count + 1) * spacing.
+    """
+
+    count: int
+    spacing: float
+
+    def __post_init__(self) -> None:
+        _require(self.count >= 1, f"bands need a count of at least 1, got {self.count}")
+        _require(math.isfinite(self.spacing) and self.spacing > 0, f"band spacing must be positive, got {self.spacing}")
+
+    @property
+    def maximum(self) -> float:
+        return (self.count + 1) * self.spacing
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Which products P of two fields: same l, any two species, scales at most `span` apart (octaves), any n."""
+
+    wavelets: tuple[tuple[int, int], ...]
+    scales: tuple[float, ...]
+    span: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "wavelets", _wavelets(self.wavelets))
+        object.__setattr__(self, "scales", _scales(self.scales))
+        _require(self.span >= 0, f"the span of scales must not be negative, got {self.span}")
+
+    def expand(self, species: Sequence[int]) -> tuple[Map, ...]:
+        """All maps, each unordered pair of (species, wavelet) once."""
+        fields = [
+            SpeciesWavelet(z, Wavelet(j, n, l)) for z in species for n, l in self.wavelets for j in self.scales
+        ]
+        return tuple(
+            Map(a, b)
+            for a, b in combinations_with_replacement(fields, 2)
+            if a.wavelet.l == b.wavelet.l and abs(a.wavelet.scale - b.wavelet.scale) <= self.span + 1e-9
+        )
+
+
+@dataclass(frozen=True)
+class Moduli:
+    """First- and second-order scattering moduli of the papers (S20 sec. II D, B21 ch. 2).
+
+    powers: exponents q >= 1 of the integrals.
+    scale_step: second-order paths keep j2 - j1 >= scale_step (S20: -1, B21: 0).
+    second_input: the second layer acts on the "modulus" (papers) or its square ("squared": polynomial scattering).
+    softening: epsilon of sigma = sqrt(sigma^2 + epsilon^2 s^2); s is the map's root mean square, in `softening_rms`
+        by feature path (channel, wavelets), filled in by training.
+    orders: which of the orders 0, 1, 2 are present.
+    """
+
+    powers: tuple[Fraction, ...] = (Fraction(1), Fraction(4, 3), Fraction(5, 3), Fraction(2))
+    scale_step: float = -1.0
+    second_input: str = "modulus"
+    softening: float = 0.0
+    softening_rms: tuple[tuple[str, float], ...] = ()
+    orders: tuple[int, ...] = (0, 1, 2)
+
+    def __post_init__(self) -> None:
+        powers = tuple(Fraction(q).limit_denominator(1000) for q in self.powers)
+        object.__setattr__(self, "powers", powers)
+        object.__setattr__(self, "orders", tuple(int(o) for o in self.orders))
+        object.__setattr__(self, "softening_rms", tuple((str(k), float(v)) for k, v in self.softening_rms))
+        _require(len(powers) > 0 and all(q >= 1 for q in powers), f"powers q must be at least 1, got {self.powers}")
+        _require(self.second_input in ("modulus", "squared"), f"second_input is 'modulus' or 'squared', got {self.second_input!r}")
+        _require(self.softening >= 0, f"softening must not be negative, got {self.softening}")
+        _require(set(self.orders) <= {0, 1, 2}, f"orders are among 0, 1, 2, got {self.orders}")
+
+    def features(self, spec: ScatteringSpec) -> list[Feature]:
+        wavelets = [Wavelet(j, n, l) for j in spec.scales for n, l in spec.wavelets]
+        paths: list[tuple[Wavelet, ...]] = [()] if 0 in self.orders else []
+        if 1 in self.orders:
+            paths += [(w,) for w in wavelets]
+        if 2 in self.orders:
+            paths += [(a, b) for a in wavelets for b in wavelets if b.scale - a.scale >= self.scale_step - 1e-9]
+        return [ModulusFeature(c, q, p) for p in paths for c, _ in spec.channels for q in self.powers]
+
+
+@dataclass(frozen=True)
+class Correlations:
+    """Correlations of species densities and of products of fields: pair, three-, four- and five-body.
+
+    pair: bands of the pair term.
+    atom_maps: maps sampled at the atoms (three-body).
+    five_body: maps whose products two by two are summed over the atoms.
+    grid_maps: maps taken on a grid, correlated
+        with the species densities in the bands `three_body` and with one another in the bands `four_body`.
+    """
+
+    pair: Bands | None = None
+    atom_maps: Maps | None = None
+    five_body: Maps | None = None
+    grid_maps: Maps | None = None
+    three_body: Bands | None = None
+    four_body: Bands | None = None
+
+    def __post_init__(self) -> None:
+        grid = self.grid_maps is not None
+        bands = self.three_body is not None or self.four_body is not None
+        _require(grid == bands, "grid_maps and its bands (three_body, four_body) go together: give both or neither")
+        _require(
+            any(v is not None for v in (self.pair, self.atom_maps, self.five_body, self.grid_maps)),
+            "a correlations family without any part: give pair, atom_maps, five_body or grid_maps",
+        )
+
+    def features(self, spec: ScatteringSpec) -> list[Feature]:
+        features: list[Feature] = []
+        if self.pair:
+            pairs = combinations_with_replacement(spec.species, 2)
+            features += [PairFeature(p, k) for p in pairs for k in range(self.pair.count)]
+        if self.atom_maps:
+            maps = self.atom_maps.expand(spec.species)
+            features += [AtomFeature(z, (m,)) for z in spec.species for m in maps]
+        if self.five_body:
+            products = list(combinations_with_replacement(self.five_body.expand(spec.species), 2))
+            features += [AtomFeature(z, pair) for z in spec.species for pair in products]
+        if self.grid_maps:
+            maps = self.grid_maps.expand(spec.species)
+            if self.three_body:
+                features += [BandFeature(z, m, k) for z in spec.species for m in maps for k in range(self.three_body.count)]
+            if self.four_body:
+                pairs_of_maps = combinations_with_replacement(maps, 2)
+                features += [BandFeature(a, b, k) for a, b in pairs_of_maps for k in range(self.four_body.count)]
+        return features
+
+
+Family = Moduli | Correlations
+_FAMILIES: dict[str, type[Moduli] | type[Correlations]] = {"moduli": Moduli, "correlations": Correlations}
+_NESTED = {"pair": Bands, "three_body": Bands, "four_body": Bands, "atom_maps": Maps, "five_body": Maps, "grid_maps": Maps}
+
+
+@dataclass(frozen=True)
+class ScatteringSpec:
+    """Species, channels, wavelets, scales and feature families of a model.
+
+    species: atomic numbers, ascending.
+    channels: ((name, ((Z, weight), ...)), ...), the channel rho_f = sum_k f(Z_k) delta(u - R_k); a mapping is accepted.
+    wavelets: (n, l) with n >= l + 1;  scales: real exponents j;  beta: width of the finest wavelet (A).
+    tolerance: relative size at which a wavelet's tail in reciprocal space is cut.
+    """
+
+    species: tuple[int, ...]
+    wavelets: tuple[tuple[int, int], ...]
+    scales: tuple[float, ...]
+    beta: float
+    families: tuple[Family, ...]
+    channels: tuple[tuple[str, tuple[tuple[int, float], ...]], ...] = ()
+    tolerance: float = 1e-4
+    _index: dict[str, int] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        set_ = object.__setattr__
+        set_(self, "species", tuple(sorted(_number(z) for z in self.species)))
+        set_(self, "wavelets", _wavelets(self.wavelets))
+        set_(self, "scales", _scales(self.scales))
+        set_(self, "channels", _channels(self.channels))
+        set_(self, "families", tuple(self.families))
+        _require(len(self.species) > 0, "a spec needs at least one species")
+        _require(len(set(self.species)) == len(self.species), f"species named twice: {self.species}")
+        _require(math.isfinite(self.beta) and self.beta > 0, f"beta must be a positive length in A, got {self.beta}")
+        _require(0 < self.tolerance <= 0.1, f"tolerance must lie in (0, 0.1], got {self.tolerance}")
+        _require(len(self.families) > 0, "a spec needs at least one feature family")
+        for family in self.families:
+            self._check_family(family)
+
+    def _check_family(self, family: Family) -> None:
+        if isinstance(family, Moduli):
+            _require(len(self.channels) > 0, "the moduli family needs at least one channel")
+            for name, weights in self.channels:
+                missing = set(self.species) - {z for z, _ in weights}
+                _require(not missing, f"channel {name!r} has no weight for {sorted(chemical_symbols[z] for z in missing)}")
+            return
+        for name in ("atom_maps", "five_body", "grid_maps"):
+            maps = getattr(family, name)
+            if maps is not None:
+                extra = set(maps.wavelets) - set(self.wavelets)
+                _require(not extra, f"{name} uses wavelets {sorted(extra)} that the spec does not list")
+                lost = set(maps.scales) - set(self.scales)
+                _require(not lost, f"{name} uses scales {sorted(lost)} that the spec does not list")
+
+    @cached_property
+    def features(self) -> tuple[Feature, ...]:
+        """Every feature of every family, in a fixed order."""
+        return tuple(feature for family in self.families for feature in family.features(self))
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        return tuple(feature.key for feature in self.features)
+
+    def index(self, key: str) -> int:
+        """Position of a feature by key; SpecError when the spec does not have it."""
+        if not self._index:
+            self._index.update({k: i for i, k in enumerate(self.keys)})
+        if key not in self._index:
+            raise SpecError(f"this spec has no feature {key!r}{_nearest(key, self.keys)}")
+        return self._index[key]
+
+    def channel(self, name: str) -> dict[int, float]:
+        for known, weights in self.channels:
+            if known == name:
+                return dict(weights)
+        raise SpecError(f"no channel {name!r}{_nearest(name, [c for c, _ in self.channels])}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, JSON-ready; `from_dict` is its inverse."""
+        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}
+        plain["families"] = [_family_to_dict(f) for f in self.families]
+        plain["channels"] = {name: {chemical_symbols[z]: w for z, w in weights} for name, weights in self.channels}
+        plain["species"] = [chemical_symbols[z] for z in self.species]
+        return json.loads(json.dumps(plain))
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ScatteringSpec:
+        data = dict(data)
+        _refuse_unknown(data, [f.name for f in dataclasses.fields(cls) if f.init], "spec")
+        missing = [k for k in ("species", "wavelets", "scales", "beta", "families") if k not in data]
+        _require(not missing, f"the spec lacks {missing}")
+        data["families"] = tuple(_family_from_dict(f) for f in data["families"])
+        return cls(**data)
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise SpecError(message)
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _refuse_unknown(data: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    for key in data:
+        _require(key in known, f"unknown key {key!r} in the {where}{_nearest(key, known)}")
+
+
+def _number(species: int | str) -> int:
+    if isinstance(species, str):
+        _require(species in atomic_numbers, f"unknown element {species!r}")
+        return atomic_numbers[species]
+    _require(1 <= int(species) < len(chemical_symbols), f"unknown atomic number {species}")
+    return int(species)
+
+
+def _wavelets(pairs: Sequence[Sequence[int]]) -> tuple[tuple[int, int], ...]:
+    for n, l in pairs:  # noqa: E741
+        _require(l >= 0 and n >= l + 1, f"n must be at least l + 1 and l at least 0, got n = {n}, l = {l}")
+    wavelets = tuple((int(n), int(l)) for n, l in pairs)
+    _require(len(wavelets) > 0 and len(set(wavelets)) == len(wavelets), f"wavelets must be given once each, got {wavelets}")
+    return wavelets
+
+
+def _scales(values: Sequence[float]) -> tuple[float, ...]:
+    scales = tuple(float(j) for j in values)
+    _require(len(scales) > 0 and all(math.isfinite(j) for j in scales), f"scales must be finite numbers, got {values}")
+    _require(list(scales) == sorted(set(scales)), f"scales must ascend, each once, got {values}")
+    return scales
+
+
+def _channels(channels: Any) -> tuple[tuple[str, tuple[tuple[int, float], ...]], ...]:
+    items = channels.items() if isinstance(channels, Mapping) else channels
+    result = []
+    for name, weights in items:
+        _require(str(name) != "" and ":" not in str(name), f"a channel's name is a word without ':', got {name!r}")
+        pairs = weights.items() if isinstance(weights, Mapping) else weights
+        table = tuple(sorted((_number(z), float(w)) for z, w in pairs))
+        _require(all(math.isfinite(w) for _, w in table), f"channel {name!r} has a weight that is not finite")
+        result.append((str(name), table))
+    names = [name for name, _ in result]
+    _require(len(set(names)) == len(names), f"channels named twice: {names}")
+    return tuple(result)
+
+
+def _family_to_dict(family: Family) -> dict[str, Any]:
+    kind = next(name for name, cls in _FAMILIES.items() if isinstance(family, cls))
+    plain = dataclasses.asdict(family)
+    if isinstance(family, Moduli):
+        plain["powers"] = [str(q) for q in family.powers]
+    return {"family": kind, **{k: v for k, v in plain.items() if v is not None}}
+
+
+def _family_from_dict(data: Mapping[str, Any]) -> Family:
+    data = dict(data)
+    kind = data.pop("family", None)
+    _require(kind in _FAMILIES, f"unknown feature family {kind!r}; known are {sorted(_FAMILIES)}")
+    cls = _FAMILIES[kind]
+    _refuse_unknown(data, [f.name for f in dataclasses.fields(cls)], f"{kind} family")
+    if cls is Correlations:
+        for name, nested in _NESTED.items():
+            if data.get(name) is not None:
+                _refuse_unknown(data[name], [f.name for f in dataclasses.fields(nested)], name)
+                data[name] = nested(**data[name])
+    return cls(**data)
