@@ -1,0 +1,54 @@
+"""Wavelet-scattering interatomic potentials for ASE.
+
+Names are imported when they are first used, so that `import ase_wavescat` stays quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ase_wavescat.calculator import WaveScatCalculator as WaveScatCalculator
+    from ase_wavescat.ensemble import Calibration as Calibration
+    from ase_wavescat.ensemble import Domain as Domain
+    from ase_wavescat.ensemble import Ensemble as Ensemble
+    from ase_wavescat.errors import WaveScatError as WaveScatError
+    from ase_wavescat.errors import WaveScatWarning as WaveScatWarning
+    from ase_wavescat.model_file import find_model as find_model
+    from ase_wavescat.model_file import load_model as load_model
+    from ase_wavescat.model_file import save_model as save_model
+    from ase_wavescat.repulsion import PairRepulsion as PairRepulsion
+    from ase_wavescat.scattering.presets import preset as preset
+    from ase_wavescat.scattering.spec import ScatteringSpec as ScatteringSpec
+
+__version__ = "0.1.0"
+
+_MODULE_OF = {
+    "WaveScatCalculator": "calculator",
+    "Calibration": "ensemble",
+    "Domain": "ensemble",
+    "Ensemble": "ensemble",
+    "WaveScatError": "errors",
+    "WaveScatWarning": "errors",
+    "find_model": "model_file",
+    "load_model": "model_file",
+    "save_model": "model_file",
+    "PairRepulsion": "repulsion",
+    "preset": "scattering.presets",
+    "ScatteringSpec": "scattering.spec",
+}
+
+__all__ = ["__version__", *_MODULE_OF]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(sorted(_MODULE_OF))}")
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

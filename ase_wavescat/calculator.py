@@ -1,0 +1,215 @@
+"""The ASE calculator: checks, asks the ensemble, converts."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import threading
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from ase_wavescat.ensemble import Ensemble, Prediction
+from ase_wavescat.errors import StructureError, WaveScatWarning
+from ase_wavescat.model_file import load_model
+
+_REMEDY = {
+    "composition": "train with such compositions or do not trust the energies",
+    "distance": "the repulsion keeps atoms apart, but the energies there are not trained; check the structure",
+    "features": "look at get_energy_uncertainty() and get_forces_uncertainty() before trusting the result",
+}
+_FORCES = ("analytic", "finite-difference")
+
+
+class WaveScatCalculator(Calculator):
+    """Energy, forces and stress of periodic structures from a wavelet-scattering model.
+
+    model: name of a bundled model ("lisi.h5"), a path, or an Ensemble.
+    forces: "analytic" (exact derivatives by reverse mode) or "finite-difference" (central differences of the energy,
+        for checking: 6 N + 12 energies).
+    reference_cell: (3, 3) cell (A) whose grids and reciprocal vectors are kept, so that energies along a strain or a
+        volume scan are comparable to the last digit; None: each cell has its own.
+    step: of the finite differences, in A for positions, without unit for strains.
+
+    Raises ModelNotFoundError and ModelFileError here, StructureError when a structure cannot be evaluated.
+    Warns (WaveScatWarning, each kind once) outside the domain that the model has recorded.
+    Threads may share one calculator; pickles and copies carry the model and the results, not the caches.
+    """
+
+    # ASE declares these as lists and dicts on the class
+    implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012
+    default_parameters = {"forces": "analytic", "reference_cell": None, "step": 1e-4}  # noqa: RUF012
+    discard_results_on_any_change = True
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | Ensemble,
+        *,
+        forces: str = "analytic",
+        reference_cell: Sequence[Sequence[float]] | np.ndarray | None = None,
+        step: float = 1e-4,
+    ) -> None:
+        self.ensemble = model if isinstance(model, Ensemble) else load_model(model)
+        self._prepare()
+        super().__init__(forces=forces, reference_cell=reference_cell, step=step)
+        # What databases and trajectories record of this calculator
+        self.parameters["model"] = "in memory" if isinstance(model, Ensemble) else os.fspath(model)
+
+    def _prepare(self) -> None:
+        """Everything that a pickle does not carry."""
+        self._lock = threading.RLock()
+        self._transform = self.ensemble.transform()
+        self._prediction: Prediction | None = None
+        self._warned: set[str] = set()
+
+    def _get_name(self) -> str:
+        return "wavescat"
+
+    def __getstate__(self) -> dict[str, Any]:
+        left_out = ("_lock", "_transform", "_prediction", "_warned")
+        return {key: value for key, value in self.__dict__.items() if key not in left_out}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._prepare()
+
+    def set(self, **kwargs: Any) -> dict[str, Any]:
+        """Change `forces`, `reference_cell` or `step`; results are forgotten when something changed."""
+        known = list(self.default_parameters)
+        for key in kwargs:
+            if key not in known:
+                close = difflib.get_close_matches(key, known, n=1)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                raise ValueError(f"unknown parameter {key!r}{hint} (known: {', '.join(known)}; the model is fixed)")
+        if kwargs.get("forces", "analytic") not in _FORCES:
+            raise ValueError(f"forces must be one of {', '.join(map(repr, _FORCES))}, got {kwargs['forces']!r}")
+        if not 0 < kwargs.get("step", 1e-4) < 0.1:
+            raise ValueError(f"step must lie between 0 and 0.1, got {kwargs['step']}")
+        if kwargs.get("reference_cell") is not None:
+            cell = np.array(kwargs["reference_cell"], dtype=float)
+            if cell.shape != (3, 3) or not np.all(np.isfinite(cell)) or abs(np.linalg.det(cell)) < 1e-6:
+                raise ValueError(f"reference_cell must be three independent vectors (3, 3) in A, got {cell.tolist()}")
+            kwargs["reference_cell"] = cell
+        with self._lock:
+            return super().set(**kwargs)
+
+    def reset(self) -> None:
+        super().reset()
+        self._prediction = None
+
+    # ------------------------------------------------------------ ASE's own way in
+
+    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
+        with self._lock:
+            return super().get_property(name, atoms, allow_calculation)
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Energies by a forward pass; forces and stress, both at once, by one reverse pass when one is asked for."""
+        with self._lock:
+            prediction = self._predict(atoms)
+            super().calculate(atoms, list(properties), list(system_changes))
+            self.results = {"energy": prediction.energy, "free_energy": prediction.energy}
+            if "forces" in properties or "stress" in properties:
+                numerical = self.parameters["forces"] == "finite-difference"
+                forces, stress = self._differences(prediction) if numerical else _derivatives(prediction)
+                self.results.update(forces=forces, stress=stress)
+
+    # ------------------------------------------------------------ uncertainties
+
+    def get_member_energies(self, atoms: Atoms | None = None) -> np.ndarray:
+        """(M,) eV, whole cell."""
+        with self._lock:
+            return self._predict(atoms).member_energies.copy()
+
+    def get_energy_uncertainty(self, atoms: Atoms | None = None) -> float:
+        """Calibrated standard deviation over members, eV, whole cell."""
+        with self._lock:
+            return self._predict(atoms).energy_uncertainty
+
+    def get_forces_uncertainty(self, atoms: Atoms | None = None) -> np.ndarray:
+        """(N, 3) eV/A: calibrated standard deviation over members."""
+        with self._lock:
+            return self._predict(atoms).forces_uncertainty.copy()
+
+    def annotate(self, atoms: Atoms) -> None:
+        """Write the uncertainties into atoms.info["energy_uncertainty"] and atoms.arrays["forces_uncertainty"]."""
+        with self._lock:
+            atoms.info["energy_uncertainty"] = self.get_energy_uncertainty(atoms)
+            atoms.arrays["forces_uncertainty"] = self.get_forces_uncertainty(atoms)
+
+    # ------------------------------------------------------------ inside
+
+    def _predict(self, atoms: Atoms | None) -> Prediction:
+        """The last prediction where the structure is the same, else a new one."""
+        atoms = self.atoms if atoms is None else atoms
+        if atoms is None:
+            raise StructureError("the calculator has not seen a structure yet; pass one")
+        if not np.all(atoms.pbc):
+            raise StructureError(
+                f"the structure is periodic along {atoms.pbc.tolist()}, only full periodicity is supported so far; "
+                "set atoms.pbc = True with enough vacuum along the open directions"
+            )
+        last = self._prediction
+        if last is None or not _same_structure(last, atoms):
+            last = self._forward(atoms.cell.array, atoms.positions, atoms.numbers)
+            self._warn(last)
+            self._prediction = last
+        return last
+
+    def _forward(self, cell: np.ndarray, positions: np.ndarray, numbers: np.ndarray) -> Prediction:
+        return self.ensemble.predict(self._transform, cell, positions, numbers, self.parameters["reference_cell"])
+
+    def _warn(self, prediction: Prediction) -> None:
+        for kind, message in prediction.domain_messages().items():
+            if kind not in self._warned:
+                self._warned.add(kind)
+                warnings.warn(f"outside the training domain: {message}; {_REMEDY[kind]}", WaveScatWarning, stacklevel=5)
+
+    def _differences(self, prediction: Prediction) -> tuple[np.ndarray, np.ndarray]:
+        """Forces (N, 3) and stress (6,) by central differences; the grids stay those of the undeformed cell."""
+        cell, positions, numbers = prediction.cell, prediction.positions, prediction.numbers
+        reference = self.parameters["reference_cell"]
+        reference = cell if reference is None else reference
+        step = self.parameters["step"]
+
+        def energy(new_cell: np.ndarray, new_positions: np.ndarray) -> float:
+            return self.ensemble.predict(self._transform, new_cell, new_positions, numbers, reference).energy
+
+        gradient = np.zeros_like(positions)
+        for index in np.ndindex(positions.shape):
+            shift = np.zeros_like(positions)
+            shift[index] = step
+            gradient[index] = (energy(cell, positions + shift) - energy(cell, positions - shift)) / (2 * step)
+        strain_gradient = np.zeros((3, 3))
+        for a, b in ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)):
+            strain = np.zeros((3, 3))
+            strain[a, b] += 0.5 * step
+            strain[b, a] += 0.5 * step
+            larger, smaller = np.eye(3) + strain, np.eye(3) - strain
+            change = energy(cell @ larger, positions @ larger) - energy(cell @ smaller, positions @ smaller)
+            strain_gradient[a, b] = strain_gradient[b, a] = change / (2 * step)
+        return -gradient, full_3x3_to_voigt_6_stress(strain_gradient / abs(np.linalg.det(cell)))
+
+
+def _derivatives(prediction: Prediction) -> tuple[np.ndarray, np.ndarray]:
+    gradient, strain_gradient = prediction.gradient
+    stress = strain_gradient / abs(np.linalg.det(prediction.cell))
+    return -gradient, full_3x3_to_voigt_6_stress(stress)
+
+
+def _same_structure(prediction: Prediction, atoms: Atoms) -> bool:
+    return (
+        np.array_equal(prediction.numbers, atoms.numbers)
+        and np.array_equal(prediction.positions, atoms.positions)
+        and np.array_equal(prediction.cell, atoms.cell.array)
+    )

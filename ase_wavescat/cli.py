@@ -1,0 +1,117 @@
+"""The command `wavescat`. What a subcommand needs is imported when it runs, so that `--help` is quick."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ase_wavescat import __version__
+from ase_wavescat.errors import WaveScatError
+
+
+class _Group(click.Group):
+    """Errors that the package names end a command with their message, not with a traceback."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except Exception as error:
+            if isinstance(error, _named_errors()):
+                raise click.ClickException(str(error)) from error
+            raise
+
+
+def _named_errors() -> tuple[type[Exception], ...]:
+    from ase_wavescat.scattering.spec import SpecError
+
+    return WaveScatError, SpecError, FileNotFoundError, PermissionError
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="wavescat")
+def main() -> None:
+    """Wavelet-scattering interatomic potentials for ASE."""
+
+
+@main.command()
+@click.argument("model")
+def info(model: str) -> None:
+    """Print the model card of MODEL: a path, or a name in WAVESCAT_MODELS or among the bundled models."""
+    from ase_wavescat.model_card import model_card
+    from ase_wavescat.model_file import find_model, load_model
+
+    path = find_model(model)
+    click.echo(f"model       {path}")
+    click.echo(model_card(load_model(path)))
+
+
+@main.command()
+@click.option("--model", default="lisi.h5", show_default=True, help="Name of a model, or a path.")
+@click.option(
+    "-o", "--output", default="wavescat-demo", show_default=True, type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the picture.",
+)  # fmt: skip
+def demo(model: str, output: Path) -> None:
+    """Energy, forces, stress, uncertainty, a relaxation and an energy-volume curve of amorphous Li-Si."""
+    from ase_wavescat.demo import run_demo, table
+    from ase_wavescat.plotting import demo_figure, save_figure
+
+    result = run_demo(model)
+    click.echo(table(result))
+    output.mkdir(parents=True, exist_ok=True)
+    picture = output / "demo.png"
+    save_figure(demo_figure(result), picture)
+    click.echo(f"\npicture: {picture}")
+
+
+@main.command()
+@click.argument("data", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Model file to write (.h5)."
+)
+@click.option("--preset", default="correlations", show_default=True, help="Features: a preset of ase_wavescat.preset.")
+@click.option(
+    "--group-key",
+    default="group",
+    show_default=True,
+    help="Info key of frames that belong together; 'none' makes every frame a group of its own.",
+)
+@click.option("--energy-weight", type=click.FloatRange(min=0), help="One over the expected energy error, atoms/eV.")
+@click.option("--force-weight", type=click.FloatRange(min=0), help="One over the expected force error, Å/eV.")
+@click.option("--stress-weight", type=click.FloatRange(min=0), help="One over the expected stress error, Å³/eV.")
+@click.option("--members", type=click.IntRange(min=1), help="Bootstrap members of the ensemble.")
+@click.option("--folds", type=click.IntRange(min=2), help="Folds of the cross-validation by group.")
+@click.option("--directions", type=click.IntRange(min=1), help="Random force directions a frame; default: all rows.")
+@click.option("--seed", type=int, help="Of the folds and the bootstrap.")
+@click.option("--repulsion/--no-repulsion", default=True, show_default=True, help="Short-range pair repulsion below.")
+@click.option("--store", type=click.Path(file_okay=False, path_type=Path), help="Folder that keeps the features.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes; default: all cores.")
+@click.option("--label-source", help="Where the labels come from, for the model card.")
+@click.option("--citation", help="How to cite the data, for the model card.")
+@click.option("--licence", help="Licence of the data, for the model card.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def train(
+    data: tuple[Path, ...], output: Path, preset: str, repulsion: bool, store: Path | None, workers: int | None,
+    label_source: str | None, citation: str | None, licence: str | None, quiet: bool, **settings: Any,
+) -> None:  # fmt: skip
+    """Train a model on labelled structures: extended XYZ (plain, .gz, .xz) or ASE databases."""
+    from ase_wavescat.training.train import train as run
+
+    provenance = {"label_source": label_source, "citation": citation, "licence": licence}
+    run(
+        list(data),
+        output,
+        preset,
+        store=store,
+        repulsion=repulsion,
+        workers=workers,
+        provenance={key: value for key, value in provenance.items() if value is not None},
+        progress=not quiet,
+        **{key: value for key, value in settings.items() if value is not None},
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,320 @@
+"""A sparse linear ensemble on scattering features: mean, members and spread."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from ase_wavescat.repulsion import PairRepulsion
+from ase_wavescat.scattering.neighbours import neighbour_pairs
+from ase_wavescat.scattering.spec import ScatteringSpec
+
+if TYPE_CHECKING:
+    from ase_wavescat.scattering.transform import Evaluation, Transform
+
+FRACTION_MARGIN = 0.005
+FEATURE_MARGIN = 0.1
+FORCE_COMPONENTS = 8
+
+
+def _frozen(values: Any, shape: tuple[int | None, ...], name: str) -> np.ndarray:
+    """A read-only float array of the given shape (None: any length); ValueError names what is wrong."""
+    array = np.array(values, dtype=float)
+    fits = array.ndim == len(shape) and all(
+        want is None or want == have for want, have in zip(shape, array.shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join("any" if length is None else str(length) for length in shape)
+        raise ValueError(f"{name} must have the shape ({wanted}), got {array.shape}")
+    if not np.all(np.isfinite(array)):
+        raise ValueError(f"{name} holds {np.count_nonzero(~np.isfinite(array))} values that are not finite")
+    array.setflags(write=False)
+    return array
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What the training set covered; predictions elsewhere are extrapolations.
+
+    minimum, maximum, mean, std: (F,) of each feature per atom, phi / N.
+    fractions: for each species the smallest and largest fraction of atoms.
+    closest: for each unordered pair of species the shortest distance seen (A).
+    """
+
+    minimum: np.ndarray
+    maximum: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+    fractions: Mapping[int, tuple[float, float]]
+    closest: Mapping[tuple[int, int], float]
+
+    def __post_init__(self) -> None:
+        count = len(np.atleast_1d(self.minimum))
+        for name in ("minimum", "maximum", "mean", "std"):
+            object.__setattr__(self, name, _frozen(getattr(self, name), (count,), f"the features' {name}"))
+        if np.any(self.minimum > self.maximum):
+            raise ValueError(f"the feature range {int(np.argmax(self.minimum > self.maximum))} is upside down")
+        if np.any(self.std < 0):
+            raise ValueError("the features' std must not be negative")
+        fractions = {int(z): (float(low), float(high)) for z, (low, high) in self.fractions.items()}
+        for number, (low, high) in fractions.items():
+            if not 0 <= low <= high <= 1:
+                raise ValueError(
+                    f"the fractions of {chemical_symbols[number]} seen must ascend in [0, 1]: {low}, {high}"
+                )
+        closest = {(min(a, b), max(a, b)): float(distance) for (a, b), distance in self.closest.items()}
+        for (first, second), distance in closest.items():
+            if not (np.isfinite(distance) and distance > 0):
+                name = f"{chemical_symbols[first]}-{chemical_symbols[second]}"
+                raise ValueError(f"the closest {name} distance seen must be a positive length, got {distance}")
+        object.__setattr__(self, "fractions", dict(sorted(fractions.items())))
+        object.__setattr__(self, "closest", dict(sorted(closest.items())))
+
+    def composition_outside(self, numbers: np.ndarray) -> str | None:
+        """A sentence about the species whose fraction lies furthest outside, None where all are inside."""
+        worst, message = FRACTION_MARGIN, None
+        for number, (low, high) in self.fractions.items():
+            fraction = float(np.mean(numbers == number))
+            beyond = max(low - fraction, fraction - high)
+            if beyond > worst:
+                worst = beyond
+                message = (
+                    f"the fraction of {chemical_symbols[number]} is {fraction:.3f}, "
+                    f"the model has seen {low:.3f} to {high:.3f}"
+                )
+        return message
+
+    def distance_outside(self, cell: np.ndarray, positions: np.ndarray, numbers: np.ndarray) -> str | None:
+        """A sentence about the pair that is closest against what was seen, None where none is closer."""
+        if not self.closest:
+            return None
+        first, second, vectors = neighbour_pairs(cell, positions, max(self.closest.values()))
+        distances = np.linalg.norm(vectors, axis=1)
+        seen = self._closest_table[numbers[first], numbers[second]]
+        shortfall = seen - distances
+        if not len(shortfall) or shortfall.max() <= 0:
+            return None
+        at = int(np.argmax(shortfall))
+        pair = "-".join(chemical_symbols[numbers[k]] for k in (first[at], second[at]))
+        return (
+            f"atoms {first[at]} and {second[at]} ({pair}) are {distances[at]:.3f} A apart, "
+            f"the model has seen nothing closer than {seen[at]:.3f} A"
+        )
+
+    def features_outside(self, per_atom: np.ndarray, keys: Sequence[str]) -> str | None:
+        """A sentence about the features (F,) per atom that leave their range by more than a tenth of its width."""
+        width = self.maximum - self.minimum
+        scale = np.where(width > 0, width, np.maximum(np.abs(self.maximum), 1e-300))
+        beyond = np.maximum(self.minimum - per_atom, per_atom - self.maximum) / scale
+        outside = int(np.count_nonzero(beyond > FEATURE_MARGIN))
+        if outside == 0:
+            return None
+        at = int(np.argmax(beyond))
+        return (
+            f"{outside} of {len(keys)} features lie outside the range seen in training, the furthest is {keys[at]} = "
+            f"{per_atom[at]:.4g} per atom against {self.minimum[at]:.4g} to {self.maximum[at]:.4g}"
+        )
+
+    @cached_property
+    def _closest_table(self) -> np.ndarray:
+        table = np.zeros((len(chemical_symbols), len(chemical_symbols)))
+        for (first, second), distance in self.closest.items():
+            table[first, second] = table[second, first] = distance
+        return table
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Factors that turn the spread over members into an expected error, found on held-out groups."""
+
+    energy_scale: float = 1.0
+    force_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("energy_scale", "force_scale"):
+            value = float(getattr(self, name))
+            if not (np.isfinite(value) and value > 0):
+                raise ValueError(f"the calibration's {name} must be a positive number, got {value}")
+            object.__setattr__(self, name, value)
+
+
+@dataclass(frozen=True)
+class ForceComponents:
+    """Leading principal components of the members' weights about their mean.
+
+    weights: (K, F) and species-free: the force variance is sum_k (weights_k . dphi/dR)^2.
+    share: part of the members' variance (features scaled by their spread over the training set) that they carry.
+    """
+
+    weights: np.ndarray
+    share: float
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """E_member = sum_k e[member, Z_k] + E_repulsion + sum_gamma w[member, gamma] phi_gamma; the model is the mean.
+
+    keys: the features kept, columns of `weights`, all known to `spec`.
+    weights: (M, F) in eV per unit of feature;  species_energies: (M, S) in eV, columns in the order of spec.species.
+    Arrays are read-only, so that copies of a model share them.  Raises ValueError (SpecError for an unknown key).
+    """
+
+    spec: ScatteringSpec
+    keys: tuple[str, ...]
+    weights: np.ndarray
+    species_energies: np.ndarray
+    repulsion: PairRepulsion | None = None
+    domain: Domain | None = None
+    calibration: Calibration = Calibration()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        keys = tuple(self.keys)
+        if not keys:
+            raise ValueError("a model needs at least one feature, got none")
+        if len(set(keys)) != len(keys):
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise ValueError(f"the feature {twice!r} is named twice")
+        for key in keys:
+            self.spec.index(key)
+        weights = _frozen(self.weights, (None, len(keys)), "the member weights")
+        if len(weights) == 0:
+            raise ValueError("a model needs at least one member, got none")
+        shape = (len(weights), len(self.spec.species))
+        energies = _frozen(self.species_energies, shape, "the species energies")
+        if self.domain is not None and len(self.domain.minimum) != len(keys):
+            raise ValueError(f"the domain covers {len(self.domain.minimum)} features, the model has {len(keys)}")
+        object.__setattr__(self, "keys", keys)
+        object.__setattr__(self, "weights", weights)
+        object.__setattr__(self, "species_energies", energies)
+        object.__setattr__(self, "provenance", dict(self.provenance))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Ensemble:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Ensemble, tuple(getattr(self, part.name) for part in dataclasses.fields(self))
+
+    @property
+    def members(self) -> int:
+        return len(self.weights)
+
+    @cached_property
+    def mean_weights(self) -> np.ndarray:
+        return self.weights.mean(axis=0)
+
+    @cached_property
+    def force_components(self) -> ForceComponents:
+        """Ranked by their effect: the centred weights are scaled by each feature's spread before the decomposition."""
+        centred = self.weights - self.mean_weights
+        scaled = centred if self.domain is None else centred * self.domain.std
+        kept = min(FORCE_COMPONENTS, self.members - 1)
+        if kept == 0:
+            return ForceComponents(np.zeros((0, len(self.keys))), 1.0)
+        rotation, singular, _ = np.linalg.svd(scaled, full_matrices=False)
+        kept = min(kept, rotation.shape[1])
+        total = float(np.sum(singular**2))
+        share = float(np.sum(singular[:kept] ** 2)) / total if total > 0 else 1.0
+        return ForceComponents(rotation[:, :kept].T @ centred / np.sqrt(self.members - 1), share)
+
+    def transform(self) -> Transform:
+        """A transform that computes this model's features and nothing else; one for each thread or process."""
+        from ase_wavescat.scattering.transform import Transform
+
+        return Transform(self.spec, self.keys)
+
+    def predict(
+        self,
+        transform: Transform,
+        cell: np.ndarray,
+        positions: np.ndarray,
+        numbers: np.ndarray,
+        reference_cell: np.ndarray | None = None,
+    ) -> Prediction:
+        """The forward pass; energies are ready, forces and spreads are computed when asked for.
+
+        cell (3, 3) rows and positions (N, 3) in A; reference_cell fixes the grids along a strain.
+        Raises StructureError.
+        """
+        cell = np.array(cell, dtype=float)
+        positions = np.array(positions, dtype=float)
+        numbers = np.array(numbers, dtype=int)
+        evaluation = transform.evaluate(cell, positions, numbers, reference_cell)
+        energy, gradient, strain_gradient = 0.0, np.zeros((len(numbers), 3)), np.zeros((3, 3))
+        if self.repulsion is not None:
+            energy, gradient, strain_gradient = self.repulsion.evaluate(cell, positions, numbers)
+        return Prediction(self, evaluation, cell, positions, numbers, energy, gradient, strain_gradient)
+
+    def counts(self, numbers: np.ndarray) -> np.ndarray:
+        """Atoms of each species of the spec, (S,)."""
+        return np.array([np.count_nonzero(numbers == z) for z in self.spec.species])
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """One structure seen by an ensemble. Everything beyond the features is computed once, when first asked for."""
+
+    ensemble: Ensemble
+    evaluation: Evaluation
+    cell: np.ndarray
+    positions: np.ndarray
+    numbers: np.ndarray
+    repulsion_energy: float
+    repulsion_gradient: np.ndarray
+    repulsion_strain_gradient: np.ndarray
+
+    @property
+    def features(self) -> np.ndarray:
+        """(F,) sums over the cell."""
+        return self.evaluation.features
+
+    @cached_property
+    def member_energies(self) -> np.ndarray:
+        """(M,) eV, whole cell."""
+        counts = self.ensemble.counts(self.numbers)
+        linear = self.ensemble.weights @ self.features + self.ensemble.species_energies @ counts
+        return linear + self.repulsion_energy
+
+    @property
+    def energy(self) -> float:
+        """Mean over members, eV, whole cell."""
+        return float(self.member_energies.mean())
+
+    @cached_property
+    def gradient(self) -> tuple[np.ndarray, np.ndarray]:
+        """dE/dR (N, 3) in eV/A and dE/dstrain (3, 3) in eV of the mean: one reverse pass."""
+        positions, strain = self.evaluation.gradient(self.ensemble.mean_weights)
+        return positions + self.repulsion_gradient, strain + self.repulsion_strain_gradient
+
+    @property
+    def energy_uncertainty(self) -> float:
+        """Standard deviation over members (0 for a single one) times the calibrated scale, eV, whole cell."""
+        if self.ensemble.members == 1:
+            return 0.0
+        return self.ensemble.calibration.energy_scale * float(self.member_energies.std(ddof=1))
+
+    @cached_property
+    def forces_uncertainty(self) -> np.ndarray:
+        """(N, 3) eV/A: standard deviation over members through the leading components, times the calibrated scale."""
+        variance = np.zeros(self.positions.shape)
+        for weights in self.ensemble.force_components.weights:
+            variance += self.evaluation.gradient(weights)[0] ** 2
+        return self.ensemble.calibration.force_scale * np.sqrt(variance)
+
+    def domain_messages(self) -> dict[str, str]:
+        """What lies outside the training domain, by kind: composition, distance, features. Empty when inside."""
+        domain = self.ensemble.domain
+        if domain is None:
+            return {}
+        messages = {
+            "composition": domain.composition_outside(self.numbers),
+            "distance": domain.distance_outside(self.cell, self.positions, self.numbers),
+            "features": domain.features_outside(self.features / len(self.numbers), self.ensemble.keys),
+        }
+        return {kind: message for kind, message in messages.items() if message is not None}
