@@ -198,6 +198,8 @@ class ScatteringSpec:
         _require(math.isfinite(self.beta) and self.beta > 0, f"beta must be a positive length in A, got {self.beta}")
         _require(0 < self.tolerance <= 0.1, f"tolerance must lie in (0, 0.1], got {self.tolerance}")
         _require(len(self.families) > 0, "a spec needs at least one feature family")
+        kinds = [type(family) for family in self.families]
+        _require(len(set(kinds)) == len(kinds), "a spec holds each kind of family once: merge the two of the same kind")
         for family in self.families:
             self._check_family(family)
 

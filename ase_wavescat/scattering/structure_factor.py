@@ -29,8 +29,15 @@ class Phases:
     def structure_factor(self) -> ComplexArray:
         """S(G) on the lattice's vectors."""
         first, second, third = self._axis
-        plane = (first[:, None, :] * second[None, :, :]).reshape(-1, first.shape[1])
+        plane = (first[:, None, :] * second[None, :, :]).reshape(len(first) * len(second), first.shape[1])
         return (plane @ third.T).reshape(-1)[self._lattice.box_index]
+
+    def by_atom(self) -> ComplexArray:
+        """exp(-iG.R_k), (N, P)."""
+        lattice = self._lattice
+        shifted = lattice.indices + np.array([lattice.extent[0], lattice.extent[1], 0])
+        first, second, third = (axis[h] for axis, h in zip(self._axis, shifted.T, strict=True))
+        return np.ascontiguousarray((first * second * third).T)
 
     def tangent(self, displacements: Array) -> ComplexArray:
         """dS(G) = sum_k -iG.d_k exp(-iG.R_k) for displacements d (N, 3)."""
@@ -38,7 +45,7 @@ class Phases:
         first, second, third = self._axis
         along = displacements @ lattice.reciprocal.T  # G.d_k = sum_i h_i (b_i.d_k)
         total = np.zeros(len(lattice), dtype=complex)
-        plane = (first[:, None, :] * second[None, :, :]).reshape(-1, first.shape[1])
+        plane = (first[:, None, :] * second[None, :, :]).reshape(len(first) * len(second), first.shape[1])
         for axis in range(3):
             moved = ((plane * along[:, axis]) @ third.T).reshape(-1)[lattice.box_index]
             total += -1j * lattice.indices[:, axis] * moved
@@ -52,8 +59,8 @@ class Phases:
         box = np.zeros(int(np.prod(lattice.box_shape)), dtype=complex)
         box[lattice.box_index[: len(adjoint)]] = adjoint.conj()
         rows = box.reshape(-1, len(h3))
-        inner = (rows @ third).reshape(len(h1), len(h2), -1) * second
-        inner_third = (rows @ (h3[:, None] * third)).reshape(len(h1), len(h2), -1) * second
+        inner = (rows @ third).reshape(len(h1), len(h2), third.shape[1]) * second
+        inner_third = (rows @ (h3[:, None] * third)).reshape(len(h1), len(h2), third.shape[1]) * second
         summed = inner.sum(axis=1)
         sums = np.stack(
             [

@@ -1,0 +1,447 @@
+r"""Correlations in radial bands of reciprocal space: pair, three-body and four-body features.
+
+    pair        (1/V) sum_G w(|G|) Re conj(S_z) S_z'
+    three-body  (1/V) sum_G w(|G|) Re conj(S_z) P^_i
+    four-body   (1/V) sum_G w(|G|) Re conj(P^_i) P^_j
+
+with P_i(u) = sum_m U_first,m(u) U_second,m(u) and P^(G) its integral against exp(-iGu). Fields are cut on a sphere, so
+on a grid that holds first cutoff + second cutoff + band every P^ in the band is *exact*: a product of band-limited
+fields has no aliases there. A map needs one inverse FFT a field and one forward FFT; all correlations of the maps are
+then one matrix product (Cheng, Morel, Allys, Menard, Mallat, PNAS Nexus 3, pgae103, 2024, with solid-harmonic wavelets).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from ase_wavescat.scattering.features import BandFeature, Map, PairFeature, SpeciesWavelet, Wavelet
+from ase_wavescat.scattering.filters import Filter, StrainSums, gather_adjoint, scatter, wavelet_cutoff
+from ase_wavescat.scattering.fourier import Shape, Workspace, workspace
+from ase_wavescat.scattering.grid import ReciprocalLattice
+from ase_wavescat.scattering.spec import Bands, Correlations, ScatteringSpec
+
+Array = NDArray[np.float64]
+ComplexArray = NDArray[np.complex128]
+IntArray = NDArray[np.int64]
+
+
+def band_weights(bands: Bands, lengths: Array) -> tuple[Array, Array]:
+    """Cubic B-splines w_k(|G|) and their derivatives, (bands, P)."""
+    t = lengths[None, :] / bands.spacing - np.arange(bands.count)[:, None]
+    a = np.abs(t)
+    value = np.where(a < 1, 2 / 3 - a**2 + a**3 / 2, np.clip(2 - a, 0, None) ** 3 / 6)
+    slope = np.where(a < 1, -2 * t + 1.5 * t * a, -np.sign(t) * np.clip(2 - a, 0, None) ** 2 / 2)
+    return value, slope / bands.spacing
+
+
+class GridGroup:
+    """Maps that share a grid: those whose finer wavelet has the same scale. Each field has 2l+1 rows."""
+
+    def __init__(self, maps: dict[int, Map], bandwidth: float) -> None:
+        self.maps = list(maps)
+        self.bandwidth = bandwidth
+        self.fields = sorted({f for m in maps.values() for f in (m.first, m.second)})
+        self.first_row: dict[SpeciesWavelet, int] = {}
+        self.rows = 0
+        for f in self.fields:
+            self.first_row[f] = self.rows
+            self.rows += 2 * f.wavelet.l + 1
+        # first rows of the two operands and the number of components, by map
+        self.operands = {
+            i: (self.first_row[m.first], self.first_row[m.second], 2 * m.first.wavelet.l + 1) for i, m in maps.items()
+        }
+        # of each field: (slot of a map it enters, first row of its partner there), twice for its own square
+        couplings: dict[SpeciesWavelet, list[tuple[int, int]]] = {f: [] for f in self.fields}
+        for slot, m in enumerate(maps.values()):
+            couplings[m.first].append((slot, self.first_row[m.second]))
+            couplings[m.second].append((slot, self.first_row[m.first]))
+        self.couplings = {f: np.array(pairs, dtype=np.int64) for f, pairs in couplings.items()}
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Features of one kind: columns, the two operands (indices of species or maps) and the bands."""
+
+    columns: IntArray
+    first: IntArray
+    second: IntArray
+    band: IntArray
+
+    @classmethod
+    def build(cls, rows: Sequence[tuple[int, int, int, int]]) -> Terms:
+        return cls(*np.array(rows, dtype=np.int64).reshape(-1, 4).T)
+
+
+class CorrelationPlan:
+    """The band features of a support: which fields, maps and grids they need, and nothing else."""
+
+    def __init__(self, spec: ScatteringSpec, family: Correlations, features: Sequence[PairFeature | BandFeature]) -> None:
+        self.spec, self.family, self.count = spec, family, len(features)
+        self.maps: list[Map] = sorted({m for f in features if isinstance(f, BandFeature) for m in (f.first, f.second) if isinstance(m, Map)})
+        place = {m: i for i, m in enumerate(self.maps)}
+        pair, three, four = [], [], []
+        for column, f in enumerate(features):
+            if isinstance(f, PairFeature):
+                pair.append((column, spec.species.index(f.species[0]), spec.species.index(f.species[1]), f.band))
+            elif isinstance(f.first, Map):
+                four.append((column, place[f.first], place[f.second], f.band))
+            else:
+                three.append((column, spec.species.index(f.first), place[f.second], f.band))
+        self.pair, self.three, self.four = Terms.build(pair), Terms.build(three), Terms.build(four)
+        self.band_cutoff = max(
+            [b.maximum for b, t in ((family.three_body, three), (family.four_body, four)) if b and t], default=0.0
+        )
+        self.l_max = max((m.first.wavelet.l for m in self.maps), default=0)
+        self.groups = self._groups()
+
+    def _groups(self) -> list[GridGroup]:
+        by_scale: dict[float, dict[int, Map]] = {}
+        for i, m in enumerate(self.maps):
+            by_scale.setdefault(min(m.first.wavelet.scale, m.second.wavelet.scale), {})[i] = m
+        return [GridGroup(maps, self._bandwidth(maps.values())) for maps in by_scale.values()]
+
+    def _bandwidth(self, maps: Iterable[Map]) -> float:
+        """What a grid must resolve for these maps to be free of aliases in the bands."""
+        products = [wavelet_cutoff(self.spec, m.first.wavelet) + wavelet_cutoff(self.spec, m.second.wavelet) for m in maps]
+        return max(products) + self.band_cutoff
+
+    @property
+    def wavelets(self) -> set[Wavelet]:
+        return {f.wavelet for group in self.groups for f in group.fields}
+
+    @property
+    def cutoff(self) -> float:
+        """The largest |G| that any feature needs (1/A)."""
+        pair = self.family.pair.maximum if self.family.pair and len(self.pair.columns) else 0.0
+        return max([pair, self.band_cutoff, *(wavelet_cutoff(self.spec, w) for w in self.wavelets)])
+
+    def prepare(self, lattice: ReciprocalLattice) -> PreparedCorrelations:
+        return PreparedCorrelations(self, lattice)
+
+
+class PreparedCorrelations:
+    """Everything that depends on the cell only: filters, bands, grids."""
+
+    def __init__(self, plan: CorrelationPlan, lattice: ReciprocalLattice) -> None:
+        self.plan, self.lattice = plan, lattice
+        self.filters = {w: Filter(plan.spec, w, lattice, plan.l_max) for w in plan.wavelets}
+        self.shapes: list[Shape] = [lattice.shape(g.bandwidth) for g in plan.groups]
+        self.band_count = lattice.count(plan.band_cutoff)
+        self.band_places = [lattice.places(s, self.band_count) for s in self.shapes]
+        self.field_places = [
+            {f.wavelet: lattice.places(s, self.filters[f.wavelet].count) for f in g.fields}
+            for g, s in zip(plan.groups, self.shapes, strict=True)
+        ]
+        family = plan.family
+        self.pair_bands = self._bands(family.pair, lattice.count(family.pair.maximum)) if family.pair else None
+        self.three_bands = self._bands(family.three_body, self.band_count) if family.three_body else None
+        self.four_bands = self._bands(family.four_body, self.band_count) if family.four_body else None
+
+    def _bands(self, bands: Bands, count: int) -> tuple[Array, Array]:
+        """Band weights with the half sphere's weights and 1/V, and their derivatives divided by |G| (0 at G = 0)."""
+        lengths = self.lattice.lengths[:count]
+        value, slope = band_weights(bands, lengths)
+        factor = self.lattice.weights[:count] / self.lattice.volume
+        safe = np.where(lengths > 0, lengths, 1.0)
+        return value * factor, np.where(lengths > 0, slope * factor / safe, 0.0)
+
+    def forward(self, densities: ComplexArray, counts: IntArray) -> CorrelationState:
+        """densities: (species, P) structure factors on the lattice."""
+        return CorrelationState(self, densities)
+
+    def tangent(
+        self, densities: ComplexArray, counts: IntArray, density_tangents: ComplexArray, strains: Array
+    ) -> tuple[Array, Array]:
+        """Features (F,) and their derivatives (D, F) along displacements (as density tangents) and strains (D, 3, 3)."""
+        state = CorrelationState(self, densities)
+        rows = [state.tangent(d, e) for d, e in zip(density_tangents, strains, strict=True)]
+        return state.features, np.array(rows).reshape(len(rows), self.plan.count)
+
+
+class CorrelationState:
+    """Fields and maps of one structure, its features and their derivatives."""
+
+    def __init__(self, prepared: PreparedCorrelations, densities: ComplexArray) -> None:
+        self._prepared, self._plan, self._lattice = prepared, prepared.plan, prepared.lattice
+        self._densities = densities
+        self._fields = [self._group_fields(g, densities) for g in range(len(self._plan.groups))]
+        self._maps = np.zeros((len(self._plan.maps), prepared.band_count), dtype=complex)
+        for g in range(len(self._plan.groups)):
+            self._transform_maps(g, self._fields[g], self._fields[g], 1.0, self._maps)
+        self.features = self._correlate()
+
+    def _workspace(self, g: int) -> Workspace:
+        return workspace(self._prepared.shapes[g])
+
+    def _group_fields(self, g: int, densities: ComplexArray, strain: Array | None = None) -> Array:
+        """U (rows, points) of a group, or with a strain the change of U that the filters make."""
+        group, space = self._plan.groups[g], self._workspace(g)
+        fields = np.empty((group.rows, space.points))
+        row = 0
+        for f in group.fields:
+            kernel = self._prepared.filters[f.wavelet]
+            places = self._prepared.field_places[g][f.wavelet]
+            density = densities[self._plan.spec.species.index(f.number)]
+            for m in range(2 * kernel.l + 1):
+                factor = kernel.value if strain is None else kernel.strained(m, strain)
+                harmonic = kernel.harmonics[m] if strain is None else np.ones(kernel.count)
+                scatter(space.flat, places, factor, harmonic, density, kernel.phase)
+                space.inverse()
+                fields[row] = space.real.reshape(-1)
+                row += 1
+        return fields
+
+    def _transform_maps(self, g: int, left: Array, right: Array, factor: float, out: ComplexArray) -> None:
+        """out[i] += factor P^_i of the products left x right, in the band."""
+        space = self._workspace(g)
+        for i in self._plan.groups[g].maps:
+            first, second, components = self._plan.groups[g].operands[i]
+            _product(left, right, first, second, components, space.real.reshape(-1))
+            space.forward()
+            out[i] += (factor * self._lattice.volume / space.points) * space.flat[self._prepared.band_places[g]]
+
+    def _correlate(self) -> Array:
+        prepared, plan = self._prepared, self._plan
+        features = np.zeros(plan.count)
+        band = self._densities[:, : prepared.band_count]
+        for terms, bands, left, right in (
+            (plan.pair, prepared.pair_bands, self._densities, self._densities),
+            (plan.three, prepared.three_bands, band, self._maps),
+            (plan.four, prepared.four_bands, self._maps, self._maps),
+        ):
+            if len(terms.columns):
+                assert bands is not None
+                table = _correlations(bands[0], left, right)
+                features[terms.columns] = table[terms.band, terms.first, terms.second]
+        return features
+
+    def adjoint(self, weights: Array) -> tuple[ComplexArray, Array]:
+        """Adjoint A (species, P) of the densities, dE = Re sum conj(A) dS, and dE/dstrain (3, 3) at fixed phases."""
+        plan, prepared = self._plan, self._prepared
+        adjoint = np.zeros_like(self._densities)
+        map_adjoint = np.zeros_like(self._maps)
+        by_vector = np.zeros(len(self._lattice))
+        band = self._densities[:, : prepared.band_count]
+        for terms, bands, left, right, left_adjoint, right_adjoint in (
+            (plan.pair, prepared.pair_bands, self._densities, self._densities, adjoint, adjoint),
+            (plan.three, prepared.three_bands, band, self._maps, adjoint, map_adjoint),
+            (plan.four, prepared.four_bands, self._maps, self._maps, map_adjoint, map_adjoint),
+        ):
+            if len(terms.columns):
+                assert bands is not None
+                for k in np.unique(terms.band):
+                    mine = terms.band == k
+                    table = np.zeros((len(left), len(right)))
+                    table[terms.first[mine], terms.second[mine]] = weights[terms.columns[mine]]
+                    count = bands[0].shape[1]
+                    onto_left, onto_right = table @ right[:, :count], table.T @ left[:, :count]
+                    left_adjoint[:, :count] += bands[0][k] * onto_left
+                    right_adjoint[:, :count] += bands[0][k] * onto_right
+                    by_vector[:count] -= bands[1][k] * (left[:, :count].conj() * onto_left).real.sum(axis=0)
+        sums = StrainSums(self._lattice, plan.l_max)
+        volume_term = -float(weights @ self.features)
+        for g in range(len(plan.groups)):
+            volume_term += self._group_adjoint(g, map_adjoint, adjoint, sums)
+        vectors = self._lattice.vectors
+        strain = sums.strain() + np.einsum("p,pa,pb->ab", by_vector, vectors, vectors, optimize=True) + volume_term * np.eye(3)
+        return adjoint, strain
+
+    def _group_adjoint(self, g: int, map_adjoint: ComplexArray, adjoint: ComplexArray, sums: StrainSums) -> float:
+        """Take the maps' adjoints through the fields of a group; returns the derivative by volume (trace of the strain)."""
+        group, space = self._plan.groups[g], self._workspace(g)
+        slopes = np.empty((len(group.maps), space.points))
+        trace = 0.0
+        for slot, i in enumerate(group.maps):
+            self._inverse_band(g, map_adjoint[i] / self._lattice.weights[: self._prepared.band_count])
+            slopes[slot] = space.real.reshape(-1) * (self._lattice.volume / space.points)
+            trace += (map_adjoint[i].conj() * self._maps[i]).real.sum()
+        for f in group.fields:
+            kernel = self._prepared.filters[f.wavelet]
+            species = self._plan.spec.species.index(f.number)
+            places = self._prepared.field_places[g][f.wavelet]
+            for m in range(2 * kernel.l + 1):
+                _combine(slopes, self._fields[g], group.couplings[f], m, space.real.reshape(-1))
+                space.forward()
+                gather_adjoint(
+                    space.flat, places, self._lattice.weights, kernel.value, kernel.slope, kernel.harmonics[m],
+                    self._densities[species], kernel.phase, adjoint[species],
+                    sums.by_harmonic[kernel.l**2 + m], sums.by_length,
+                )
+        return trace - 2 * trace  # P^ has an explicit V, and two fields with 1/V each
+
+    def _inverse_band(self, g: int, values: ComplexArray) -> None:
+        """Workspace real = sum over the whole sphere of values exp(iGu), values given on the half in the band."""
+        space = self._workspace(g)
+        space.flat[:] = 0.0
+        space.flat[self._prepared.band_places[g]] = values
+        space.inverse()
+
+    def tangent(self, density_tangent: ComplexArray, strain: Array) -> Array:
+        """Derivative of the features (F,) along a change of the densities and a strain."""
+        plan, prepared, lattice = self._plan, self._prepared, self._lattice
+        trace = float(np.trace(strain))
+        change = trace * self._maps
+        for g in range(len(plan.groups)):
+            moved = self._group_fields(g, density_tangent)
+            if strain.any():
+                moved += self._group_fields(g, self._densities, strain)
+            self._transform_maps(g, moved, self._fields[g], 1.0, change)
+            self._transform_maps(g, self._fields[g], moved, 1.0, change)
+        stretch = -np.einsum("pa,ab,pb->p", lattice.vectors, strain, lattice.vectors)
+        derivative = -trace * self.features
+        count = prepared.band_count
+        for terms, bands, left, right, left_change, right_change in (
+            (plan.pair, prepared.pair_bands, self._densities, self._densities, density_tangent, density_tangent),
+            (plan.three, prepared.three_bands, self._densities[:, :count], self._maps, density_tangent[:, :count], change),
+            (plan.four, prepared.four_bands, self._maps, self._maps, change, change),
+        ):
+            if len(terms.columns):
+                assert bands is not None
+                table = _correlations(bands[1] * stretch[: bands[1].shape[1]], left, right)
+                table += _correlations(bands[0], left_change, right) + _correlations(bands[0], left, right_change)
+                derivative[terms.columns] += table[terms.band, terms.first, terms.second]
+        return derivative
+
+
+class PositionsJacobian:
+    """Derivatives of all band features by all positions at once (DESIGN of the pass: one FFT serves many rows).
+
+    A map changes through its first field by integral of (q U_second,m) dU_first,m, so with C(G) = sum_m conj(psi_m)
+    FFT(q U_second,m) the row of an atom of the first field's species is Re sum_G conj(C) (-iG) exp(-iG.R_k), a matrix
+    product. q is the other operand of the correlation, seen through the band.
+    """
+
+    def __init__(self, state: CorrelationState, phases: ComplexArray, species: IntArray) -> None:
+        """phases: (N, P) exp(-iG.R_k); species: (N,)."""
+        self._state, self._prepared, self._plan = state, state._prepared, state._plan
+        vectors = self._prepared.lattice.vectors
+        self._atoms = [np.flatnonzero(species == s) for s in range(len(self._plan.spec.species))]
+        self._moves = []  # of each species the real and imaginary part of (-iG) exp(-iG.R), (P, atoms * 3)
+        for atoms in self._atoms:
+            moved = (phases[atoms].T[:, :, None] * vectors[:, None, :]).reshape(len(vectors), -1)
+            self._moves.append((moved.imag, -moved.real))
+        self.rows = np.zeros((self._plan.count, len(species), 3))
+
+    def fill(self) -> Array:
+        """(F, N, 3)."""
+        prepared, plan, state = self._prepared, self._plan, self._state
+        three, four = plan.three, plan.four
+        if len(plan.pair.columns):
+            assert prepared.pair_bands is not None
+            self._add_densities(plan.pair.columns, plan.pair.first, prepared.pair_bands[0][plan.pair.band], state._densities[plan.pair.second])
+            self._add_densities(plan.pair.columns, plan.pair.second, prepared.pair_bands[0][plan.pair.band], state._densities[plan.pair.first])
+        if len(three.columns):
+            assert prepared.three_bands is not None
+            self._add_densities(three.columns, three.first, prepared.three_bands[0][three.band], state._maps[three.second])
+            self._add_maps(three.columns, three.second, three.first, three.band, prepared.three_bands[0], state._densities)
+        if len(four.columns):
+            assert prepared.four_bands is not None
+            self._add_maps(four.columns, four.first, four.second, four.band, prepared.four_bands[0], state._maps)
+            self._add_maps(four.columns, four.second, four.first, four.band, prepared.four_bands[0], state._maps)
+        return self.rows
+
+    def _add(self, columns: IntArray, species: int, adjoints: ComplexArray) -> None:
+        """rows[columns] += Re sum_G conj(adjoint) dS for the atoms of a species; adjoints (columns, P)."""
+        real, imaginary = self._moves[species]
+        count, atoms = adjoints.shape[1], self._atoms[species]
+        values = adjoints.real @ real[:count] + adjoints.imag @ imaginary[:count]
+        np.add.at(self.rows, (columns[:, None], atoms[None, :]), values.reshape(len(columns), len(atoms), 3))
+
+    def _add_densities(self, columns: IntArray, species: IntArray, bands: Array, partners: ComplexArray) -> None:
+        """The dependence on a species density as an operand of its own."""
+        for s in range(len(self._atoms)):
+            mine = species == s
+            if mine.any():
+                self._add(columns[mine], s, bands[mine] * partners[mine, : bands.shape[1]])
+
+    def _add_maps(
+        self, columns: IntArray, maps: IntArray, others: IntArray, band: IntArray, bands: Array, operands: ComplexArray
+    ) -> None:
+        """The dependence on maps, the other operand held fixed."""
+        for other, k in sorted(set(zip(others.tolist(), band.tolist(), strict=True))):
+            mine = (others == other) & (band == k)
+            adjoint = bands[k] * operands[other, : bands.shape[1]]
+            wanted: dict[int, list[int]] = {}
+            for column, i in zip(columns[mine].tolist(), maps[mine].tolist(), strict=True):
+                wanted.setdefault(i, []).append(column)
+            for g in range(len(self._plan.groups)):
+                self._add_group(g, adjoint, {i: c for i, c in wanted.items() if i in self._plan.groups[g].operands})
+
+    def _add_group(self, g: int, adjoint: ComplexArray, wanted: dict[int, list[int]]) -> None:
+        if not wanted:
+            return
+        group, state = self._plan.groups[g], self._state
+        space, lattice = state._workspace(g), self._prepared.lattice
+        state._inverse_band(g, adjoint / lattice.weights[: len(adjoint)])
+        q = space.real.reshape(-1) * (lattice.volume / space.points)
+        places = max(self._prepared.field_places[g].values(), key=len)
+        used = sorted({row + m for i in wanted for row in group.operands[i][:2] for m in range(group.operands[i][2])})
+        spectra = np.empty((group.rows, len(places)), dtype=complex)
+        for row in used:
+            np.multiply(q, state._fields[g][row], out=space.real.reshape(-1))
+            space.forward()
+            spectra[row] = space.flat[places]
+        for moving, partner in ((0, 1), (1, 0)):
+            self._project(group, wanted, spectra, moving, partner)
+
+    def _project(self, group: GridGroup, wanted: dict[int, list[int]], spectra: ComplexArray, moving: int, partner: int) -> None:
+        """Rows of the atoms that make the moving field of each wanted map."""
+        plan, lattice = self._plan, self._prepared.lattice
+        by_species: dict[int, tuple[list[int], list[ComplexArray]]] = {}
+        for i, columns in wanted.items():
+            f = (plan.maps[i].first, plan.maps[i].second)[moving]
+            kernel = self._prepared.filters[f.wavelet]
+            row, components = group.operands[i][partner], group.operands[i][2]
+            projected = np.zeros(spectra.shape[1], dtype=complex)
+            _contract(
+                spectra[row : row + components], kernel.value, kernel.harmonics, lattice.weights,
+                np.conj(kernel.phase), projected,
+            )
+            known, rows = by_species.setdefault(plan.spec.species.index(f.number), ([], []))
+            known += columns
+            rows += [projected] * len(columns)
+        for s, (known, rows) in by_species.items():
+            self._add(np.array(known), s, np.array(rows))
+
+
+def _correlations(bands: Array, left: ComplexArray, right: ComplexArray) -> Array:
+    """(bands, left, right) table of sum_p bands Re conj(left) right."""
+    count = bands.shape[1]
+    a = np.concatenate([left[:, :count].real, left[:, :count].imag], axis=1)
+    b = np.concatenate([right[:, :count].real, right[:, :count].imag], axis=1)
+    return np.array([(a * np.concatenate([w, w])) @ b.T for w in bands])
+
+
+@numba.njit(cache=True, fastmath=True)
+def _product(left, right, first, second, components, out):  # type: ignore[no-untyped-def]
+    """out = sum_m left[first + m] right[second + m]."""
+    for u in range(out.shape[0]):
+        out[u] = left[first, u] * right[second, u]
+    for m in range(1, components):
+        for u in range(out.shape[0]):
+            out[u] += left[first + m, u] * right[second + m, u]
+
+
+@numba.njit(cache=True, fastmath=True)
+def _combine(slopes, fields, couplings, m, out):  # type: ignore[no-untyped-def]
+    """out = sum over (map slot, partner row) of slopes[slot] fields[row + m]."""
+    slot, row = couplings[0]
+    for u in range(out.shape[0]):
+        out[u] = slopes[slot, u] * fields[row + m, u]
+    for c in range(1, couplings.shape[0]):
+        slot, row = couplings[c]
+        for u in range(out.shape[0]):
+            out[u] += slopes[slot, u] * fields[row + m, u]
+
+
+@numba.njit(cache=True, fastmath=True)
+def _contract(spectra, value, harmonics, weights, back, out):  # type: ignore[no-untyped-def]
+    """out = weights value sum_m harmonics[m] back spectra[m], within the wavelet's cutoff."""
+    for m in range(spectra.shape[0]):
+        for p in range(value.shape[0]):
+            out[p] += (weights[p] * value[p] * harmonics[m, p]) * (back * spectra[m, p])

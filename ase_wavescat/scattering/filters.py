@@ -1,0 +1,101 @@
+"""Wavelet filters on a reciprocal lattice: apply to densities, adjoint, tangent.
+
+With f_m(G) = R_nl(b|G|) C_lm(G) on the half sphere, a field is U_m(u) = (1/V) sum_G (-i)^l f_m(G) S(G) exp(iGu).
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from ase_wavescat.scattering.features import Wavelet
+from ase_wavescat.scattering.grid import ReciprocalLattice
+from ase_wavescat.scattering.spec import ScatteringSpec
+from ase_wavescat.scattering.wavelets import fourier_extent, fourier_radial
+
+Array = NDArray[np.float64]
+ComplexArray = NDArray[np.complex128]
+IntArray = NDArray[np.int64]
+
+
+def wavelet_cutoff(spec: ScatteringSpec, wavelet: Wavelet) -> float:
+    """|G| beyond which the wavelet is below the spec's tolerance (1/A)."""
+    return fourier_extent(wavelet.n, wavelet.l, spec.tolerance) / (spec.beta * 2.0**wavelet.scale)
+
+
+class Filter:
+    """One wavelet on one lattice.
+
+    value, slope: (P,) so that f_m = value S_lm(G) and df_m = slope (G.dG) S_lm + value grad S_lm . dG; both carry 1/V.
+    harmonics (2l+1, P), gradients (2l+1, 3, P): views of the lattice's.
+    """
+
+    def __init__(self, spec: ScatteringSpec, wavelet: Wavelet, lattice: ReciprocalLattice, l_max: int) -> None:
+        self.l = wavelet.l
+        self.count = lattice.count(wavelet_cutoff(spec, wavelet))
+        width = spec.beta * 2.0**wavelet.scale
+        value, slope = fourier_radial(wavelet.n, wavelet.l, width * lattice.lengths[: self.count])
+        self.value: Array = value * width**wavelet.l / lattice.volume
+        self.slope: Array = slope * width ** (wavelet.l + 2) / lattice.volume
+        harmonics, gradients = lattice.harmonics(l_max, len(lattice))
+        rows = slice(wavelet.l**2, (wavelet.l + 1) ** 2)
+        self.harmonics: Array = harmonics[rows, : self.count]
+        self.gradients: Array = gradients[rows, :, : self.count]
+        self.vectors: Array = lattice.vectors[: self.count]
+
+    @property
+    def phase(self) -> complex:
+        """(-i)^l."""
+        return (1, -1j, -1, 1j)[self.l % 4]
+
+    def strained(self, m: int, strain: Array) -> Array:
+        """df_m (P,) for the homogeneous strain: dG = -strain G, and 1/V."""
+        change = -self.vectors @ strain
+        along = np.einsum("pa,pa->p", self.vectors, change)
+        slopes = np.einsum("ap,pa->p", self.gradients[m], change)
+        return self.slope * along * self.harmonics[m] + self.value * slopes - np.trace(strain) * self.value * self.harmonics[m]
+
+
+@numba.njit(cache=True)
+def scatter(flat, places, factor, harmonic, density, phase):  # type: ignore[no-untyped-def]
+    """flat[places] = phase factor harmonic density; everything else zero."""
+    flat[:] = 0.0
+    for p in range(factor.shape[0]):
+        flat[places[p]] = phase * density[p] * (factor[p] * harmonic[p])
+
+
+@numba.njit(cache=True)
+def gather_adjoint(
+    flat, places, weights, value, slope, harmonic, density, phase, adjoint, value_sums, slope_sums
+):  # type: ignore[no-untyped-def]
+    """Adjoint of `scatter`, from the transform of dE/dU: onto the density and onto the filter (for the strain).
+
+    adjoint (P,) += weights conj(phase) value harmonic flat; with X = Re weights conj(phase flat*...) density,
+    value_sums (P,) += value X (to meet grad S_lm) and slope_sums (P,) += slope harmonic X (to meet G G).
+    """
+    back = phase.conjugate()
+    for p in range(value.shape[0]):
+        h = weights[p] * (back * flat[places[p]])
+        adjoint[p] += value[p] * harmonic[p] * h
+        x = h.real * density[p].real + h.imag * density[p].imag
+        value_sums[p] += value[p] * x
+        slope_sums[p] += slope[p] * harmonic[p] * x
+
+
+class StrainSums:
+    """Collects what all filters of one lattice contribute to dE/dstrain, contracted with G once at the end."""
+
+    def __init__(self, lattice: ReciprocalLattice, l_max: int) -> None:
+        self._lattice = lattice
+        self._l_max = l_max
+        self.by_harmonic = np.zeros(((l_max + 1) ** 2, len(lattice)))
+        self.by_length = np.zeros(len(lattice))
+
+    def strain(self) -> Array:
+        """(3, 3), symmetric, without the volume terms."""
+        vectors = self._lattice.vectors
+        gradients = self._lattice.harmonics(self._l_max, len(self._lattice))[1]
+        slopes = np.einsum("hp,hap->pa", self.by_harmonic, gradients, optimize=True)
+        total = -(slopes + self.by_length[:, None] * vectors).T @ vectors
+        return (total + total.T) / 2
