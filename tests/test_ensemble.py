@@ -21,7 +21,9 @@ def predict(ensemble: Ensemble, atoms: Atoms) -> Prediction:
     return ensemble.predict(ensemble.transform(), atoms.cell.array, atoms.positions, atoms.numbers)
 
 
-def test_member_energies_are_sums_of_their_parts(small_ensemble: Ensemble, make_structure: Callable[..., Atoms]) -> None:
+def test_member_energies_are_sums_of_their_parts(
+    small_ensemble: Ensemble, make_structure: Callable[..., Atoms]
+) -> None:
     atoms = make_structure()
     prediction = predict(small_ensemble, atoms)
     numbers = list(atoms.numbers)

@@ -13,7 +13,10 @@ from ase_wavescat.repulsion import PairRepulsion
 CELLS = {
     "one atom, 2 A": Atoms("Si", cell=2 * np.eye(3), pbc=True),
     "skewed": Atoms(
-        "LiSiLi", [[0, 0, 0], [1.1, 0.9, 0.7], [2.9, 0.2, 1.3]], cell=[[4, 0, 0], [3.1, 2.5, 0], [-1.2, 0.8, 3]], pbc=True
+        "LiSiLi",
+        [[0, 0, 0], [1.1, 0.9, 0.7], [2.9, 0.2, 1.3]],
+        cell=[[4, 0, 0], [3.1, 2.5, 0], [-1.2, 0.8, 3]],
+        pbc=True,
     ),
     "one atom, flat": Atoms("Li", cell=[[1.4, 0, 0], [0.6, 9, 0], [0.3, 4, 20]], pbc=True),
 }

@@ -1,0 +1,352 @@
+"""The calculator as ASE and its users see it."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import multiprocessing
+import pickle
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.constraints import FixAtoms
+from ase.db import connect
+from ase.io import read, write
+from ase.optimize import LBFGS
+
+from ase_wavescat import WaveScatCalculator, save_model
+from ase_wavescat.ensemble import Domain, Ensemble, Prediction
+from ase_wavescat.errors import ModelNotFoundError, StructureError, WaveScatWarning
+
+ASE_KEYS = {"energy", "free_energy", "forces", "stress"}
+Make = Callable[..., Atoms]
+
+
+@pytest.fixture
+def calculator(small_ensemble: Ensemble) -> WaveScatCalculator:
+    return WaveScatCalculator(small_ensemble)
+
+
+@pytest.fixture
+def atoms(make_structure: Make, calculator: WaveScatCalculator) -> Atoms:
+    atoms = make_structure()
+    atoms.calc = calculator
+    return atoms
+
+
+def everything(atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
+    return atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
+
+
+def assert_same(first: tuple[float, np.ndarray, np.ndarray], second: tuple[float, np.ndarray, np.ndarray]) -> None:
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def test_analytic_derivatives_agree_with_finite_differences(small_ensemble: Ensemble, make_structure: Make) -> None:
+    atoms = make_structure()
+    atoms.calc = WaveScatCalculator(small_ensemble)
+    energy, forces, stress = everything(atoms)
+    atoms.calc = WaveScatCalculator(small_ensemble, forces="finite-difference", step=3e-5)
+    numerical = everything(atoms)
+    assert numerical[0] == pytest.approx(energy, rel=1e-14)
+    np.testing.assert_allclose(numerical[1], forces, atol=1e-6 * abs(forces).max())
+    np.testing.assert_allclose(numerical[2], stress, atol=1e-6 * abs(stress).max())
+
+
+def test_energy_is_the_mean_of_the_members_and_free_energy_the_same(atoms: Atoms) -> None:
+    members = atoms.calc.get_member_energies(atoms)
+    assert members.shape == (5,)
+    assert atoms.get_potential_energy() == pytest.approx(members.mean(), rel=1e-14)
+    assert atoms.get_potential_energy(force_consistent=True) == atoms.get_potential_energy()
+
+
+def test_net_force_vanishes_and_wrapping_changes_nothing(atoms: Atoms) -> None:
+    reference = everything(atoms)
+    assert abs(reference[1].sum(axis=0)).max() < 1e-3 * abs(reference[1]).max()
+    atoms.positions += np.array([2, -1, 1]) @ atoms.cell.array
+    atoms.wrap()
+    assert_same(everything(atoms), reference)
+
+
+def test_reference_cell_keeps_the_grids(small_ensemble: Ensemble, make_structure: Make) -> None:
+    atoms = make_structure()
+    plain = WaveScatCalculator(small_ensemble)
+    fixed = WaveScatCalculator(small_ensemble, reference_cell=atoms.cell)
+    assert fixed.get_potential_energy(atoms) == pytest.approx(plain.get_potential_energy(atoms), rel=1e-12)
+    strained = atoms.copy()
+    strained.set_cell(atoms.cell.array * 1.02, scale_atoms=True)
+    assert fixed.get_potential_energy(strained) == pytest.approx(plain.get_potential_energy(strained), rel=1e-3)
+
+
+# ---------------------------------------------------------------- uncertainties
+
+
+def test_uncertainties_have_their_shapes_and_stay_out_of_the_results(atoms: Atoms) -> None:
+    atoms.get_forces()
+    calculator = atoms.calc
+    assert calculator.get_energy_uncertainty() > 0
+    spread = calculator.get_forces_uncertainty()
+    assert spread.shape == (len(atoms), 3) and (spread > 0).all()
+    assert set(calculator.results) == ASE_KEYS
+    members = calculator.get_member_energies(atoms)
+    assert calculator.get_energy_uncertainty(atoms) == pytest.approx(1.5 * members.std(ddof=1))
+
+
+def test_annotate_writes_what_extended_xyz_keeps(atoms: Atoms, tmp_path: Path) -> None:
+    atoms.get_forces()
+    atoms.calc.annotate(atoms)
+    write(tmp_path / "out.extxyz", atoms)
+    back = read(tmp_path / "out.extxyz")
+    assert back.info["energy_uncertainty"] == pytest.approx(atoms.info["energy_uncertainty"])
+    np.testing.assert_allclose(back.arrays["forces_uncertainty"], atoms.arrays["forces_uncertainty"], atol=1e-7)
+
+
+def test_uncertainty_of_another_structure_does_not_disturb_the_results(atoms: Atoms, make_structure: Make) -> None:
+    reference = everything(atoms)
+    atoms.calc.get_forces_uncertainty(make_structure(3))
+    assert_same(everything(atoms), reference)
+
+
+# ---------------------------------------------------------------- work done and not done
+
+
+def test_energy_alone_makes_no_backward_pass_and_forces_reuse_the_forward_pass(
+    atoms: Atoms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = {"forward": 0, "backward": 0}
+    forward, backward = Ensemble.predict, Prediction.gradient.func
+
+    def count_forward(*arguments: Any) -> Any:
+        calls["forward"] += 1
+        return forward(*arguments)
+
+    def count_backward(prediction: Prediction) -> Any:
+        calls["backward"] += 1
+        return backward(prediction)
+
+    monkeypatch.setattr(Ensemble, "predict", count_forward)
+    monkeypatch.setattr(Prediction, "gradient", property(count_backward))
+    atoms.get_potential_energy()
+    assert calls == {"forward": 1, "backward": 0}
+    atoms.calc.get_energy_uncertainty(atoms)
+    atoms.get_stress()
+    atoms.get_forces()
+    atoms.get_potential_energy()
+    assert calls == {"forward": 1, "backward": 1}
+    atoms.positions[0, 0] += 0.1
+    atoms.get_potential_energy()
+    assert calls == {"forward": 2, "backward": 1}
+
+
+def test_results_are_copies(atoms: Atoms) -> None:
+    forces = atoms.get_forces()
+    kept = forces.copy()
+    forces[:] = 0
+    atoms.calc.get_forces_uncertainty(atoms)[:] = 0
+    np.testing.assert_array_equal(atoms.get_forces(), kept)
+    assert atoms.calc.get_forces_uncertainty(atoms).any()
+
+
+def test_set_forgets_results_and_refuses_nonsense(atoms: Atoms, small_ensemble: Ensemble) -> None:
+    atoms.get_forces()
+    atoms.calc.set(forces="finite-difference")
+    assert atoms.calc.results == {}
+    with pytest.raises(ValueError, match="'forces'"):
+        atoms.calc.set(force="analytic")
+    with pytest.raises(ValueError, match="'analytic', 'finite-difference'"):
+        WaveScatCalculator(small_ensemble, forces="numeric")
+    with pytest.raises(ValueError, match="step must lie"):
+        WaveScatCalculator(small_ensemble, step=-1.0)
+    with pytest.raises(ValueError, match="reference_cell must be three"):
+        WaveScatCalculator(small_ensemble, reference_cell=np.ones((3, 3)))
+
+
+# ---------------------------------------------------------------- bad structures
+
+
+def _broken(atoms: Atoms, change: str) -> Atoms:
+    if change == "nothing":
+        return Atoms(cell=atoms.cell, pbc=True)
+    if change == "slab":
+        atoms.pbc = (True, True, False)
+    elif change == "NaN":
+        atoms.positions[2, 1] = np.nan
+    elif change == "flat":
+        atoms.cell[2] = atoms.cell[0] + atoms.cell[1]
+    elif change == "gold":
+        atoms.numbers[1] = 79
+    return atoms
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("nothing", "no atoms"),
+        ("slab", r"periodic along \[True, True, False\].*set atoms.pbc = True"),
+        ("NaN", "position of atom 2"),
+        ("flat", "no volume"),
+        ("gold", "knows Li, Si, not Au"),
+    ],
+)
+def test_structures_that_cannot_be_evaluated_are_named(
+    atoms: Atoms, calculator: WaveScatCalculator, change: str, message: str
+) -> None:
+    reference = everything(atoms.copy() if atoms.calc is None else atoms)
+    broken = _broken(atoms.copy(), change)
+    broken.calc = calculator
+    for ask in (broken.get_potential_energy, broken.get_forces, lambda: calculator.get_energy_uncertainty(broken)):
+        with pytest.raises(StructureError, match=message):
+            ask()
+    assert_same(everything(atoms), reference)
+
+
+def test_accessors_without_a_structure_say_so(calculator: WaveScatCalculator) -> None:
+    with pytest.raises(StructureError, match="not seen a structure"):
+        calculator.get_energy_uncertainty()
+
+
+def test_a_missing_model_is_named() -> None:
+    with pytest.raises(ModelNotFoundError, match=r"no model 'nonesuch\.h5'"):
+        WaveScatCalculator("nonesuch.h5")
+
+
+# ---------------------------------------------------------------- domain
+
+
+def test_warnings_come_once_for_each_kind(small_ensemble: Ensemble, wide_domain: Domain, make_structure: Make) -> None:
+    narrow = dataclasses.replace(
+        wide_domain, maximum=wide_domain.minimum, fractions={3: (0.0, 0.1)}, closest={(3, 3): 9.0}
+    )
+    atoms = make_structure()
+    atoms.calc = WaveScatCalculator(dataclasses.replace(small_ensemble, domain=narrow))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            atoms.rattle(0.05, rng=np.random.default_rng(1))
+            atoms.get_forces()
+    messages = sorted(str(warning.message) for warning in caught if warning.category is WaveScatWarning)
+    assert len(messages) == 3
+    assert "apart" in messages[1] or "apart" in messages[0]
+    assert all(message.startswith("outside the training domain: ") and "; " in message for message in messages)
+
+
+def test_inside_the_domain_nothing_is_said(small_ensemble: Ensemble, wide_domain: Domain, make_structure: Make) -> None:
+    atoms = make_structure()
+    atoms.calc = WaveScatCalculator(dataclasses.replace(small_ensemble, domain=wide_domain))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        atoms.get_forces()
+
+
+# ---------------------------------------------------------------- copies, threads, processes
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda calc: pickle.loads(pickle.dumps(calc))])
+def test_copies_compute_the_same(atoms: Atoms, clone: Callable[[Any], Any]) -> None:
+    reference = everything(atoms)
+    twin = clone(atoms.calc)
+    assert twin.name == "wavescat" and twin.results["energy"] == reference[0]
+    moved = atoms.copy()
+    moved.rattle(0.05, seed=2)
+    moved.calc = twin
+    other = everything(moved)
+    assert_same(everything(atoms), reference)
+    moved.calc = atoms.calc
+    assert_same(everything(moved), other)
+
+
+def test_pickles_do_not_carry_the_caches(atoms: Atoms) -> None:
+    before = len(pickle.dumps(atoms.calc))
+    atoms.calc.get_forces_uncertainty(atoms)
+    atoms.get_potential_energy()
+    assert len(pickle.dumps(atoms.calc)) < before + 20_000
+
+
+def _energy_and_forces(calculator: WaveScatCalculator, atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
+    atoms = atoms.copy()
+    atoms.calc = calculator
+    return everything(atoms)
+
+
+def test_threads_sharing_one_calculator_agree_with_serial_use(
+    calculator: WaveScatCalculator, small_ensemble: Ensemble, make_structure: Make
+) -> None:
+    structures = [make_structure(seed) for seed in range(6)]
+    order = np.random.default_rng(0).permutation(np.repeat(np.arange(6), 4))
+    serial = [_energy_and_forces(WaveScatCalculator(small_ensemble), atoms) for atoms in structures]
+    with ThreadPoolExecutor(4) as pool:
+        shared = list(pool.map(lambda k: _energy_and_forces(calculator, structures[k]), order))
+    for k, result in zip(order, shared, strict=True):
+        assert_same(result, serial[k])
+
+
+def test_spawned_processes_agree(calculator: WaveScatCalculator, make_structure: Make) -> None:
+    structures = [make_structure(seed) for seed in range(2)]
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        far = [pool.submit(_far, calculator, atoms) for atoms in structures]
+        results = [future.result(timeout=300) for future in far]
+    for atoms, result in zip(structures, results, strict=True):
+        assert_same(result, _energy_and_forces(calculator, atoms))
+
+
+def _far(calculator: WaveScatCalculator, atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
+    return _energy_and_forces(calculator, atoms)
+
+
+# ---------------------------------------------------------------- within ASE
+
+
+def test_an_optimizer_lowers_energy_and_forces(atoms: Atoms) -> None:
+    energy, forces, _ = everything(atoms)
+    atoms.set_constraint(FixAtoms([0]))
+    LBFGS(atoms, logfile="/dev/null").run(fmax=0.01, steps=20)
+    assert atoms.get_potential_energy() < energy
+    assert abs(atoms.get_forces()).max() < abs(forces).max()
+
+
+@pytest.mark.parametrize("name", ["out.extxyz", "out.traj", "out.json"])
+def test_writers_keep_the_results(atoms: Atoms, tmp_path: Path, name: str) -> None:
+    reference = everything(atoms)
+    write(tmp_path / name, atoms)
+    back = read(tmp_path / name)
+    assert back.get_potential_energy() == pytest.approx(reference[0], rel=1e-9)
+    np.testing.assert_allclose(back.get_forces(), reference[1], atol=1e-7)
+    np.testing.assert_allclose(back.get_stress(), reference[2], atol=1e-7)
+
+
+def test_databases_keep_results_and_name(atoms: Atoms, tmp_path: Path, small_ensemble: Ensemble) -> None:
+    save_model(tmp_path / "small.h5", small_ensemble)
+    atoms.calc = WaveScatCalculator(tmp_path / "small.h5", reference_cell=atoms.cell)
+    reference = everything(atoms)
+    with connect(tmp_path / "out.db") as database:
+        database.write(atoms)
+    row = next(iter(connect(tmp_path / "out.db").select()))
+    assert row.calculator == "wavescat"
+    assert row.calculator_parameters["model"] == str(tmp_path / "small.h5")
+    assert row.energy == pytest.approx(reference[0]) and row.free_energy == pytest.approx(reference[0])
+    np.testing.assert_allclose(row.forces, reference[1])
+
+
+def test_parameters_describe_the_calculator(calculator: WaveScatCalculator) -> None:
+    assert calculator.todict() == {"model": "in memory"}
+    assert calculator.name == "wavescat"
+    assert set(calculator.implemented_properties) == ASE_KEYS
+
+
+def test_ase_lists_the_plugin() -> None:
+    from ase_wavescat.ase_plugin import __ase_plugins__
+
+    pytest.importorskip("ase._4.plugins.plugin")
+    (plugin,) = __ase_plugins__
+    assert plugin.name == "wavescat"
+    assert plugin.implementation is WaveScatCalculator

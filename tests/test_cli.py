@@ -1,0 +1,101 @@
+"""The command wavescat: its model card, its demo, its errors."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from ase_wavescat import __version__, save_model
+from ase_wavescat.cli import main
+from ase_wavescat.demo import shipped_structure
+from ase_wavescat.ensemble import Domain, Ensemble
+from ase_wavescat.model_card import model_card
+
+
+def wavescat(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def model(tmp_path: Path, small_ensemble: Ensemble, wide_domain: Domain) -> Path:
+    save_model(tmp_path / "small.h5", dataclasses.replace(small_ensemble, domain=wide_domain))
+    return tmp_path / "small.h5"
+
+
+def test_help_and_version() -> None:
+    listing = wavescat("--help")
+    assert listing.exit_code == 0
+    assert all(command in listing.output for command in ("info", "demo", "train"))
+    assert __version__ in wavescat("--version").output
+    for command in ("info", "demo", "train"):
+        assert wavescat(command, "-h").exit_code == 0
+
+
+def test_info_prints_the_model_card(model: Path, small_ensemble: Ensemble) -> None:
+    result = wavescat("info", model)
+    assert result.exit_code == 0, result.output
+    for text in (
+        str(model), "species     Li, Si", f"features    {len(small_ensemble.keys)} of the {len(small_ensemble.spec.keys)}",
+        "pair bands", "3-body at the atoms", "4-body, two maps in bands", "members     5", "energy spread x 1.500",
+        "fractions: Li 0.000 to 1.000", "closest pairs (Å): Li-Li 0.100", "label_source: random numbers", "folds: 5",
+    ):  # fmt: skip
+        assert text in result.output
+
+
+def test_the_card_shows_nested_provenance_and_missing_parts(small_ensemble: Ensemble) -> None:
+    provenance = {
+        "data": [{"name": "a.extxyz", "sha256": "0f"}, {"name": "b.extxyz", "sha256": "1f"}],
+        "settings": {"members": 5, "strengths": [0.1, 0.01]},
+        "versions": {"numpy": "2.0"},
+    }
+    card = model_card(dataclasses.replace(small_ensemble, provenance=provenance, repulsion=None))
+    assert "name: a.extxyz" in card and "sha256: 1f" in card
+    assert "strengths: 0.1, 0.01" in card and "numpy: 2.0" in card
+    assert "domain      none recorded" in card and "repulsion" not in card
+    assert card.endswith("cross-validated errors\n    none recorded")
+
+
+@pytest.mark.parametrize("command", [("info",), ("demo", "--model")])
+def test_a_missing_model_is_a_message_not_a_traceback(command: tuple[str, ...]) -> None:
+    result = wavescat(*command, "nonesuch.h5")
+    assert result.exit_code == 1
+    assert "Error: no model 'nonesuch.h5'" in result.output and "Traceback" not in result.output
+
+
+def test_a_broken_model_is_a_message(tmp_path: Path) -> None:
+    (tmp_path / "text.h5").write_text("no model")
+    result = wavescat("info", tmp_path / "text.h5")
+    assert result.exit_code == 1 and "not an HDF5 file" in result.output
+
+
+def test_demo_prints_a_table_and_writes_one_picture(model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "out"
+    result = wavescat("demo", "--model", model, "-o", folder)
+    assert result.exit_code == 0, result.output
+    for text in ("amorphous Li55Si18", "small.h5", "energy per atom (total)", "largest force", "GPa", "relaxation"):
+        assert text in result.output
+    assert [path.name for path in folder.iterdir()] == ["demo.png"]
+    assert (folder / "demo.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_train_refuses_an_unknown_preset(tmp_path: Path) -> None:
+    from ase.calculators.singlepoint import SinglePointCalculator
+    from ase.io import write
+
+    atoms = shipped_structure()
+    frames = []
+    for group in range(2):
+        frame = atoms.copy()
+        frame.info["group"] = f"g{group}"
+        frame.calc = SinglePointCalculator(frame, energy=-1.0, forces=np.zeros((len(frame), 3)))
+        frames.append(frame)
+    write(tmp_path / "data.extxyz", frames)
+    result = wavescat(
+        "train", tmp_path / "data.extxyz", "-o", tmp_path / "out.h5", "--preset", "correlation", "--quiet"
+    )
+    assert result.exit_code == 1 and "'correlations'" in result.output
+    assert not (tmp_path / "out.h5").exists()

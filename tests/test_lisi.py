@@ -1,0 +1,80 @@
+"""The bundled model: found by name from anywhere, sound on the demo's structure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from ase_wavescat import WaveScatCalculator, load_model
+from ase_wavescat.cli import main
+from ase_wavescat.demo import shipped_structure
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WAVESCAT_MODELS", raising=False)
+    return tmp_path
+
+
+def test_it_carries_its_domain_provenance_and_errors(elsewhere: Path) -> None:
+    model = load_model("lisi.h5")
+    assert model.spec.species == (3, 14)
+    assert model.members > 1 and model.domain is not None and model.repulsion is not None
+    assert model.provenance["label_source"] and model.provenance["citation"] and model.provenance["licence"]
+    metrics = model.provenance["metrics"]
+    assert metrics["energy_mae_mev_per_atom"] > 0 and metrics["force_mae_ev_per_a"] > 0
+    assert metrics["by_kind"] and metrics["by_composition"]
+
+
+def test_energy_forces_and_uncertainties_of_the_shipped_glass(elsewhere: Path) -> None:
+    atoms = shipped_structure()
+    atoms.calc = WaveScatCalculator("lisi.h5")
+    assert np.isfinite(atoms.get_potential_energy())
+    forces = atoms.get_forces()
+    assert np.sqrt((forces**2).mean()) < 0.5
+    assert abs(forces.sum(axis=0)).max() < 1e-2
+    assert 0 < atoms.calc.get_energy_uncertainty() / len(atoms) < 0.05
+    assert 0 < atoms.calc.get_forces_uncertainty().mean() < 0.5
+
+
+def test_forces_are_the_derivative_of_the_energy(elsewhere: Path) -> None:
+    atoms = shipped_structure()
+    calculator = WaveScatCalculator("lisi.h5", reference_cell=atoms.cell)
+    forces = calculator.get_forces(atoms)
+    stress = calculator.get_stress(atoms)
+    rng = np.random.default_rng(0)
+    direction = rng.normal(size=forces.shape)
+    step = 2e-4
+    energies = []
+    for sign in (1, -1):
+        moved = atoms.copy()
+        moved.positions += sign * step * direction
+        energies.append(calculator.get_potential_energy(moved))
+    slope = (energies[0] - energies[1]) / (2 * step)
+    assert slope == pytest.approx(
+        -np.sum(forces * direction), abs=1e-6 * np.linalg.norm(forces) * np.linalg.norm(direction)
+    )
+    energies = []
+    for sign in (1, -1):
+        strained = atoms.copy()
+        strained.set_cell(atoms.cell.array * (1 + sign * step), scale_atoms=True)
+        energies.append(calculator.get_potential_energy(strained))
+    slope = (energies[0] - energies[1]) / (2 * step)
+    assert slope / atoms.get_volume() == pytest.approx(stress[:3].sum(), abs=1e-6)
+
+
+def test_the_demo_runs_from_anywhere(elsewhere: Path) -> None:
+    result = CliRunner().invoke(main, ["demo"])
+    assert result.exit_code == 0, result.output
+    assert "bulk modulus" in result.output
+    assert (elsewhere / "wavescat-demo" / "demo.png").stat().st_size > 20_000
+
+
+def test_its_card_prints(elsewhere: Path) -> None:
+    result = CliRunner().invoke(main, ["info", "lisi.h5"])
+    assert result.exit_code == 0, result.output
+    assert "cross-validated errors" in result.output and "none recorded" not in result.output
