@@ -173,7 +173,7 @@ class WaveScatCalculator(Calculator):
         for kind, message in prediction.domain_messages().items():
             if kind not in self._warned:
                 self._warned.add(kind)
-                warnings.warn(f"outside the training domain: {message}; {_REMEDY[kind]}", WaveScatWarning, stacklevel=5)
+                warnings.warn(f"outside the training domain: {message}; {_REMEDY[kind]}", WaveScatWarning, stacklevel=2)
 
     def _differences(self, prediction: Prediction) -> tuple[np.ndarray, np.ndarray]:
         """Forces (N, 3) and stress (6,) by central differences; the grids stay those of the undeformed cell."""

@@ -150,7 +150,7 @@ def table(result: DemoResult) -> str:
     uncertain = np.linalg.norm(result.forces_uncertainty, axis=1)
     pressure = -result.stress[:3].mean() / GPa
     relaxation, scan = result.relaxation, result.scan
-    gain = 1000 * (relaxation.energies[0] - relaxation.energies[-1]) / atoms
+    change = 1000 * (relaxation.energies[-1] - relaxation.energies[0]) / atoms
     rows = [
         ("structure", f"amorphous {result.structure.get_chemical_formula()}, {result.structure.get_volume():.1f} Å³"),
         ("model", result.model),
@@ -165,7 +165,7 @@ def table(result: DemoResult) -> str:
         ("pressure", f"{pressure:.2f} GPa"),
         (
             f"relaxation, {len(relaxation.energies) - 1} steps",
-            f"{gain:.2f} meV/atom lower, largest force {relaxation.largest_forces[-1]:.4f} eV/Å"
+            f"{change:+.2f} meV/atom, largest force {relaxation.largest_forces[-1]:.4f} eV/Å"
             + (", converged" if relaxation.converged else ""),
         ),
     ]

@@ -38,8 +38,9 @@ def test_help_and_version() -> None:
 def test_info_prints_the_model_card(model: Path, small_ensemble: Ensemble) -> None:
     result = wavescat("info", model)
     assert result.exit_code == 0, result.output
+    kept, of = len(small_ensemble.keys), len(small_ensemble.spec.keys)
     for text in (
-        str(model), "species     Li, Si", f"features    {len(small_ensemble.keys)} of the {len(small_ensemble.spec.keys)}",
+        str(model), "species     Li, Si", f"features    {kept} of the {of} of its specification",
         "pair bands", "3-body at the atoms", "4-body, two maps in bands", "members     5", "energy spread x 1.500",
         "fractions: Li 0.000 to 1.000", "closest pairs (Å): Li-Li 0.100", "label_source: random numbers", "folds: 5",
     ):  # fmt: skip

@@ -100,10 +100,11 @@ def test_a_prediction_outlives_later_ones_of_the_same_transform(
     first, second = make_structure(0), make_structure(1)
     transform = small_ensemble.transform()
     early = small_ensemble.predict(transform, first.cell.array, first.positions, first.numbers)
-    small_ensemble.predict(transform, second.cell.array, second.positions, second.numbers).gradient
     shaken = first.copy()
     shaken.rattle(0.2, seed=5)
-    small_ensemble.predict(transform, shaken.cell.array, shaken.positions, shaken.numbers).gradient
+    for other in (second, shaken):
+        later = small_ensemble.predict(transform, other.cell.array, other.positions, other.numbers)
+        assert np.isfinite(later.gradient[0]).all()
     alone = predict(small_ensemble, first)
     np.testing.assert_allclose(early.gradient[0], alone.gradient[0], rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(early.gradient[1], alone.gradient[1], rtol=1e-12, atol=1e-14)

@@ -145,7 +145,7 @@ DAMAGE = {
     "features as numbers": (_set("features", np.arange(3)), "features must be a table"),
     "feature unknown to the spec": (_unknown_key, "'pair:Li-Li:77'"),
     "provenance as number": (_set("provenance", 3), "provenance must be JSON text"),
-    "calibration without scale": (lambda file: file["calibration"].attrs.__delitem__("energy_scale"), "lacks energy_scale"),
+    "no scale": (lambda file: file["calibration"].attrs.__delitem__("energy_scale"), "lacks energy_scale"),
     "negative calibration": (lambda file: file["calibration"].attrs.__setitem__("force_scale", -1.0), "force_scale"),
 }  # fmt: skip
 

@@ -22,7 +22,7 @@ def test_every_exported_name_is_there() -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'WaveCalculator'; it has .*WaveScatCalculator"):
+    with pytest.raises(AttributeError, match=r"no attribute 'WaveCalculator'; it has .*WaveScatCalculator"):
         ase_wavescat.WaveCalculator  # noqa: B018
 
 
