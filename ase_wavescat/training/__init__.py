@@ -1,0 +1,1 @@
+"""Training: labelled structures in, a model out."""

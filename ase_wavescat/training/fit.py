@@ -1,0 +1,286 @@
+"""Regularised least squares for many selections of groups at once: folds, bootstraps, the full set.
+
+For one selection, with multiplicities n_g of the groups, the weights w (F,) and energies e (S,) of the species minimise
+
+    sum_g n_g sum_{frames of g} [ a_E^2 ((E_pred - E) / N)^2 + a_F^2 |F_pred - F|^2 + a_S^2 |stress_pred - stress|^2 ]
+        + strength * sum_gamma penalty_gamma w_gamma^2
+
+where |.|^2 sums over components: every force component is one datum, so 1/a are the errors expected of one label.
+Everything that a selection needs is a sum of Gram matrices X_g^T X_g over its groups, with X_g the weighted rows of the
+group: features, species, target. They are computed once a group, in one stream through the rows, and added into all
+selections together by a matrix product. Memory: one packed triangle, 4 P^2 bytes with P = F + S + 1, for each selection
+and for each of `_GROUPS_AT_ONCE` groups; selections beyond `memory_limit` are taken in further streams.
+
+Energies are fitted after their part linear in the composition is removed from the features: the species energies
+are not penalised, so this changes no minimum, but it removes most of the size of the energy columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import blas, cho_solve, cholesky, eigh, lapack
+
+_GROUPS_AT_ONCE = 8
+_COLUMNS_AT_ONCE = 1 << 18
+_NEGLIGIBLE = 1e-10
+MEMORY_LIMIT = 4 << 30
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """One frame as seen by a linear model: what it predicts, and the labels less the baseline.
+
+    counts (S,): atoms of each species.  features (F,), energy: eV.
+    force_rows (R, F), forces (R,): eV/A; None where the frame has no such labels.
+    stress_rows (6, F), stress (6,): eV/A^3; None likewise.
+    """
+
+    counts: np.ndarray
+    features: np.ndarray
+    energy: float
+    force_rows: np.ndarray | None = None
+    forces: np.ndarray | None = None
+    stress_rows: np.ndarray | None = None
+    stress: np.ndarray | None = None
+
+    @property
+    def atoms(self) -> float:
+        return float(self.counts.sum())
+
+
+@dataclass(frozen=True)
+class LabelWeights:
+    """a_E (atoms/eV), a_F (A/eV), a_S (A^3/eV): one over the error expected of a label."""
+
+    energy: float
+    forces: float
+    stress: float
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not (np.isfinite(value) and value >= 0):
+                raise ValueError(f"the weight of the {name} must be finite and not negative, got {value}")
+        if self.energy == 0:
+            raise ValueError("the weight of the energy must not be zero: it alone fixes the species energies")
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Sizes of the features' columns over all frames.
+
+    composition (S, F): least-squares part of phi/N linear in the fractions of the species.
+    energy_std (F,): root mean square over frames of phi/N less that part.
+    force_rms, stress_rms (F,): root mean square of the force and stress rows.
+    counts: numbers of energy, force and stress rows.
+    active (F,): whether a feature varies at all; the others get no weight.
+    """
+
+    composition: np.ndarray
+    energy_std: np.ndarray
+    force_rms: np.ndarray
+    stress_rms: np.ndarray
+    counts: tuple[int, int, int]
+    active: np.ndarray
+
+    def scale(self, weights: LabelWeights) -> np.ndarray:
+        """Norm of each column of the weighted design of all frames, (F,); 1 for features that do not vary."""
+        sizes = (self.energy_std, self.force_rms, self.stress_rms)
+        factors = (weights.energy, weights.forces, weights.stress)
+        square = sum(n * (a * size) ** 2 for n, a, size in zip(self.counts, factors, sizes, strict=True))
+        return np.where(self.active & (square > 0), np.sqrt(square), 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Solutions:
+    """Fits of D selections: weights (D, F), species_energies (D, S), and how well posed each was.
+
+    condition (D,): condition number (1-norm) of the scaled matrix that was solved.
+    indefinite (D,): the Cholesky factorisation failed, and the solution is from the positive eigenvalues only.
+    """
+
+    weights: np.ndarray
+    species_energies: np.ndarray
+    condition: np.ndarray
+    indefinite: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Residuals:
+    """Predicted less labelled, for K models: energy (K,) eV/atom, forces (R, K) eV/A, stress (6, K) eV/A^3, or None."""
+
+    energy: np.ndarray
+    forces: np.ndarray | None
+    stress: np.ndarray | None
+
+    def loss(self, weights: LabelWeights) -> np.ndarray:
+        """The frame's part of the data term, (K,)."""
+        loss = (weights.energy * self.energy) ** 2
+        if self.forces is not None:
+            loss = loss + weights.forces**2 * np.einsum("rk,rk->k", self.forces, self.forces)
+        if self.stress is not None:
+            loss = loss + weights.stress**2 * np.einsum("rk,rk->k", self.stress, self.stress)
+        return loss
+
+
+def measure(observations: Sequence[Observation]) -> Statistics:
+    """One stream through the rows. Keeps phi/N of all frames, (frames, F), in memory."""
+    per_atom, fractions = [], []
+    squares: dict[str, np.ndarray | float] = {"force_rows": 0.0, "stress_rows": 0.0}
+    rows = dict.fromkeys(squares, 0)
+    for observation in observations:
+        per_atom.append(observation.features / observation.atoms)
+        fractions.append(observation.counts / observation.atoms)
+        for name in squares:
+            block = getattr(observation, name)
+            if block is not None:
+                squares[name] = squares[name] + np.einsum("rf,rf->f", block, block)
+                rows[name] += len(block)
+    phi, x = np.array(per_atom), np.array(fractions)
+    composition = np.linalg.lstsq(x, phi, rcond=_NEGLIGIBLE)[0]
+    energy_std = np.sqrt(np.mean((phi - x @ composition) ** 2, axis=0))
+    force_rms, stress_rms = (
+        np.sqrt(np.broadcast_to(squares[name], energy_std.shape) / max(rows[name], 1)) for name in squares
+    )
+    size = np.abs(phi).max(axis=0)
+    active = np.maximum(np.maximum(energy_std, force_rms), stress_rms) > _NEGLIGIBLE * size
+    counts = (len(phi), rows["force_rows"], rows["stress_rows"])
+    return Statistics(composition, energy_std, force_rms, stress_rms, counts, active)
+
+
+def prior_scale(statistics: Statistics, weights: LabelWeights, roughness: float = 0.0) -> np.ndarray:
+    """The default penalty of each feature, (F,).
+
+    penalty_gamma = s_gamma^2 (r_gamma / r)^(2 roughness), s the norm of the feature's column in the weighted design:
+    with roughness 0 this is ridge on standardised features, and strength is relative to the information in the data.
+    r_gamma = rms of the force rows over the standard deviation of the energy column (1/A), r its geometric mean: a
+    positive roughness makes features expensive that change fast with the positions for the energy they carry.
+    """
+    penalty = statistics.scale(weights) ** 2
+    usable = (statistics.energy_std > 0) & (statistics.force_rms > 0)
+    if roughness == 0 or not usable.any():
+        return penalty
+    ratio = np.ones_like(penalty)
+    ratio[usable] = statistics.force_rms[usable] / statistics.energy_std[usable]
+    ratio[usable] /= np.exp(np.mean(np.log(ratio[usable])))
+    return penalty * ratio ** (2 * roughness)
+
+
+class Fit:
+    """The least-squares problem of a set of observations: set up once, solved for any selections of its groups.
+
+    groups (n,): the group of each observation, 0..G-1.  penalty (F,): positive, default `prior_scale`.
+    """
+
+    def __init__(
+        self,
+        observations: Sequence[Observation],
+        groups: np.ndarray,
+        weights: LabelWeights,
+        statistics: Statistics | None = None,
+        penalty: np.ndarray | None = None,
+        memory_limit: int = MEMORY_LIMIT,
+    ) -> None:
+        self.observations = observations
+        self.groups = np.asarray(groups)
+        self.weights = weights
+        self.statistics = measure(observations) if statistics is None else statistics
+        self.scale = self.statistics.scale(weights)
+        self.penalty = prior_scale(self.statistics, weights) if penalty is None else np.asarray(penalty, dtype=float)
+        if self.penalty.shape != self.scale.shape or not (np.isfinite(self.penalty) & (self.penalty > 0)).all():
+            raise ValueError(f"the penalty must be {len(self.scale)} positive finite numbers, one a feature")
+        self.memory_limit = memory_limit
+
+    def solve(self, multiplicities: np.ndarray, strengths: Sequence[float]) -> Solutions:
+        """Fit every selection, multiplicities (D, G), with every strength (K,): D K solutions, strengths innermost."""
+        found = []
+        for batch in self._batches(len(multiplicities)):
+            for packed in self._accumulate(multiplicities[batch]):
+                found += [self._solve_one(packed, strength) for strength in strengths]
+        weights, species, condition, indefinite = (np.array(part) for part in zip(*found, strict=True))
+        return Solutions(weights, species, condition, indefinite)
+
+    def residuals(self, index: int, weights: np.ndarray, species_energies: np.ndarray) -> Residuals:
+        """Of one observation under K models: weights (K, F), species_energies (K, S)."""
+        frame = self.observations[index]
+        energy = (weights @ frame.features + species_energies @ frame.counts - frame.energy) / frame.atoms
+        forces = stress = None
+        if frame.force_rows is not None and frame.forces is not None:
+            forces = frame.force_rows @ weights.T - frame.forces[:, None]
+        if frame.stress_rows is not None and frame.stress is not None:
+            stress = frame.stress_rows @ weights.T - frame.stress[:, None]
+        return Residuals(energy, forces, stress)
+
+    def _batches(self, count: int) -> Iterator[slice]:
+        columns = len(self.scale) + len(self.statistics.composition) + 1
+        fitting = max(1, self.memory_limit // (4 * columns**2) - _GROUPS_AT_ONCE)
+        return (slice(start, start + fitting) for start in range(0, count, fitting))
+
+    def _weighted_rows(self, index: int) -> np.ndarray:
+        """Rows of one observation, scaled: (rows, F + S + 1)."""
+        frame, a = self.observations[index], self.weights
+        x = frame.counts / frame.atoms
+        phi = frame.features / frame.atoms - x @ self.statistics.composition
+        blocks = [a.energy * np.concatenate([phi / self.scale, x, [frame.energy / frame.atoms]])[None]]
+        derivatives = (frame.force_rows, frame.forces, a.forces), (frame.stress_rows, frame.stress, a.stress)
+        for rows, target, weight in derivatives:
+            if rows is not None and target is not None and weight > 0:
+                nothing = np.zeros((len(rows), len(x)))
+                blocks.append(weight * np.concatenate([rows / self.scale, nothing, target[:, None]], axis=1))
+        rows = np.concatenate(blocks)
+        rows[:, : len(phi)][:, ~self.statistics.active] = 0.0
+        return rows
+
+    def _accumulate(self, multiplicities: np.ndarray) -> np.ndarray:
+        """Packed upper triangles of the Gram matrices of each selection, (D, P (P + 1) / 2)."""
+        used = np.flatnonzero(multiplicities.any(axis=0))
+        columns = len(self.scale) + len(self.statistics.composition) + 1
+        length = columns * (columns + 1) // 2
+        total = np.zeros((len(multiplicities), length))
+        grams = np.empty((_GROUPS_AT_ONCE, length))
+        for start in range(0, len(used), _GROUPS_AT_ONCE):
+            block = used[start : start + _GROUPS_AT_ONCE]
+            for slot, group in enumerate(block):
+                gram = np.zeros((columns, columns), order="F")
+                for index in np.flatnonzero(self.groups == group).tolist():
+                    gram = blas.dsyrk(1.0, self._weighted_rows(index).T, beta=1.0, c=gram, overwrite_c=True)
+                grams[slot] = lapack.dtrttp(gram, uplo="U")[0]
+            factors = multiplicities[:, block].astype(float)
+            for left in range(0, length, _COLUMNS_AT_ONCE):  # in pieces: the product needs as much room again
+                part = slice(left, left + _COLUMNS_AT_ONCE)
+                total[:, part] += factors @ grams[: len(block), part]
+        return total
+
+    def _solve_one(self, packed: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray, float, bool]:
+        features, species = len(self.scale), len(self.statistics.composition)
+        gram, _ = lapack.dtpttr(features + species + 1, packed, uplo="U")
+        gram = np.triu(gram) + np.triu(gram, 1).T
+        w, e, y = slice(0, features), slice(features, features + species), features + species
+        # Species energies are eliminated; the pseudo-inverse serves absent species and compositions on one line.
+        eliminate = np.linalg.pinv(gram[e, e], rcond=_NEGLIGIBLE, hermitian=True)
+        matrix = gram[w, w] - gram[w, e] @ eliminate @ gram[e, w]
+        right = gram[w, y] - gram[w, e] @ eliminate @ gram[e, y]
+        root = self.scale / np.sqrt(self.penalty)  # unknowns scaled so that the prior is strength times one
+        matrix *= root[:, None] * root
+        matrix[np.diag_indices(features)] += strength
+        scaled, condition, indefinite = _solve_symmetric(matrix, root * right)
+        standard = root * scaled
+        species_energies = eliminate @ (gram[e, y] - gram[e, w] @ standard)
+        weights = np.where(self.statistics.active, standard / self.scale, 0.0)
+        return weights, species_energies - self.statistics.composition @ weights, condition, indefinite
+
+
+def _solve_symmetric(matrix: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, float, bool]:
+    """Solution, condition number, and whether eigenvalues had to be left out."""
+    norm = float(np.abs(matrix).sum(axis=0).max())
+    try:
+        factor = cholesky(matrix, lower=False)
+    except np.linalg.LinAlgError:
+        values, vectors = eigh(matrix)
+        kept = values > values[-1] * len(values) * np.finfo(float).eps
+        solution = vectors[:, kept] @ (vectors[:, kept].T @ right / values[kept])
+        return solution, float(values[-1] / values[kept][0]), True
+    reciprocal, _ = lapack.dpocon(factor, norm)
+    return cho_solve((factor, False), right), 1.0 / reciprocal if reciprocal > 0 else float("inf"), False

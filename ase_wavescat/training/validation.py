@@ -1,0 +1,223 @@
+"""Errors on groups that a fit has not seen, the prior's strength, and how far the members' spread may be trusted."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from ase_wavescat.training.dataset import Frame
+from ase_wavescat.training.fit import Fit
+
+COMPOSITION_EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class FrameErrors:
+    """Predicted less labelled for one frame: energy eV/atom, forces (R,) eV/A, stress (6,) eV/A^3; None without labels.
+
+    The spreads are standard deviations over the members of a fold, uncalibrated.
+    """
+
+    energy: float
+    forces: np.ndarray | None
+    stress: np.ndarray | None
+    energy_spread: float
+    forces_spread: np.ndarray | None
+
+
+@dataclass(frozen=True, eq=False)
+class CrossValidation:
+    """Held-out results of all frames.
+
+    strength: the prior's strength with the lowest held-out loss among `strengths`; losses belong to these.
+    errors: one record a frame, of the fold's fit to all its training groups.
+    bagged: the same of the mean of the fold's bootstrap members.
+    condition: largest condition number met; indefinite: how many of the fits had to leave out eigenvalues.
+    """
+
+    strength: float
+    strengths: tuple[float, ...]
+    losses: tuple[float, ...]
+    errors: tuple[FrameErrors, ...]
+    bagged: tuple[FrameErrors, ...]
+    condition: float
+    indefinite: int
+
+    @property
+    def energy_scale(self) -> float:
+        """Root mean square energy error over root mean square spread, on held-out frames."""
+        return _ratio([e.energy for e in self.errors], [e.energy_spread for e in self.errors])
+
+    @property
+    def force_scale(self) -> float:
+        """The same for force components; that of the energies where there are no forces."""
+        pairs = [(e.forces, e.forces_spread) for e in self.errors if e.forces is not None]
+        if not pairs:
+            return self.energy_scale
+        errors, spreads = zip(*pairs, strict=True)
+        return _ratio(np.concatenate(errors), np.concatenate(spreads))
+
+
+def _ratio(errors: Any, spreads: Any) -> float:
+    spread = float(np.sqrt(np.mean(np.square(spreads))))
+    return float(np.sqrt(np.mean(np.square(errors)))) / spread if spread > 0 else 1.0
+
+
+def assign_folds(groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """The fold (0..folds-1) of each group, from the group of each frame: shuffled, then each to the emptiest fold."""
+    sizes = np.bincount(groups)
+    fold = np.empty(len(sizes), dtype=int)
+    frames = np.zeros(folds, dtype=int)
+    for group in np.random.default_rng(seed).permutation(len(sizes)):
+        fold[group] = np.argmin(frames)
+        frames[fold[group]] += sizes[group]
+    return fold
+
+
+def bootstrap(groups: np.ndarray, total: int, members: int, rng: np.random.Generator) -> np.ndarray:
+    """Multiplicities (members, total) of draws of len(groups) among `groups` with replacement."""
+    draws = rng.choice(groups, size=(members, len(groups)))
+    return np.array([np.bincount(draw, minlength=total) for draw in draws])
+
+
+def cross_validate(fit: Fit, fold: np.ndarray, strengths: Sequence[float], members: int, seed: int) -> CrossValidation:
+    """Fit on all folds but one, look at that one; fold (G,) as from `assign_folds`.
+
+    The strength of the prior is the one with the lowest held-out loss (the data term of the fit). It is one number
+    chosen among few on the same folds that the errors are quoted for, which flatters them by next to nothing: the
+    losses around the lowest are all but equal.
+    members: bootstrap members fitted inside each fold, from its training groups only, for the spread.
+    """
+    count = int(fold.max()) + 1
+    training = np.array([fold != k for k in range(count)], dtype=int)
+    fold_of_frame = fold[fit.groups]
+    first = fit.solve(training, strengths)
+    weights = first.weights.reshape(count, len(strengths), -1)
+    species = first.species_energies.reshape(count, len(strengths), -1)
+    losses = np.zeros(len(strengths))
+    for index, k in enumerate(fold_of_frame):
+        losses += fit.residuals(index, weights[k], species[k]).loss(fit.weights)
+    best = int(np.argmin(losses))
+
+    rng = np.random.default_rng(seed)
+    draws = [bootstrap(np.flatnonzero(row), len(fold), members, rng) for row in training]
+    second = fit.solve(np.concatenate(draws), [strengths[best]])
+    models = np.concatenate([weights[:, best, None], second.weights.reshape(count, members, -1)], axis=1)
+    energies = np.concatenate([species[:, best, None], second.species_energies.reshape(count, members, -1)], axis=1)
+    results = [_frame_errors(fit, index, models[k], energies[k]) for index, k in enumerate(fold_of_frame)]
+    return CrossValidation(
+        strength=float(strengths[best]),
+        strengths=tuple(map(float, strengths)),
+        losses=tuple(map(float, losses)),
+        errors=tuple(own for own, _ in results),
+        bagged=tuple(mean for _, mean in results),
+        condition=float(max(first.condition.max(), second.condition.max())),
+        indefinite=int(first.indefinite.sum() + second.indefinite.sum()),
+    )
+
+
+def _frame_errors(fit: Fit, index: int, models: np.ndarray, energies: np.ndarray) -> tuple[FrameErrors, FrameErrors]:
+    """Errors of the first model and of the mean of the others, with the spread of the others."""
+    residuals = fit.residuals(index, models, energies)
+    energy_spread = float(residuals.energy[1:].std(ddof=1))
+    forces, stress = residuals.forces, residuals.stress
+    forces_spread = None if forces is None else forces[:, 1:].std(axis=1, ddof=1)
+
+    def pick(array: np.ndarray | None, mean: bool) -> np.ndarray | None:
+        return None if array is None else array[:, 1:].mean(axis=1) if mean else array[:, 0]
+
+    own, bagged = (
+        FrameErrors(float(energy), pick(forces, mean), pick(stress, mean), energy_spread, forces_spread)
+        for mean, energy in ((False, residuals.energy[0]), (True, residuals.energy[1:].mean()))
+    )
+    return own, bagged
+
+
+def summarise(errors: Iterable[FrameErrors]) -> dict[str, Any]:
+    """Mean absolute and root mean square errors over frames, meV/atom, over components, eV/A and eV/A^3."""
+    errors = list(errors)
+    energy = 1e3 * np.array([e.energy for e in errors])
+    summary: dict[str, Any] = {
+        "frames": len(errors),
+        "energy_mae_mev_per_atom": _mae(energy),
+        "energy_rmse_mev_per_atom": _rms(energy),
+    }
+    for name, unit in (("forces", "force_{}_ev_per_a"), ("stress", "stress_{}_ev_per_a3")):
+        parts = [getattr(e, name) for e in errors if getattr(e, name) is not None]
+        if parts:
+            components = np.concatenate(parts)
+            summary |= {unit.format("mae"): _mae(components), unit.format("rmse"): _rms(components)}
+    return summary
+
+
+def _mae(values: np.ndarray) -> float:
+    return float(np.abs(values).mean())
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(values**2)))
+
+
+def summarise_by(errors: Sequence[FrameErrors], labels: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """`summarise` of the frames that share a label, labels in order."""
+    members = defaultdict(list)
+    for error, label in zip(errors, labels, strict=True):
+        members[label].append(error)
+    return {label: summarise(members[label]) for label in sorted(members)}
+
+
+def composition_bin(fraction: float) -> str:
+    """The bin "0.2-0.4" for 0.2 <= fraction < 0.4; the last bin holds 1 as well."""
+    inner = COMPOSITION_EDGES[1:-1]
+    index = int(np.searchsorted(inner, fraction + 1e-12, side="right"))
+    return f"{COMPOSITION_EDGES[index]:.1f}-{COMPOSITION_EDGES[index + 1]:.1f}"
+
+
+def collect_metrics(frames: Sequence[Frame], validation: CrossValidation, species: Sequence[int]) -> dict[str, Any]:
+    """Held-out errors: all frames, by kind, by fraction of the first species; and how the fit was regularised."""
+    first = min(species)
+    bins = [composition_bin(float(np.mean(frame.numbers == first))) for frame in frames]
+    return {
+        **summarise(validation.errors),
+        "by_kind": summarise_by(validation.errors, [frame.config_type for frame in frames]),
+        "by_composition": summarise_by(validation.errors, bins),
+        "composition_of": chemical_symbols[first],
+        "mean_of_members": summarise(validation.bagged),
+        "strength": validation.strength,
+        "losses": {f"{s:g}": loss for s, loss in zip(validation.strengths, validation.losses, strict=True)},
+        "condition": validation.condition,
+        "indefinite_fits": validation.indefinite,
+    }
+
+
+def format_metrics(metrics: Mapping[str, Any]) -> str:
+    """A table of the held-out errors."""
+    lines = [
+        "held-out errors        frames  energy MAE    RMSE  force MAE    RMSE  stress MAE",
+        "                                 meV/atom               eV/A              eV/A^3",
+    ]
+    rows = [("all", metrics), ("mean of members", metrics["mean_of_members"])]
+    rows += list(metrics["by_kind"].items())
+    rows += [(f"{metrics['composition_of']} {name}", row) for name, row in metrics["by_composition"].items()]
+    names = (
+        ("energy_mae_mev_per_atom", 12, 2),
+        ("energy_rmse_mev_per_atom", 8, 2),
+        ("force_mae_ev_per_a", 11, 4),
+        ("force_rmse_ev_per_a", 8, 4),
+        ("stress_mae_ev_per_a3", 12, 5),
+    )
+    for label, row in rows:
+        cells = "".join(
+            f"{row[name]:>{width}.{digits}f}" if name in row else f"{'-':>{width}}" for name, width, digits in names
+        )
+        lines.append(f"{label:<22}{row['frames']:>7}{cells}")
+    lines.append(
+        f"prior strength {metrics['strength']:g}, condition number up to {metrics['condition']:.1e}"
+        + (f", {metrics['indefinite_fits']} fits left out eigenvalues" if metrics["indefinite_fits"] else "")
+    )
+    return "\n".join(lines)

@@ -1,0 +1,142 @@
+"""Reading labelled structures: every format alike, every defect named."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+
+import ase.db
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
+
+from ase_wavescat.errors import DataError
+from ase_wavescat.training.dataset import read_frames
+
+
+def structure(seed: int = 0, **labels) -> Atoms:
+    rng = np.random.default_rng(seed)
+    atoms = Atoms("LiLiSi", rng.uniform(0, 4, (3, 3)), cell=[[4, 0, 0], [0.5, 4.2, 0], [0, 0.3, 4.4]], pbc=True)
+    atoms.info.update(group=f"melt-{seed}", config_type="liquid", kpts="2x2x2")
+    labels = {"energy": -10.25 - seed, "forces": rng.normal(size=(3, 3)), "stress": rng.normal(size=6), **labels}
+    atoms.calc = SinglePointCalculator(atoms, **{k: v for k, v in labels.items() if v is not None})
+    return atoms
+
+
+def write_xyz(path, *structures):
+    write(path, structures, format="extxyz")
+    return path
+
+
+@pytest.fixture
+def plain(tmp_path):
+    return write_xyz(tmp_path / "set.extxyz", structure(0), structure(1))
+
+
+def assert_same(frames, others, places=8):
+    assert len(frames) == len(others) == 2
+    for a, b in zip(frames, others, strict=True):
+        assert (a.group, a.config_type, a.info["kpts"]) == (b.group, b.config_type, b.info["kpts"])
+        np.testing.assert_array_equal(a.numbers, b.numbers)
+        for name in ("cell", "positions", "energy", "forces", "stress"):
+            np.testing.assert_allclose(getattr(a, name), getattr(b, name), atol=10.0**-places)
+
+
+@pytest.mark.parametrize(("suffix", "module"), [(".gz", gzip), (".xz", lzma), (".bz2", bz2)])
+def test_compressed_files_read_like_the_plain_one(plain, tmp_path, suffix, module):
+    packed = tmp_path / f"packed.extxyz{suffix}"
+    with module.open(packed, "wb") as file:
+        file.write(plain.read_bytes())
+    assert_same(read_frames(packed), read_frames(plain), places=15)
+
+
+def test_a_database_reads_like_the_file(plain, tmp_path):
+    with ase.db.connect(tmp_path / "set.db") as database:
+        for seed in (0, 1):
+            atoms = structure(seed)
+            database.write(atoms, **atoms.info)
+    assert_same(read_frames(tmp_path / "set.db"), read_frames(plain))
+
+
+def test_values_and_names(plain):
+    frames = read_frames([plain, plain])
+    assert [frame.name for frame in frames] == ["set.extxyz#0", "set.extxyz#1"] * 2
+    assert frames[1].energy == -11.25
+    assert frames[1].group == "melt-1"
+    np.testing.assert_allclose(frames[1].stress, structure(1).get_stress(), atol=1e-8)
+    np.testing.assert_array_equal(frames[0].count([3, 14, 8]), [2, 1, 0])
+    assert frames[0].volume == pytest.approx(structure(0).get_volume())
+
+
+def test_reference_labels_win(tmp_path):
+    atoms = structure()
+    atoms.info["REF_energy"] = -99.0
+    atoms.info["REF_stress"] = np.array([[1.0, 6, 5], [6, 2, 4], [5, 4, 3]]).ravel()
+    atoms.arrays["REF_forces"] = np.full((3, 3), 0.5)
+    (frame,) = read_frames(write_xyz(tmp_path / "a.xyz", atoms))
+    assert frame.energy == -99.0
+    np.testing.assert_allclose(frame.stress, [1, 2, 3, 4, 5, 6])
+    np.testing.assert_allclose(frame.forces, 0.5)
+
+
+def test_missing_forces_and_stress_are_none(tmp_path):
+    (frame,) = read_frames(write_xyz(tmp_path / "a.xyz", structure(forces=None, stress=None)))
+    assert frame.forces is None
+    assert frame.stress is None
+
+
+def test_every_frame_its_own_group_only_when_asked(tmp_path):
+    atoms = structure()
+    del atoms.info["group"]
+    path = write_xyz(tmp_path / "a.xyz", atoms, atoms)
+    with pytest.raises(DataError, match=r"a.xyz#0 has no key 'group'.*'none'"):
+        read_frames(path)
+    assert [frame.group for frame in read_frames(path, "none")] == ["a.xyz#0", "a.xyz#1"]
+    assert {frame.group for frame in read_frames(path, "config_type")} == {"liquid"}
+
+
+def nan_forces():
+    forces = np.zeros((3, 3))
+    forces[1, 2] = np.nan
+    return forces
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"energy": None}, r"a.xyz#1 has no energy; store it as 'energy' or 'REF_energy'"),
+        ({"energy": np.nan}, r"a.xyz#1 has a label .energy. that is not finite"),
+        ({"forces": nan_forces()}, r"a.xyz#1 has a label .forces. that is not finite"),
+        ({"stress": np.full(6, np.inf)}, r"a.xyz#1 has a label .stress. that is not finite"),
+    ],
+)
+def test_bad_labels_name_the_frame(tmp_path, labels, message):
+    path = write_xyz(tmp_path / "a.xyz", structure(0), structure(1, **labels))
+    with pytest.raises(DataError, match=message):
+        read_frames(path)
+
+
+def test_partial_periodicity(tmp_path):
+    atoms = structure()
+    atoms.pbc = [True, True, False]
+    with pytest.raises(DataError, match=r"a.xyz#0 is periodic along \[True, True, False\]"):
+        read_frames(write_xyz(tmp_path / "a.xyz", atoms))
+
+
+def test_bad_files(tmp_path, plain):
+    with pytest.raises(DataError, match="no data files given"):
+        read_frames([])
+    with pytest.raises(DataError, match="there is no file"):
+        read_frames(tmp_path / "absent.xyz")
+    (tmp_path / "empty.xyz").touch()
+    with pytest.raises(DataError, match="holds no structures"):
+        read_frames(tmp_path / "empty.xyz")
+    with pytest.raises(DataError, match="cannot tell the format"):
+        read_frames(write_xyz(tmp_path / "POSCAR", structure()))
+    cut = tmp_path / "cut.xyz.gz"
+    cut.write_bytes(gzip.compress(plain.read_bytes())[:-200])
+    with pytest.raises(DataError, match="is it complete"):
+        read_frames(cut)

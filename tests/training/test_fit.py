@@ -1,0 +1,146 @@
+"""The least-squares fit against plain dense linear algebra on small problems with a known answer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ase_wavescat.training.fit import Fit, LabelWeights, Observation, measure, prior_scale
+
+FEATURES, SPECIES = 7, 2
+WEIGHTS = LabelWeights(energy=20.0, forces=2.0, stress=50.0)
+
+
+def make(rng: np.random.Generator, frames: int = 18, noise: float = 0.0, counts: np.ndarray | None = None):
+    """Observations of a linear model, with its weights and species energies."""
+    size = 10.0 ** rng.uniform(-3, 3, FEATURES)
+    weights, energies = rng.normal(size=FEATURES) / size, np.array([-1.9, -5.4])
+    observations = []
+    for _ in range(frames):
+        n = rng.integers(1, 9, SPECIES).astype(float) if counts is None else counts
+        phi = size * n.sum() * (3.0 + rng.normal(size=FEATURES))
+        rows, strain = size * rng.normal(size=(9, FEATURES)), size * rng.normal(size=(6, FEATURES))
+        observations.append(
+            Observation(
+                n, phi, phi @ weights + n @ energies + noise * rng.normal(), rows,
+                rows @ weights + noise * rng.normal(size=9), strain, strain @ weights + noise * rng.normal(size=6),
+            )
+        )  # fmt: skip
+    return observations, weights, energies
+
+
+def dense(observations, multiplicities, groups, strength, penalty):
+    """Minimise the documented loss by stacking every row, the prior's too."""
+    rows, targets = [], []
+    for frame, group in zip(observations, groups, strict=True):
+        root = np.sqrt(multiplicities[group])
+        n = frame.counts.sum()
+        rows.append(root * WEIGHTS.energy / n * np.concatenate([frame.features, frame.counts])[None])
+        targets.append(root * WEIGHTS.energy / n * np.array([frame.energy]))
+        for block, label, weight in (
+            (frame.force_rows, frame.forces, WEIGHTS.forces), (frame.stress_rows, frame.stress, WEIGHTS.stress)
+        ):  # fmt: skip
+            rows.append(root * weight * np.concatenate([block, np.zeros((len(block), SPECIES))], axis=1))
+            targets.append(root * weight * label)
+    rows.append(np.concatenate([np.diag(np.sqrt(strength * penalty)), np.zeros((FEATURES, SPECIES))], axis=1))
+    targets.append(np.zeros(FEATURES))
+    design, target = np.concatenate(rows), np.concatenate(targets)
+    size = np.linalg.norm(design, axis=0)
+    return np.linalg.lstsq(design / size, target, rcond=None)[0] / size
+
+
+def test_recovers_a_linear_model():
+    observations, weights, energies = make(np.random.default_rng(1))
+    fit = Fit(observations, np.arange(18), WEIGHTS)
+    solution = fit.solve(np.ones((1, 18), dtype=int), [1e-12])
+    np.testing.assert_allclose(solution.weights[0], weights, rtol=1e-7)
+    np.testing.assert_allclose(solution.species_energies[0], energies, rtol=1e-7)
+    assert not solution.indefinite.any()
+
+
+@pytest.mark.parametrize("roughness", [0.0, 0.7])
+def test_minimises_the_documented_loss(roughness):
+    rng = np.random.default_rng(2)
+    observations, _, _ = make(rng, noise=0.5)
+    groups = rng.permutation(np.repeat(np.arange(6), 3))
+    statistics = measure(observations)
+    penalty = prior_scale(statistics, WEIGHTS, roughness)
+    selections = np.array([[1, 1, 1, 1, 1, 1], [0, 2, 1, 0, 3, 0], [1, 1, 1, 1, 1, 0]])
+    strengths = [1e-3, 0.3]
+    solution = Fit(observations, groups, WEIGHTS, statistics, penalty).solve(selections, strengths)
+    expected = [dense(observations, row, groups, s, penalty) for row in selections for s in strengths]
+    for k, answer in enumerate(expected):
+        np.testing.assert_allclose(solution.weights[k], answer[:FEATURES], rtol=1e-7, atol=1e-9 * abs(answer).max())
+        np.testing.assert_allclose(solution.species_energies[k], answer[FEATURES:], rtol=1e-7)
+
+
+def test_streams_give_the_same_answer_as_one():
+    observations, _, _ = make(np.random.default_rng(3), noise=0.1)
+    selections = np.random.default_rng(0).integers(0, 3, (7, 18))
+    whole = Fit(observations, np.arange(18), WEIGHTS).solve(selections, [1e-4])
+    streamed = Fit(observations, np.arange(18), WEIGHTS, memory_limit=1).solve(selections, [1e-4])
+    np.testing.assert_allclose(streamed.weights, whole.weights, rtol=1e-9)
+
+
+def test_features_that_do_not_vary_get_no_weight():
+    observations, _, _ = make(np.random.default_rng(4), noise=0.1)
+    for frame in observations:
+        frame.features[2] = 5.0 * frame.atoms  # constant per atom, no derivative
+        frame.features[4] = 0.0
+        frame.force_rows[:, [2, 4]] = frame.stress_rows[:, [2, 4]] = 0.0
+    solution = Fit(observations, np.arange(18), WEIGHTS).solve(np.ones((1, 18), dtype=int), [1e-6])
+    assert np.isfinite(solution.weights).all()
+    assert solution.weights[0, 2] == solution.weights[0, 4] == 0.0
+    assert np.count_nonzero(solution.weights) == FEATURES - 2
+
+
+@pytest.mark.parametrize("counts", [[4.0, 0.0], [6.0, 2.0]])
+def test_one_composition_or_an_absent_species(counts):
+    """Only a sum of species energies is then determined; energies must still be right."""
+    observations, weights, _ = make(np.random.default_rng(5), counts=np.array(counts))
+    fit = Fit(observations, np.arange(18), WEIGHTS)
+    solution = fit.solve(np.ones((1, 18), dtype=int), [1e-12])
+    np.testing.assert_allclose(solution.weights[0], weights, rtol=1e-6)
+    residuals = fit.residuals(3, solution.weights, solution.species_energies)
+    np.testing.assert_allclose(residuals.energy, 0.0, atol=1e-7)
+    np.testing.assert_allclose(residuals.forces, 0.0, atol=1e-6)
+
+
+def test_frames_without_forces_or_stress_train_on_their_energy():
+    observations, weights, energies = make(np.random.default_rng(6), frames=30)
+    bare = [Observation(o.counts, o.features, o.energy) for o in observations[:20]]
+    for mixed in (bare, bare + observations[20:]):
+        groups = np.arange(len(mixed))
+        solution = Fit(mixed, groups, WEIGHTS).solve(np.ones((1, len(mixed)), dtype=int), [1e-13])
+        np.testing.assert_allclose(solution.weights[0], weights, rtol=1e-6)
+        np.testing.assert_allclose(solution.species_energies[0], energies, rtol=1e-6)
+
+
+def test_identical_features_are_reported_not_hidden():
+    """Two equal columns and a prior too weak to matter: the condition number says so, the predictions hold."""
+    observations, _, _ = make(np.random.default_rng(7))
+    for frame in observations:
+        frame.features[1] = frame.features[0]
+        frame.force_rows[:, 1], frame.stress_rows[:, 1] = frame.force_rows[:, 0], frame.stress_rows[:, 0]
+    solution = Fit(observations, np.arange(18), WEIGHTS).solve(np.ones((1, 18), dtype=int), [1e-30])
+    assert solution.indefinite[0] or solution.condition[0] > 1e13
+    assert np.isfinite(solution.weights).all()
+
+
+def test_a_rough_feature_costs_more():
+    observations, _, _ = make(np.random.default_rng(8))
+    for frame in observations:
+        frame.force_rows[:, 3] *= 100
+    statistics = measure(observations)
+    plain, rough = (prior_scale(statistics, WEIGHTS, roughness) for roughness in (0.0, 1.0))
+    assert np.argmax(rough / plain) == 3
+
+
+def test_refuses_weights_and_penalties_out_of_range():
+    with pytest.raises(ValueError, match="weight of the forces must be finite and not negative, got -1"):
+        LabelWeights(1.0, -1.0, 1.0)
+    with pytest.raises(ValueError, match="weight of the energy must not be zero"):
+        LabelWeights(0.0, 1.0, 1.0)
+    observations, _, _ = make(np.random.default_rng(9))
+    with pytest.raises(ValueError, match="7 positive finite numbers"):
+        Fit(observations, np.arange(18), WEIGHTS, penalty=np.zeros(FEATURES))

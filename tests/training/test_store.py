@@ -1,0 +1,164 @@
+"""The feature store: right rows, whole or absent, one writer, never another spec's."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+from ase_wavescat.scattering.transform import Transform
+
+from ase_wavescat.errors import DataError
+from ase_wavescat.training.dataset import read_frames
+from ase_wavescat.training.store import FeatureStore, StoreInUseError, random_directions
+
+
+@pytest.fixture
+def frames(labelled):
+    return read_frames(labelled[0])
+
+
+def test_rows_are_the_jacobian(tmp_path, spec, frames):
+    store = FeatureStore(tmp_path, spec)
+    assert store.fill(frames[:1], workers=1, progress=False) == 1
+    frame, rows = frames[0], store.load(frames[0])
+    features, positions, strain = Transform(spec).jacobian(frame.cell, frame.positions, frame.numbers)
+    np.testing.assert_array_equal(rows.features, features)
+    np.testing.assert_array_equal(rows.forces, -positions.reshape(len(features), -1).T)
+    np.testing.assert_array_equal(rows.strain, strain.T)
+    assert rows.directions is None
+
+
+def test_random_directions_project_the_jacobian(tmp_path, spec, frames):
+    whole, few = FeatureStore(tmp_path, spec), FeatureStore(tmp_path, spec, directions=3)
+    for store in (whole, few):
+        store.fill(frames[:1], workers=1, progress=False)
+    rows = few.load(frames[0])
+    np.testing.assert_allclose(np.linalg.norm(rows.directions, axis=1), 1.0)
+    np.testing.assert_array_equal(rows.directions, random_directions(frames[0], 3))
+    expected = whole.load(frames[0])
+    np.testing.assert_allclose(
+        rows.forces, rows.directions @ expected.forces, atol=1e-8 * np.abs(expected.forces).max()
+    )
+    np.testing.assert_allclose(rows.strain, expected.strain, atol=1e-8 * np.abs(expected.strain).max())
+
+
+def test_families_without_a_jacobian_use_directions(tmp_path, moduli_spec, frames):
+    store = FeatureStore(tmp_path, moduli_spec)
+    store.fill(frames[:1], workers=1, progress=False)
+    assert store.load(frames[0]).forces.shape == (16, len(moduli_spec.keys))
+
+
+def test_energy_only_frames_have_no_derivatives(tmp_path, spec, frames):
+    bare = dataclasses.replace(frames[0], forces=None, stress=None)
+    store = FeatureStore(tmp_path, spec)
+    store.fill([bare, frames[0]], workers=1, progress=False)
+    assert store.load(bare).forces is None
+    np.testing.assert_allclose(store.load(bare).features, store.load(frames[0]).features, rtol=1e-9)
+
+
+def test_workers_give_the_same_rows_and_nothing_twice(tmp_path, spec, frames):
+    one, many = FeatureStore(tmp_path / "one", spec), FeatureStore(tmp_path / "many", spec)
+    one.fill(frames[:4], workers=1, progress=False)
+    assert many.fill([*frames[:4], frames[0]], workers=2, progress=False) == 4
+    assert many.fill(frames[:5], workers=1, progress=False) == 1
+    for frame in frames[:4]:
+        np.testing.assert_allclose(many.load(frame).forces, one.load(frame).forces, atol=1e-10)
+
+
+@pytest.mark.parametrize("change", [{"beta": 1.0}, {"tolerance": 1e-2}, {"keys": 3}, {"directions": 2}])
+def test_another_spec_never_uses_these_rows(tmp_path, spec, frames, change):
+    FeatureStore(tmp_path, spec).fill(frames[:1], workers=1, progress=False)
+    keys = spec.keys[: change["keys"]] if "keys" in change else None
+    own = {name: value for name, value in change.items() if name in ("beta", "tolerance")}
+    other = FeatureStore(tmp_path, dataclasses.replace(spec, **own), keys, change.get("directions"))
+    with pytest.raises(DataError, match="no usable rows"):
+        other.load(frames[0])
+    assert other.fill(frames[:1], workers=1, progress=False) == 1
+
+
+def test_a_moved_atom_is_another_structure(tmp_path, spec, frames):
+    store = FeatureStore(tmp_path, spec)
+    store.fill(frames[:1], workers=1, progress=False)
+    moved = dataclasses.replace(frames[0], positions=frames[0].positions + 1e-9)
+    assert not store.path(moved).exists()
+
+
+def test_rows_of_another_version_of_the_code_are_refused(tmp_path, spec, frames):
+    store = FeatureStore(tmp_path, spec)
+    store.fill(frames[:1], workers=1, progress=False)
+    with h5py.File(store.path(frames[0]), "r+") as file:
+        file["forces"][0] *= 1.01
+    with pytest.raises(DataError, match="not what this version computes; delete that folder"):
+        store.fill(frames[:2], workers=1, progress=False)
+
+
+def test_damaged_rows_are_named(tmp_path, spec, frames):
+    store = FeatureStore(tmp_path, spec)
+    store.fill(frames[:1], workers=1, progress=False)
+    store.path(frames[0]).write_bytes(b"nothing")
+    with pytest.raises(DataError, match=r"exact.extxyz.xz#0 .* delete that file"):
+        store.load(frames[0])
+
+
+def test_a_second_writer_is_refused(tmp_path, spec, frames):
+    other = sqlite3.connect(tmp_path / "lock.sqlite", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    store = FeatureStore(tmp_path, spec)
+    with pytest.raises(StoreInUseError, match="another process is writing"):
+        store.fill(frames[:1], workers=1, progress=False)
+    other.close()
+    store.fill(frames[:1], workers=1, progress=False)
+
+
+def test_an_unknown_element_names_the_frame(tmp_path, spec, frames):
+    strange = dataclasses.replace(frames[0], numbers=np.full_like(frames[0].numbers, 8))
+    with pytest.raises(DataError, match=r"exact.extxyz.xz#0 cannot be transformed"):
+        FeatureStore(tmp_path, spec).fill([strange], workers=1, progress=False)
+
+
+KILLED_RUN = """
+import json, sys, time
+import ase_wavescat.training.store as store
+from ase_wavescat.scattering.spec import ScatteringSpec
+from ase_wavescat.training.dataset import read_frames
+
+real = store._rows
+def slow(*arguments):
+    time.sleep(0.05)
+    return real(*arguments)
+store._rows = slow
+spec = ScatteringSpec.from_dict(json.loads(sys.argv[3]))
+store.FeatureStore(sys.argv[2], spec).fill(read_frames(sys.argv[1]), workers=1, progress=False)
+"""
+
+
+def test_a_killed_run_resumes(tmp_path, spec, labelled, frames):
+    """SIGKILL at no special moment: what is there is whole, the rest is computed, the result is the undisturbed one."""
+    import json
+
+    folder = tmp_path / "killed"
+    arguments = [sys.executable, "-c", KILLED_RUN, str(labelled[0]), str(folder), json.dumps(spec.to_dict())]
+    process = subprocess.Popen(arguments)
+    store = FeatureStore(folder, spec)
+    while sum(store.path(frame).exists() for frame in frames) < 4 and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    done = [frame for frame in frames if store.path(frame).exists()]
+    assert 4 <= len(done) < len(frames)
+    (store.folder / f".{store.path(frames[-1]).stem}-cut.h5").write_bytes(b"cut short")
+
+    undisturbed = FeatureStore(tmp_path / "undisturbed", spec)
+    undisturbed.fill(frames, workers=1, progress=False)
+    assert store.fill(frames, workers=1, progress=False) == len(frames) - len(done)
+    assert not list(store.folder.glob(".*.h5"))
+    for frame in frames:
+        for name in ("features", "forces", "strain"):
+            np.testing.assert_array_equal(getattr(store.load(frame), name), getattr(undisturbed.load(frame), name))

@@ -1,0 +1,157 @@
+"""A whole training run on a few tiny frames whose labels are an exact linear model."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+from ase.io import read
+
+from ase_wavescat.errors import DataError
+from ase_wavescat.model_file import load_model
+from ase_wavescat.scattering.neighbours import neighbour_pairs
+from ase_wavescat.training.dataset import read_frames
+from ase_wavescat.training.train import Settings, train
+
+from .conftest import SPECIES_ENERGIES, make_structures, write_frames
+
+QUICK = {"members": 4, "folds": 3, "workers": 1, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def trained(labelled, spec, tmp_path_factory):
+    output = tmp_path_factory.mktemp("model") / "model.h5"
+    given = {"citation": "nobody, nowhere", "licence": "CC0"}
+    return output, train(labelled[0], output, spec, strengths=(1e-12, 1e-6), provenance=given, **QUICK)
+
+
+def test_recovers_the_model_behind_the_labels(trained, labelled):
+    _, ensemble = trained
+    metrics = ensemble.provenance["metrics"]
+    assert metrics["strength"] == 1e-12
+    assert metrics["energy_mae_mev_per_atom"] < 0.1
+    assert metrics["force_mae_ev_per_a"] < 1e-3
+    np.testing.assert_allclose(ensemble.species_energies.mean(axis=0), SPECIES_ENERGIES, atol=1e-2)
+    transform = ensemble.transform()
+    for frame in read_frames(labelled[0])[:3]:
+        prediction = ensemble.predict(transform, frame.cell, frame.positions, frame.numbers)
+        assert prediction.energy == pytest.approx(frame.energy, abs=1e-3)
+        np.testing.assert_allclose(-prediction.gradient[0], frame.forces, atol=2e-3)
+        stress = prediction.gradient[1] / frame.volume
+        np.testing.assert_allclose(stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]], frame.stress, atol=2e-4)
+
+
+def test_the_file_holds_the_model(trained):
+    output, ensemble = trained
+    loaded = load_model(output)
+    np.testing.assert_array_equal(loaded.weights, ensemble.weights)
+    assert loaded.keys == ensemble.spec.keys
+    assert loaded.provenance == ensemble.provenance
+
+
+def test_provenance_tells_where_the_model_comes_from(trained, labelled):
+    provenance = trained[1].provenance
+    digest = hashlib.sha256(labelled[0].read_bytes()).hexdigest()
+    assert provenance["data"] == [{"name": "exact.extxyz.xz", "sha256": digest}]
+    assert (provenance["citation"], provenance["licence"]) == ("nobody, nowhere", "CC0")
+    assert (provenance["frames"], provenance["groups"]) == (12, 6)
+    assert set(provenance["versions"]) >= {"ase_wavescat", "ase", "numpy"}
+    metrics = provenance["metrics"]
+    assert metrics["folds"] == 3
+    assert {kind: row["frames"] for kind, row in metrics["by_kind"].items()} == {"liquid": 6, "relaxed": 6}
+    assert sum(row["frames"] for row in metrics["by_composition"].values()) == 12
+
+
+def test_the_domain_is_that_of_the_data(trained, labelled):
+    domain = trained[1].domain
+    fractions, closest = [], np.inf
+    for frame in read_frames(labelled[0]):
+        fractions.append(np.mean(frame.numbers == 3))
+        _, _, vectors = neighbour_pairs(frame.cell, frame.positions, 4.0)
+        closest = min(closest, np.linalg.norm(vectors, axis=1).min())
+    assert domain.fractions[3] == (min(fractions), max(fractions))
+    assert min(domain.closest.values()) == pytest.approx(closest)
+    assert (domain.minimum <= domain.mean).all()
+    assert (domain.mean <= domain.maximum).all()
+
+
+def test_a_second_run_reuses_the_features_and_agrees_to_the_bit(trained, labelled, spec, tmp_path):
+    output, ensemble = trained
+    store = output.with_suffix(".features")
+    files = {path: path.stat().st_mtime_ns for path in store.rglob("*.h5")}
+    again = train(labelled[0], tmp_path / "again.h5", spec, strengths=(1e-12, 1e-6), store=store, **QUICK)
+    np.testing.assert_array_equal(again.weights, ensemble.weights)
+    assert again.calibration == ensemble.calibration
+    assert files == {path: path.stat().st_mtime_ns for path in store.rglob("*.h5")}
+
+
+def test_the_seed_changes_the_members_not_their_mean(trained, labelled, spec, tmp_path):
+    output, ensemble = trained
+    other = train(labelled[0], tmp_path / "other.h5", spec, strengths=(1e-12,), seed=1,
+                  store=output.with_suffix(".features"), **QUICK)  # fmt: skip
+    assert not np.allclose(other.weights, ensemble.weights, rtol=1e-9)
+    np.testing.assert_allclose(other.mean_weights, ensemble.mean_weights, rtol=1e-7)
+
+
+def test_random_directions_train_a_family_without_jacobian(labelled, moduli_spec, tmp_path):
+    ensemble = train(labelled[0], tmp_path / "moduli.h5", moduli_spec, **QUICK)
+    assert ensemble.provenance["settings"]["directions"] == 16
+    assert np.isfinite(ensemble.provenance["metrics"]["force_mae_ev_per_a"])
+
+
+def test_mixed_labels_are_counted(labelled, spec, tmp_path, capsys):
+    structures = read_structures(labelled[0])
+    for atoms in structures[:2]:
+        del atoms.calc.results["stress"]
+    del structures[0].calc.results["forces"]
+    path = write_frames(tmp_path / "mixed.extxyz.xz", structures)
+    ensemble = train(path, tmp_path / "mixed.h5", spec, **{**QUICK, "progress": True})
+    assert ensemble.provenance["frames_without"] == {"forces": 1, "stress": 2}
+    said = capsys.readouterr().out
+    assert "1 without forces; 2 without stress" in said
+    assert str(tmp_path / "mixed.h5") in said.splitlines()[-2]
+
+
+def read_structures(path):
+    import io
+    import lzma
+
+    return read(io.StringIO(lzma.open(path, "rt").read()), ":", format="extxyz")
+
+
+def test_a_single_group_is_refused(labelled, spec, tmp_path):
+    path = write_frames(tmp_path / "one.extxyz.xz", read_structures(labelled[0])[:2])
+    with pytest.raises(DataError, match=r"one group \(group = 'melt-0'\).*'none' to treat every frame"):
+        train(path, tmp_path / "one.h5", spec, **QUICK)
+    assert not (tmp_path / "one.h5").exists()
+
+
+def test_two_groups_make_two_folds(labelled, spec, tmp_path):
+    path = write_frames(tmp_path / "two.extxyz.xz", read_structures(labelled[0])[:4])
+    ensemble = train(path, tmp_path / "two.h5", spec, **QUICK)
+    assert ensemble.provenance["metrics"]["folds"] == 2
+
+
+def test_noise_is_seen_by_the_spread(spec, tmp_path):
+    structures, _ = make_structures(spec, groups=8, noise=0.02)
+    path = write_frames(tmp_path / "noisy.extxyz.xz", structures)
+    ensemble = train(path, tmp_path / "noisy.h5", spec, repulsion=True, **QUICK)
+    frame = read_frames(path)[0]
+    prediction = ensemble.predict(ensemble.transform(), frame.cell, frame.positions, frame.numbers)
+    assert prediction.energy_uncertainty > 0
+    assert prediction.forces_uncertainty.shape == (len(frame), 3)
+
+
+def test_settings_out_of_range():
+    for settings, message in (
+        ({"members": 0}, "at least one member"), ({"folds": 1}, "at least two folds"),
+        ({"directions": 0}, "directions must be at least 1"), ({"strengths": (0.0,)}, "strengths must be positive"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            Settings(**settings)
+
+
+def test_a_missing_output_folder_is_found_before_the_work(labelled, spec, tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        train(labelled[0], tmp_path / "absent" / "model.h5", spec, **QUICK)

@@ -1,0 +1,130 @@
+"""Held-out errors are held out, and add up."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ase_wavescat.training.fit import Fit, LabelWeights, Observation
+from ase_wavescat.training.validation import (
+    FrameErrors,
+    assign_folds,
+    bootstrap,
+    composition_bin,
+    cross_validate,
+    summarise,
+    summarise_by,
+)
+
+WEIGHTS = LabelWeights(10.0, 1.0, 10.0)
+
+
+def frames_of_groups(rng: np.random.Generator, groups: int, each: int, features: int, offset: float):
+    """Energies are noise common to a group, features its fingerprint: nothing can be learnt across groups."""
+    observations = []
+    for _ in range(groups):
+        fingerprint, energy = rng.normal(size=features), offset * rng.normal()
+        observations += [
+            Observation(np.array([4.0]), 4 * (fingerprint + 1e-3 * rng.normal(size=features)), 4 * energy)
+            for _ in range(each)
+        ]
+    return observations, np.repeat(np.arange(groups), each)
+
+
+def test_folds_keep_groups_together_and_are_even():
+    groups = np.repeat(np.arange(40), np.random.default_rng(0).integers(1, 5, 40))
+    fold = assign_folds(groups, 5, seed=3)
+    sizes = np.bincount(fold[groups])
+    assert len(fold) == 40
+    assert sizes.max() - sizes.min() <= 4
+    np.testing.assert_array_equal(fold, assign_folds(groups, 5, seed=3))
+    assert (fold != assign_folds(groups, 5, seed=4)).any()
+
+
+def test_bootstrap_draws_only_from_the_groups_given():
+    draws = bootstrap(np.array([1, 3, 4]), 6, 50, np.random.default_rng(0))
+    assert draws.shape == (50, 6)
+    assert (draws.sum(axis=1) == 3).all()
+    assert not draws[:, [0, 2, 5]].any()
+
+
+def test_groups_do_not_leak():
+    """With as many features as groups, leaking siblings would make the error vanish; held out by group it cannot."""
+    observations, groups = frames_of_groups(np.random.default_rng(5), groups=20, each=4, features=30, offset=1.0)
+    fold = assign_folds(groups, 5, seed=0)
+    held_out = cross_validate(Fit(observations, groups, WEIGHTS), fold, [1e-6], members=3, seed=0)
+    single = np.arange(len(groups))
+    leaking = cross_validate(
+        Fit(observations, single, WEIGHTS), assign_folds(single, 5, seed=0), [1e-6], members=3, seed=0
+    )
+    assert summarise(held_out.errors)["energy_rmse_mev_per_atom"] > 500
+    assert summarise(leaking.errors)["energy_rmse_mev_per_atom"] < 50
+
+
+def test_errors_are_those_of_a_fit_without_the_fold():
+    observations, groups = frames_of_groups(np.random.default_rng(6), groups=9, each=2, features=3, offset=0.2)
+    fit = Fit(observations, groups, WEIGHTS)
+    fold = assign_folds(groups, 3, seed=0)
+    validation = cross_validate(fit, fold, [1e-3, 1e-1], members=4, seed=0)
+    index = 7
+    rest = np.flatnonzero(fold[groups] != fold[groups[index]])
+    alone = Fit([observations[i] for i in rest], np.arange(len(rest)), WEIGHTS, fit.statistics, fit.penalty)
+    solution = alone.solve(np.ones((1, len(rest)), dtype=int), [validation.strength])
+    expected = fit.residuals(index, solution.weights, solution.species_energies).energy[0]
+    assert validation.errors[index].energy == pytest.approx(expected, rel=1e-6)
+
+
+def test_strength_has_the_lowest_held_out_loss():
+    observations, groups = frames_of_groups(np.random.default_rng(7), groups=20, each=2, features=30, offset=1.0)
+    strengths = [1e-8, 1e-4, 1e-1, 1e2]
+    validation = cross_validate(
+        Fit(observations, groups, WEIGHTS), assign_folds(groups, 5, seed=0), strengths, members=2, seed=0
+    )
+    assert validation.strength == strengths[int(np.argmin(validation.losses))]
+    loss = sum((WEIGHTS.energy * error.energy) ** 2 for error in validation.errors)
+    assert loss == pytest.approx(min(validation.losses))
+    assert validation.strength >= 1e-1  # there is nothing to learn here
+
+
+def test_the_spread_is_calibrated_on_noise():
+    """A well-specified linear model with noisy labels: error over spread is what the noise makes it, and positive."""
+    rng = np.random.default_rng(8)
+    truth = rng.normal(size=6)
+    observations = []
+    for _ in range(60):
+        phi, rows = 4 * rng.normal(size=6), rng.normal(size=(12, 6))
+        observations.append(
+            Observation(
+                np.array([4.0]), phi, phi @ truth + 0.04 * rng.normal(), rows, rows @ truth + 0.1 * rng.normal(size=12)
+            )
+        )
+    groups = np.arange(60)
+    validation = cross_validate(
+        Fit(observations, groups, WEIGHTS), assign_folds(groups, 5, seed=0), [1e-8], members=20, seed=0
+    )
+    rms = summarise(validation.errors)
+    assert rms["force_rmse_ev_per_a"] == pytest.approx(0.1, rel=0.1)
+    spread = np.sqrt(np.mean(np.concatenate([e.forces_spread for e in validation.errors]) ** 2))
+    assert validation.force_scale == pytest.approx(rms["force_rmse_ev_per_a"] / spread)
+    assert validation.energy_scale > 1
+
+
+def test_summaries():
+    a = FrameErrors(0.001, np.array([0.1, -0.3]), None, 0.0, np.zeros(2))
+    b = FrameErrors(-0.003, None, np.array([0.01] * 6), 0.0, None)
+    both = summarise([a, b])
+    assert both["frames"] == 2
+    assert both["energy_mae_mev_per_atom"] == pytest.approx(2.0)
+    assert both["energy_rmse_mev_per_atom"] == pytest.approx(np.sqrt(5.0))
+    assert both["force_mae_ev_per_a"] == pytest.approx(0.2)
+    assert both["stress_mae_ev_per_a3"] == pytest.approx(0.01)
+    parts = summarise_by([a, b], ["relaxed", "liquid"])
+    assert list(parts) == ["liquid", "relaxed"]
+    assert "force_mae_ev_per_a" not in parts["liquid"]
+
+
+@pytest.mark.parametrize(
+    ("fraction", "name"), [(0.0, "0.0-0.2"), (0.19, "0.0-0.2"), (0.2, "0.2-0.4"), (0.6, "0.6-0.8"), (1.0, "0.8-1.0")]
+)
+def test_composition_bins(fraction, name):
+    assert composition_bin(fraction) == name
