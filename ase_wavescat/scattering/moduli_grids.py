@@ -1,0 +1,142 @@
+r"""How fine the grids of the moduli are.
+
+A field filtered by wavelets decays in reciprocal space as R(B|G|), R(x) ~ x^p exp(-x^2/2), its *envelope*. An integral
+of a product of fields over a grid of spacing h is exact but for the product's components at |G| = 2 pi / h, at most
+
+    max prod_i R_i(G_i)  with  sum_i G_i = 2 pi / h =: bandwidth,
+
+so even powers get the bandwidth at which this falls below the tolerance. A modulus has kinks where its field crosses
+zero, and its powers converge algebraically whatever the tolerance: such maps get the bandwidth of their field's square,
+and a margin of points that matters on coarse grids only, where there are few points to average over and it costs nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from scipy.optimize import brentq
+
+from ase_wavescat.scattering.features import Wavelet
+from ase_wavescat.scattering.filters import wavelet_cutoff
+from ase_wavescat.scattering.spec import ScatteringSpec
+from ase_wavescat.scattering.wavelets import fourier_extent, radial_power
+
+_OVERSAMPLING = 1.0  # bandwidth of a map with kinks over twice its field's cutoff
+_MARGIN = 6  # points added along each axis of a map with kinks, where its grid is coarse
+
+
+@dataclass(frozen=True)
+class Grid:
+    """bandwidth, margin: as in `ReciprocalLattice.shape`; cutoff: of the fields on it; input_cutoff: of what its maps
+    hand to the second layer (1/A)."""
+
+    bandwidth: float
+    margin: int
+    cutoff: float
+    input_cutoff: float = 0.0
+
+    def union(self, other: Grid) -> Grid:
+        return Grid(
+            max(self.bandwidth, other.bandwidth),
+            max(self.margin, other.margin),
+            max(self.cutoff, other.cutoff),
+            max(self.input_cutoff, other.input_cutoff),
+        )
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """R(B|G|) of a field: power p, width B (A)."""
+
+    power: int
+    width: float
+
+    def extent(self, tolerance: float) -> float:
+        """The |G| beyond which R < tolerance."""
+        odd = self.power % 2
+        return fourier_extent((self.power + odd) // 2 + 1, odd, tolerance) / self.width
+
+    def log(self, wavevector: float) -> float:
+        x = self.width * wavevector
+        peak = self.power * (1 - math.log(self.power)) / 2 if self.power else 0.0
+        return (self.power * math.log(x) if self.power else 0.0) - x * x / 2 + peak
+
+    def tilted(self, tilt: float) -> float:
+        """The |G| at which log R falls with slope `tilt`."""
+        return (tilt + math.sqrt(tilt**2 + 4 * self.power * self.width**2)) / (2 * self.width**2)
+
+
+def product_extent(envelopes: Sequence[Envelope], tolerance: float) -> float:
+    """The largest sum of |G_i| at which the product of the envelopes is still `tolerance`.
+
+    At the maximum all logarithms fall with the same slope, which is therefore the one unknown.
+    """
+
+    def excess(tilt: float) -> float:
+        return sum(e.log(e.tilted(tilt)) for e in envelopes) - math.log(tolerance)
+
+    upper = 1.0
+    while excess(upper) > 0:
+        upper *= 2
+    tilt = brentq(excess, 1e-12, upper)
+    return sum(e.tilted(tilt) for e in envelopes)
+
+
+class GridRules:
+    """Grids of the maps of one spec."""
+
+    def __init__(self, spec: ScatteringSpec, squared: bool, refinement: float) -> None:
+        self._spec, self._squared, self._refinement = spec, squared, refinement
+
+    def first(self, wavelet: Wavelet, powers: Iterable[Fraction], children: Iterable[Wavelet]) -> Grid:
+        """Grid of the first-order maps of a wavelet, whose integrals of sigma^q are taken and which feed the children."""
+        cutoff = wavelet_cutoff(self._spec, wavelet)
+        grid = self._integrals(self._envelope(wavelet), cutoff, powers)
+        for child in children:
+            grid = grid.union(self._input(wavelet, cutoff, child))
+        return self._refined(grid)
+
+    def second(self, first: Wavelet, second: Wavelet, powers: Iterable[Fraction]) -> Grid:
+        """Grid of a second-order map."""
+        envelope, cutoff = self._second_field(first, second)
+        return self._refined(self._integrals(envelope, cutoff, powers))
+
+    def _envelope(self, wavelet: Wavelet) -> Envelope:
+        return Envelope(radial_power(wavelet.n, wavelet.l), self._spec.beta * 2.0**wavelet.scale)
+
+    def _second_field(self, first: Wavelet, second: Wavelet) -> tuple[Envelope, float]:
+        """Envelope and cutoff of sigma_1 or sigma_1^2 seen through the second wavelet.
+
+        sigma_1^2 itself decays as R_1(|G|/2)^2; a modulus decays slowly, so that the second wavelet alone counts.
+        """
+        cutoff = wavelet_cutoff(self._spec, second)
+        inner, outer = self._envelope(first), self._envelope(second)
+        if not self._squared:
+            return outer, cutoff
+        envelope = Envelope(2 * inner.power + outer.power, math.hypot(inner.width / math.sqrt(2), outer.width))
+        return envelope, min(cutoff, envelope.extent(self._spec.tolerance))
+
+    def _input(self, first: Wavelet, cutoff: float, second: Wavelet) -> Grid:
+        """What the second layer asks of the first: sigma_1 (or its square) free of aliases where the child looks."""
+        _, reach = self._second_field(first, second)
+        if self._squared:
+            inner, outer = self._envelope(first), self._envelope(second)
+            bandwidth = max(2 * cutoff, 2 * reach, product_extent([inner, inner, outer], self._spec.tolerance))
+            return Grid(bandwidth, 0, cutoff, reach)
+        return Grid(_OVERSAMPLING * 2 * max(cutoff, reach), _MARGIN, cutoff, reach)
+
+    def _integrals(self, envelope: Envelope, cutoff: float, powers: Iterable[Fraction]) -> Grid:
+        bandwidth, margin = 2 * cutoff, 0
+        for q in powers:
+            even = 2 * math.ceil(q / 2)
+            bandwidth = max(bandwidth, even * envelope.extent(self._spec.tolerance ** (1 / even)))
+            if q != even:
+                bandwidth, margin = max(bandwidth, _OVERSAMPLING * 2 * cutoff), _MARGIN
+        return Grid(bandwidth, margin, cutoff)
+
+    def _refined(self, grid: Grid) -> Grid:
+        margin = math.ceil(self._refinement * grid.margin)
+        return Grid(self._refinement * grid.bandwidth, margin, grid.cutoff, grid.input_cutoff)
