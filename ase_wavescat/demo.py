@@ -95,7 +95,7 @@ def run_demo(model: str | Path | Ensemble, structure: Atoms | None = None) -> De
         "forces_uncertainty": calculator.get_forces_uncertainty(atoms),
     }
     relaxation = relax(atoms)
-    scan = scan_volume(relaxation.structure, calculator.ensemble)
+    scan = scan_volume(relaxation.structure, calculator)
     name = "a model in memory" if isinstance(model, Ensemble) else Path(model).name
     return DemoResult(name, atoms, **first, relaxation=relaxation, scan=scan)
 
@@ -117,9 +117,10 @@ def relax(atoms: Atoms, force: float = RELAXATION_FORCE, steps: int = RELAXATION
     return Relaxation(relaxed, np.array(energies), np.array(forces), converged)
 
 
-def scan_volume(atoms: Atoms, ensemble: Ensemble) -> VolumeScan:
+def scan_volume(atoms: Atoms, calculator: WaveScatCalculator) -> VolumeScan:
     """Nine hydrostatic strains of the side from -4 % to +4 %, fractional positions and grids fixed."""
-    calculator = WaveScatCalculator(ensemble, reference_cell=atoms.cell.array)
+    ensemble = calculator.ensemble
+    calculator.set(reference_cell=atoms.cell.array)
     members = []
     volumes = []
     for strain in LINEAR_STRAINS:
@@ -127,6 +128,7 @@ def scan_volume(atoms: Atoms, ensemble: Ensemble) -> VolumeScan:
         strained.set_cell(atoms.cell * (1 + strain), scale_atoms=True)
         volumes.append(strained.get_volume())
         members.append(calculator.get_member_energies(strained))
+    calculator.set(reference_cell=None)
     energies = np.mean(members, axis=1)
     relative = np.array(members) - members[int(np.argmin(np.abs(LINEAR_STRAINS)))]
     spread = relative.std(axis=1, ddof=1) if ensemble.members > 1 else np.zeros(len(volumes))

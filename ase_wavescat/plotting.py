@@ -32,8 +32,9 @@ def demo_figure(result: DemoResult) -> Figure:
     """The structure, its relaxation and its energy-volume curve side by side."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 4.2), layout="constrained")
-    structure, relaxation, volume = figure.subplots(1, 3)
+    figure = Figure(figsize=(14, 4.4), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.15, wspace=0.04)
+    structure, relaxation, volume = figure.subplots(1, 3, width_ratios=(1, 1.25, 1.25))
     draw_structure(structure, result.structure)
     draw_relaxation(relaxation, result.relaxation, len(result.structure))
     draw_volume_scan(volume, result.scan, len(result.structure))
@@ -69,7 +70,7 @@ def draw_relaxation(axes: Axes, relaxation: Relaxation, atoms: int) -> None:
     axes.tick_params(axis="y", colors=BLUE)
     forces = axes.twinx()
     forces.plot(steps, relaxation.largest_forces, "s--", color=ORANGE, markersize=4)
-    forces.set_yscale("log")
+    forces.set_ylim(bottom=0)
     forces.set_ylabel("largest force (eV/Å)", color=ORANGE)
     forces.tick_params(axis="y", colors=ORANGE, which="both")
     axes.set_title("relaxation at fixed cell")
@@ -79,10 +80,17 @@ def draw_volume_scan(axes: Axes, scan: VolumeScan, atoms: int) -> None:
     """Energies with the spread over members about the curve, and the fitted equation of state."""
     zero = scan.energies.min()
     energies = 1000 * (scan.energies - zero) / atoms
-    # The spread that matters for a curve is that of energy differences: members against their own minimum
+    # The spread that matters for a curve is that of energy differences
     spread = 1000 * scan.relative_uncertainties / atoms
     axes.errorbar(
-        scan.volumes / atoms, energies, yerr=spread, fmt="o", color=BLUE, ecolor=GREY, capsize=3, label="model, ±1σ"
+        scan.volumes / atoms,
+        energies,
+        yerr=spread,
+        fmt="o",
+        color=BLUE,
+        ecolor=GREY,
+        capsize=3,
+        label="model, ±1σ of the\ndifference to zero strain",
     )
     if scan.fit is not None:
         volumes = np.linspace(scan.volumes[0], scan.volumes[-1], 200)
@@ -91,4 +99,4 @@ def draw_volume_scan(axes: Axes, scan: VolumeScan, atoms: int) -> None:
     axes.set_xlabel("volume (Å³/atom)")
     axes.set_ylabel("energy above the lowest (meV/atom)")
     axes.legend(frameon=False)
-    axes.set_title("energy and volume, fractional positions fixed")
+    axes.set_title("hydrostatic strain, fractional positions fixed")
