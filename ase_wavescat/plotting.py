@@ -31,9 +31,9 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
 def demo_figure(result: DemoResult) -> Figure:
     """The structure, its relaxation and its energy-volume curve side by side."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(14, 4.4), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.15, wspace=0.04)
+    figure = Figure(figsize=(14, 4.4), layout=ConstrainedLayoutEngine(w_pad=0.15, wspace=0.04))
     structure, relaxation, volume = figure.subplots(1, 3, width_ratios=(1, 1.25, 1.25))
     draw_structure(structure, result.structure)
     draw_relaxation(relaxation, result.relaxation, len(result.structure))

@@ -83,6 +83,15 @@ def test_demo_prints_a_table_and_writes_one_picture(model: Path, tmp_path: Path)
     assert (folder / "demo.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_warnings_are_shown_as_messages(tmp_path: Path, small_ensemble: Ensemble, wide_domain: Domain) -> None:
+    domain = dataclasses.replace(wide_domain, fractions={3: (0.0, 0.1)})
+    save_model(tmp_path / "narrow.h5", dataclasses.replace(small_ensemble, domain=domain))
+    result = wavescat("demo", "--model", tmp_path / "narrow.h5", "-o", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert result.output.count("warning: outside the training domain: the fraction of Li is 0.753") == 1
+    assert "calculator.py" not in result.output
+
+
 def test_train_refuses_an_unknown_preset(tmp_path: Path) -> None:
     from ase.calculators.singlepoint import SinglePointCalculator
     from ase.io import write
