@@ -12,9 +12,9 @@ import time
 import h5py
 import numpy as np
 import pytest
-from ase_wavescat.scattering.transform import Transform
 
 from ase_wavescat.errors import DataError
+from ase_wavescat.scattering.transform import Transform
 from ase_wavescat.training.dataset import read_frames
 from ase_wavescat.training.store import FeatureStore, StoreInUseError, random_directions
 
