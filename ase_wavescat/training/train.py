@@ -30,6 +30,7 @@ from ase_wavescat.training.dataset import NO_GROUPS, Frame, read_frames
 from ase_wavescat.training.fit import Fit, LabelWeights, Observation, Statistics, measure
 from ase_wavescat.training.store import FeatureStore
 from ase_wavescat.training.validation import (
+    CrossValidation,
     assign_folds,
     bootstrap,
     collect_metrics,
@@ -152,8 +153,8 @@ def train(
         raise FileNotFoundError(f"there is no folder {output.absolute().parent} to write {output.name} to; make it")
     frames = read_frames(paths, chosen.group_key)
     groups = _group_numbers(frames, chosen.group_key)
-    species = sorted({int(z) for frame in frames for z in frame.numbers})
-    spec = preset(spec, species) if isinstance(spec, str) else spec
+    if isinstance(spec, str):
+        spec = preset(spec, sorted({int(z) for frame in frames for z in frame.numbers}))
     features = FeatureStore(store or output.with_suffix(".features"), spec, keys, chosen.directions)
     say(
         f"{len(frames)} frames in {groups.max() + 1} groups, {len(features.keys)} features;{_missing(frames)}"
@@ -161,8 +162,7 @@ def train(
     )
     features.fill(frames, workers, progress)
 
-    baseline = PairRepulsion.from_species(spec.species) if repulsion else None
-    observations = Observations(frames, features, baseline)
+    observations = Observations(frames, features, PairRepulsion.from_species(spec.species) if repulsion else None)
     statistics = measure(observations)
     prior = None if penalty is None else penalty(statistics, chosen.weights, features.keys)
     fit = Fit(observations, groups, chosen.weights, statistics, prior)
@@ -170,18 +170,8 @@ def train(
     validation = cross_validate(fit, folds, chosen.strengths, MEMBERS_PER_FOLD, chosen.seed)
     metrics = collect_metrics(frames, validation, spec.species)
     say(format_metrics(metrics))
-
-    weights, energies = _members(fit, validation.strength, chosen)
-    ensemble = Ensemble(
-        spec=spec, keys=features.keys, weights=weights, species_energies=energies, repulsion=baseline,
-        domain=_domain(frames, observations, spec.species),
-    )  # fmt: skip
-    scales = Calibration(validation.energy_scale, validation.force_scale * _truncation(fit, ensemble))
-    ensemble = replace(
-        ensemble,
-        calibration=scales,
-        provenance=_provenance(paths, frames, groups, chosen, metrics, features, provenance),
-    )
+    origin = _provenance(paths, frames, groups, chosen, metrics, features, provenance)
+    ensemble = _ensemble(observations, fit, validation, chosen, origin)
     save_model(output, ensemble)
     say(f"model: {output}\nfeatures, to be used again or deleted: {features.root}")
     return ensemble
@@ -209,6 +199,24 @@ def _missing(frames: Sequence[Frame]) -> str:
     return "".join(f" {count} without {name};" for name, count in counts.items() if count)
 
 
+def _ensemble(
+    observations: Observations, fit: Fit, validation: CrossValidation, settings: Settings, provenance: dict[str, Any]
+) -> Ensemble:
+    weights, energies = _members(fit, validation.strength, settings)
+    spec = observations.store.spec
+    ensemble = Ensemble(
+        spec=spec,
+        keys=observations.store.keys,
+        weights=weights,
+        species_energies=energies,
+        repulsion=observations.repulsion,
+        domain=_domain(observations, spec.species),
+        provenance=provenance,
+    )
+    force_scale = validation.force_scale * _truncation(observations, ensemble)
+    return replace(ensemble, calibration=Calibration(validation.energy_scale, force_scale))
+
+
 def _members(fit: Fit, strength: float, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
     """Weights (M, F) and species energies (M, S)."""
     groups = int(fit.groups.max()) + 1
@@ -222,30 +230,30 @@ def _members(fit: Fit, strength: float, settings: Settings) -> tuple[np.ndarray,
     return tuple(part[0] + part[1:] - part[1:].mean(axis=0) for part in (solution.weights, solution.species_energies))
 
 
-def _truncation(fit: Fit, ensemble: Ensemble) -> float:
+def _truncation(observations: Observations, ensemble: Ensemble) -> float:
     """Force spread of all members over that of the components the model keeps, root mean square over the data."""
     if ensemble.members == 1:
         return 1.0
     centred = ensemble.weights - ensemble.mean_weights
     kept = ensemble.force_components.weights
     full = part = 0.0
-    for frame in fit.observations:
+    for frame in observations:
         if frame.force_rows is not None:
             full += float(np.sum((frame.force_rows @ centred.T) ** 2)) / (ensemble.members - 1)
             part += float(np.sum((frame.force_rows @ kept.T) ** 2))
     return float(np.sqrt(full / part)) if part > 0 else 1.0
 
 
-def _domain(frames: Sequence[Frame], observations: Sequence[Observation], species: Sequence[int]) -> Domain:
+def _domain(observations: Observations, species: Sequence[int]) -> Domain:
     per_atom = np.array([o.features / o.atoms for o in observations])
-    fractions = np.array([frame.count(species) / len(frame) for frame in frames])
+    fractions = np.array([frame.count(species) / len(frame) for frame in observations.frames])
     return Domain(
         minimum=per_atom.min(axis=0),
         maximum=per_atom.max(axis=0),
         mean=per_atom.mean(axis=0),
         std=per_atom.std(axis=0),
         fractions={z: (float(x.min()), float(x.max())) for z, x in zip(species, fractions.T, strict=True)},
-        closest=_closest(frames, species),
+        closest=_closest(observations.frames, species),
     )
 
 

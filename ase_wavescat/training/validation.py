@@ -37,7 +37,7 @@ class CrossValidation:
     strength: the prior's strength with the lowest held-out loss among `strengths`; losses belong to these.
     errors: one record a frame, of the fold's fit to all its training groups.
     bagged: the same of the mean of the fold's bootstrap members.
-    condition: largest condition number met; indefinite: how many of the fits had to leave out eigenvalues.
+    condition: largest condition number at that strength; indefinite: how many fits had to leave out eigenvalues.
     """
 
     strength: float
@@ -116,8 +116,8 @@ def cross_validate(fit: Fit, fold: np.ndarray, strengths: Sequence[float], membe
         losses=tuple(map(float, losses)),
         errors=tuple(own for own, _ in results),
         bagged=tuple(mean for _, mean in results),
-        condition=float(max(first.condition.max(), second.condition.max())),
-        indefinite=int(first.indefinite.sum() + second.indefinite.sum()),
+        condition=float(max(first.condition.reshape(count, -1)[:, best].max(), second.condition.max())),
+        indefinite=int(first.indefinite.reshape(count, -1)[:, best].sum() + second.indefinite.sum()),
     )
 
 
