@@ -110,7 +110,7 @@ class Domain:
     def features_outside(self, per_atom: np.ndarray, keys: Sequence[str]) -> str | None:
         """A sentence about the features (F,) per atom that leave their range by more than a tenth of its width."""
         width = self.maximum - self.minimum
-        scale = np.where(width > 0, width, np.maximum(np.abs(self.maximum), 1e-300))
+        scale = np.maximum(width, 1e-6 * np.maximum(1.0, np.abs(self.maximum)))  # features that never vary: no noise
         beyond = np.maximum(self.minimum - per_atom, per_atom - self.maximum) / scale
         outside = int(np.count_nonzero(beyond > FEATURE_MARGIN))
         if outside == 0:

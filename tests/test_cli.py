@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
 from click.testing import CliRunner, Result
 
-from ase_wavescat import __version__, save_model
+from ase_wavescat import WaveScatCalculator, __version__, save_model
 from ase_wavescat.cli import main
-from ase_wavescat.demo import shipped_structure
 from ase_wavescat.ensemble import Domain, Ensemble
 from ase_wavescat.model_card import model_card
 
@@ -92,20 +94,46 @@ def test_warnings_are_shown_as_messages(tmp_path: Path, small_ensemble: Ensemble
     assert "calculator.py" not in result.output
 
 
-def test_train_refuses_an_unknown_preset(tmp_path: Path) -> None:
-    from ase.calculators.singlepoint import SinglePointCalculator
-    from ase.io import write
-
-    atoms = shipped_structure()
+@pytest.fixture
+def labelled(tmp_path: Path, small_ensemble: Ensemble, make_structure: Callable[..., Atoms]) -> Path:
+    """Six small cells in three groups, labelled by the small model."""
+    calculator = WaveScatCalculator(small_ensemble)
     frames = []
-    for group in range(2):
-        frame = atoms.copy()
-        frame.info["group"] = f"g{group}"
-        frame.calc = SinglePointCalculator(frame, energy=-1.0, forces=np.zeros((len(frame), 3)))
-        frames.append(frame)
+    for seed in range(6):
+        atoms = make_structure(seed, atoms=3 + seed % 2, side=4.8)
+        labels = {name: calculator.get_property(name, atoms) for name in ("energy", "forces", "stress")}
+        atoms.info["group"] = f"melt {seed % 3}"
+        atoms.calc = SinglePointCalculator(atoms, **labels)
+        frames.append(atoms)
     write(tmp_path / "data.extxyz", frames)
+    return tmp_path / "data.extxyz"
+
+
+def test_train_writes_a_model_whose_card_shows_its_errors(labelled: Path, tmp_path: Path) -> None:
+    model = tmp_path / "trained.h5"
     result = wavescat(
-        "train", tmp_path / "data.extxyz", "-o", tmp_path / "out.h5", "--preset", "correlation", "--quiet"
-    )
+        "train", labelled, "-o", model, "--members", 3, "--folds", 3, "--workers", 1, "--quiet",
+        "--label-source", "the small model", "--licence", "none",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    card = wavescat("info", model).output
+    for text in (
+        "label_source: the small model",
+        "licence: none",
+        "groups: 3",
+        "members     3",
+        "held-out errors",
+        "Li-Si",
+    ):
+        assert text in card
+
+
+def test_train_refuses_an_unknown_preset(labelled: Path, tmp_path: Path) -> None:
+    result = wavescat("train", labelled, "-o", tmp_path / "out.h5", "--preset", "correlation", "--quiet")
     assert result.exit_code == 1 and "'correlations'" in result.output
     assert not (tmp_path / "out.h5").exists()
+
+
+def test_train_with_a_single_group_is_a_message(labelled: Path, tmp_path: Path) -> None:
+    result = wavescat("train", labelled, "-o", tmp_path / "out.h5", "--group-key", "nothing", "--quiet")
+    assert result.exit_code == 1 and result.output.startswith("Error: ")
