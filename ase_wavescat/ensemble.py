@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase.data import chemical_symbols
 
-from ase_wavescat.repulsion import PairRepulsion
+from ase_wavescat.repulsion import PairRepulsion, pair_name, pair_table
 from ase_wavescat.scattering.neighbours import neighbour_pairs
 from ase_wavescat.scattering.spec import ScatteringSpec
 
@@ -69,10 +69,11 @@ class Domain:
                     f"the fractions of {chemical_symbols[number]} seen must ascend in [0, 1]: {low}, {high}"
                 )
         closest = {(min(a, b), max(a, b)): float(distance) for (a, b), distance in self.closest.items()}
-        for (first, second), distance in closest.items():
+        for pair, distance in closest.items():
             if not (np.isfinite(distance) and distance > 0):
-                name = f"{chemical_symbols[first]}-{chemical_symbols[second]}"
-                raise ValueError(f"the closest {name} distance seen must be a positive length, got {distance}")
+                raise ValueError(
+                    f"the closest {pair_name(pair)} distance seen must be a positive length, got {distance}"
+                )
         object.__setattr__(self, "fractions", dict(sorted(fractions.items())))
         object.__setattr__(self, "closest", dict(sorted(closest.items())))
 
@@ -101,7 +102,7 @@ class Domain:
         if not len(shortfall) or shortfall.max() <= 0:
             return None
         at = int(np.argmax(shortfall))
-        pair = "-".join(chemical_symbols[numbers[k]] for k in (first[at], second[at]))
+        pair = pair_name((numbers[first[at]], numbers[second[at]]))
         return (
             f"atoms {first[at]} and {second[at]} ({pair}) are {distances[at]:.3f} A apart, "
             f"the model has seen nothing closer than {seen[at]:.3f} A"
@@ -123,10 +124,7 @@ class Domain:
 
     @cached_property
     def _closest_table(self) -> np.ndarray:
-        table = np.zeros((len(chemical_symbols), len(chemical_symbols)))
-        for (first, second), distance in self.closest.items():
-            table[first, second] = table[second, first] = distance
-        return table
+        return pair_table(self.closest)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from ase_wavescat.ensemble import Domain, Ensemble
+from ase_wavescat.repulsion import pair_name
 from ase_wavescat.scattering.features import AtomFeature, BandFeature, Feature, Map, ModulusFeature, PairFeature
 
 
@@ -69,9 +70,7 @@ def _domain(domain: Domain | None) -> list[str]:
     fractions = ", ".join(
         f"{chemical_symbols[z]} {low:.3f} to {high:.3f}" for z, (low, high) in domain.fractions.items()
     )
-    closest = ", ".join(
-        f"{chemical_symbols[a]}-{chemical_symbols[b]} {distance:.3f}" for (a, b), distance in domain.closest.items()
-    )
+    closest = ", ".join(f"{pair_name(pair)} {distance:.3f}" for pair, distance in domain.closest.items())
     varying = int(np.count_nonzero(domain.std > 0))
     return [
         f"domain      fractions: {fractions}",

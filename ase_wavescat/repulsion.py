@@ -38,9 +38,9 @@ class PairRepulsion:
             if not 1 <= pair[0] <= pair[1] < len(chemical_symbols):
                 raise ValueError(f"a repulsion cutoff is given for atomic numbers {pair}, which are no elements")
             if not (np.isfinite(cutoff) and cutoff > 0):
-                raise ValueError(f"the repulsion cutoff of {_pair_name(pair)} must be a positive length, got {cutoff}")
+                raise ValueError(f"the repulsion cutoff of {pair_name(pair)} must be a positive length, got {cutoff}")
             if ordered.setdefault(pair, float(cutoff)) != float(cutoff):
-                raise ValueError(f"two different repulsion cutoffs are given for {_pair_name(pair)}")
+                raise ValueError(f"two different repulsion cutoffs are given for {pair_name(pair)}")
         object.__setattr__(self, "cutoffs", dict(sorted(ordered.items())))
 
     @classmethod
@@ -51,7 +51,7 @@ class PairRepulsion:
 
     def to_dict(self) -> dict[str, float]:
         """Plain data, JSON-ready: {"Li-Si": cutoff in A}; `from_dict` is its inverse."""
-        return {_pair_name(pair): cutoff for pair, cutoff in self.cutoffs.items()}
+        return {pair_name(pair): cutoff for pair, cutoff in self.cutoffs.items()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> PairRepulsion:
@@ -94,10 +94,20 @@ class PairRepulsion:
 
     @cached_property
     def _cutoff_table(self) -> np.ndarray:
-        table = np.zeros((len(chemical_symbols), len(chemical_symbols)))
-        for (first, second), cutoff in self.cutoffs.items():
-            table[first, second] = table[second, first] = cutoff
-        return table
+        return pair_table(self.cutoffs)
+
+
+def pair_table(values: Mapping[tuple[int, int], float]) -> np.ndarray:
+    """Values of unordered pairs of atomic numbers as a symmetric table to index with arrays, 0 where there is none."""
+    table = np.zeros((len(chemical_symbols), len(chemical_symbols)))
+    for (first, second), value in values.items():
+        table[first, second] = table[second, first] = value
+    return table
+
+
+def pair_name(pair: tuple[int, int]) -> str:
+    """Such as "Li-Si"."""
+    return f"{chemical_symbols[pair[0]]}-{chemical_symbols[pair[1]]}"
 
 
 def _screened_repulsion(
@@ -115,7 +125,3 @@ def _screened_repulsion(
     switch_slope = -30.0 * t**2 * (1.0 - t) ** 2 / half
     bare_slope = coulomb * (screening_slope - screening / distances)
     return coulomb * screening * switch, bare_slope * switch + coulomb * screening * switch_slope
-
-
-def _pair_name(pair: tuple[int, int]) -> str:
-    return f"{chemical_symbols[pair[0]]}-{chemical_symbols[pair[1]]}"
