@@ -4,7 +4,7 @@ A store is a folder. Each combination of specification, features and kind of row
 hash of all of these; in it each frame has its own HDF5 file, named by a hash of the structure. A file is written under
 another name and renamed when it is complete, so whatever bears its final name is whole: killing a run at any moment
 loses the frames in flight and nothing else. Workers write their own frames, so that no rows travel between processes;
-one run at a time may write.
+one run at a time may write to a subfolder.
 """
 
 from __future__ import annotations
@@ -96,14 +96,16 @@ class FeatureStore:
         workers: processes (default: all cores this process may use); 1 computes in this one. Other numbers start
         processes with the spawn method, so a script that calls this needs the usual `if __name__ == "__main__"`.
 
-        Raises StoreInUseError when another process writes to this folder, DataError for a frame that cannot be
+        Raises StoreInUseError when another process writes rows of this kind here, DataError for a frame that cannot be
         transformed or for stored rows that the present code does not reproduce.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
-        with _exclusive(self.root):
+        wanted = {self.path(frame): frame for frame in frames}
+        self._check_stored([frame for path, frame in wanted.items() if path.exists()])
+        if all(path.exists() for path in wanted):
+            return 0
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with _exclusive(self.folder):
             self._prepare()
-            wanted = {self.path(frame): frame for frame in frames}
-            self._check_stored([frame for path, frame in wanted.items() if path.exists()])
             # Large frames first, so that no worker is left alone with one at the end.
             missing = sorted((f for path, f in wanted.items() if not path.exists()), key=len, reverse=True)
             bar = tqdm(
@@ -130,7 +132,6 @@ class FeatureStore:
             ) from error
 
     def _prepare(self) -> None:
-        self.folder.mkdir(exist_ok=True)
         for remains in self.folder.glob(".*.h5"):  # of killed runs; we hold the lock
             remains.unlink(missing_ok=True)
         (self.folder / "spec.json").write_text(json.dumps(self._identity, indent=1))

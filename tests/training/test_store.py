@@ -108,13 +108,15 @@ def test_damaged_rows_are_named(tmp_path, spec, frames):
 
 
 def test_a_second_writer_is_refused(tmp_path, spec, frames):
-    other = sqlite3.connect(tmp_path / "lock.sqlite", isolation_level=None)
-    other.execute("BEGIN EXCLUSIVE")
     store = FeatureStore(tmp_path, spec)
-    with pytest.raises(StoreInUseError, match="another process is writing"):
-        store.fill(frames[:1], workers=1, progress=False)
-    other.close()
     store.fill(frames[:1], workers=1, progress=False)
+    other = sqlite3.connect(store.folder / "lock.sqlite", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(StoreInUseError, match="another process is writing"):
+        store.fill(frames[:2], workers=1, progress=False)
+    assert store.fill(frames[:1], workers=1, progress=False) == 0  # reading needs no lock
+    other.close()
+    assert store.fill(frames[:2], workers=1, progress=False) == 1
 
 
 def test_an_unknown_element_names_the_frame(tmp_path, spec, frames):
