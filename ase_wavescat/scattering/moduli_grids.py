@@ -7,7 +7,7 @@ of a product of fields over a grid of spacing h is exact but for the product's c
 
 so even powers get the bandwidth at which this falls below the tolerance. A modulus has kinks where its field crosses
 zero, and its powers converge algebraically whatever the tolerance: such maps get the bandwidth of their field's square,
-and a margin of points that matters on coarse grids only, where there are few points to average over and it costs nothing.
+and at least a minimum of points along each axis: few points average badly over kinks, and coarse grids cost nothing.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from ase_wavescat.scattering.spec import ScatteringSpec
 from ase_wavescat.scattering.wavelets import fourier_extent, radial_power
 
 _OVERSAMPLING = 1.0  # bandwidth of a map with kinks over twice its field's cutoff
-_MARGIN = 6  # points added along each axis of a map with kinks, where its grid is coarse
+_MINIMUM = 16  # points along each axis of a map with kinks
 
 
 @dataclass(frozen=True)
 class Grid:
-    """bandwidth, margin: as in `ReciprocalLattice.shape`; cutoff: of the fields on it; input_cutoff: of what its maps
+    """bandwidth, minimum: as in `ReciprocalLattice.shape`; cutoff: of the fields on it; input_cutoff: of what its maps
     hand to the second layer (1/A)."""
 
     bandwidth: float
-    margin: int
+    minimum: int
     cutoff: float
     input_cutoff: float = 0.0
 
     def union(self, other: Grid) -> Grid:
         return Grid(
             max(self.bandwidth, other.bandwidth),
-            max(self.margin, other.margin),
+            max(self.minimum, other.minimum),
             max(self.cutoff, other.cutoff),
             max(self.input_cutoff, other.input_cutoff),
         )
@@ -92,7 +92,7 @@ class GridRules:
         self._spec, self._squared, self._refinement = spec, squared, refinement
 
     def first(self, wavelet: Wavelet, powers: Iterable[Fraction], children: Iterable[Wavelet]) -> Grid:
-        """Grid of the first-order maps of a wavelet, whose integrals of sigma^q are taken and which feed the children."""
+        """Grid of the first-order maps of a wavelet: good for integrals of sigma^q and for the children."""
         cutoff = wavelet_cutoff(self._spec, wavelet)
         grid = self._integrals(self._envelope(wavelet), cutoff, powers)
         for child in children:
@@ -125,18 +125,18 @@ class GridRules:
         if self._squared:
             inner, outer = self._envelope(first), self._envelope(second)
             bandwidth = max(2 * cutoff, 2 * reach, product_extent([inner, inner, outer], self._spec.tolerance))
-            return Grid(bandwidth, 0, cutoff, reach)
-        return Grid(_OVERSAMPLING * 2 * max(cutoff, reach), _MARGIN, cutoff, reach)
+            return Grid(bandwidth, 1, cutoff, reach)
+        return Grid(_OVERSAMPLING * 2 * max(cutoff, reach), _MINIMUM, cutoff, reach)
 
     def _integrals(self, envelope: Envelope, cutoff: float, powers: Iterable[Fraction]) -> Grid:
-        bandwidth, margin = 2 * cutoff, 0
+        bandwidth, minimum = 2 * cutoff, 1
         for q in powers:
             even = 2 * math.ceil(q / 2)
             bandwidth = max(bandwidth, even * envelope.extent(self._spec.tolerance ** (1 / even)))
             if q != even:
-                bandwidth, margin = max(bandwidth, _OVERSAMPLING * 2 * cutoff), _MARGIN
-        return Grid(bandwidth, margin, cutoff)
+                bandwidth, minimum = max(bandwidth, _OVERSAMPLING * 2 * cutoff), _MINIMUM
+        return Grid(bandwidth, minimum, cutoff)
 
     def _refined(self, grid: Grid) -> Grid:
-        margin = math.ceil(self._refinement * grid.margin)
-        return Grid(self._refinement * grid.bandwidth, margin, grid.cutoff, grid.input_cutoff)
+        minimum = math.ceil(self._refinement * grid.minimum)
+        return Grid(self._refinement * grid.bandwidth, minimum, grid.cutoff, grid.input_cutoff)

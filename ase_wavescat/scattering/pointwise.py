@@ -1,6 +1,6 @@
 r"""Point-wise passes over maps on a grid, compiled: moduli, powers of moduli, their sums and derivatives.
 
-Everything works on s = sigma^2 = sum_m U_m^2 (+ softening). A power sigma^q with 3q an integer, 3q = 6 i + 3 r + 2 c, is
+Everything works on s = sigma^2 = sum_m U_m^2 (+ softening). A power with an integer 3q = 6 i + 3 r + 2 c is
 
     sigma^q = s^i (s^(1/2))^r (s^(1/3))^c,    r in {0, 1}, c in {0, 1, 2},
 
@@ -47,7 +47,7 @@ def _exponents(exponent: Fraction) -> tuple[float, float, float, float]:
 
 @numba.njit
 def _blocks(scratch, count):  # type: ignore[no-untyped-def]
-    """The rows of a scratch array, cut to the block: s, square root, cube root, inverse, value, field, slope, change, moved."""
+    """The rows of a scratch array, cut to the block: s, root, cube, inverse, value, field, slope, change, moved."""
     return (
         scratch[0, :count],
         scratch[1, :count],
@@ -142,7 +142,7 @@ def _dot(a, b):  # type: ignore[no-untyped-def]
 
 @numba.njit(fastmath=_FAST)
 def _add_sums(s, table, wanted, root, cube, inverse, value, sums):  # type: ignore[no-untyped-def]
-    """sums[q] += sum over the block of s^(q/2), the last entry of sums += sum of s. The papers' powers go without `value`."""
+    """sums[q] += sum over the block of s^(q/2), last entry += sum of s. The papers' powers go without `value`."""
     _roots(s, table, 0, 0.0, root, cube, inverse)
     square = _total(s)
     sums[-1] += square
@@ -165,15 +165,35 @@ def _add_sums(s, table, wanted, root, cube, inverse, value, sums):  # type: igno
 
 @numba.njit(fastmath=_FAST)
 def _slopes(s, table, weights, floor, root, cube, inverse, value, out):  # type: ignore[no-untyped-def]
-    """out = sum_q weights[q] (q/2) s^(q/2-1)."""
+    """out = sum_q weights[q] (q/2) s^(q/2-1). The papers' powers take one pass together."""
     _roots(s, table, 4, floor, root, cube, inverse)
+    constant, by_root, by_square, by_product = 0.0, 0.0, 0.0, 0.0
     out[:] = 0.0
     for q in range(table.shape[0]):
-        if weights[q] != 0.0:
+        factor = weights[q] * table[q, 3]
+        whole, half, third = table[q, 4], table[q, 5], table[q, 6]
+        if factor == 0.0:
+            continue
+        if whole == 0.0 and half == 0.0 and third == 0.0:
+            constant = factor
+        elif whole == -1.0 and half == 1.0 and third == 0.0:
+            by_root = factor
+        elif whole == -1.0 and half == 0.0 and third == 2.0:
+            by_square = factor
+        elif whole == -1.0 and half == 1.0 and third == 1.0:
+            by_product = factor
+        else:
             _monomial(s, table[q, 4:], floor, root, cube, inverse, value)
-            factor = weights[q] * table[q, 3]
             for i in range(s.shape[0]):
                 out[i] += factor * value[i]
+    if by_square != 0.0 or by_product != 0.0:
+        for i in range(s.shape[0]):
+            out[i] += inverse[i] * (root[i] * (by_root + by_product * cube[i]) + by_square * cube[i] * cube[i])
+    elif by_root != 0.0:
+        for i in range(s.shape[0]):
+            out[i] += by_root * inverse[i] * root[i]
+    for i in range(s.shape[0]):
+        out[i] += constant
 
 
 @numba.njit(fastmath=_FAST)
@@ -324,8 +344,10 @@ def _add_input_slope(s, adjoint, squared, floor, slope):  # type: ignore[no-unty
 
 
 @numba.njit(cache=True, fastmath=_FAST)
-def first_tangent(fields, tangents, channels, offsets, table, wanted, means, squared, sums, inputs):  # type: ignore[no-untyped-def]
-    """sums (C, Q) += derivative of the sums along tangents (S, M, n); inputs (C, n) = that of the second layer's input."""
+def first_tangent(  # type: ignore[no-untyped-def]
+    fields, tangents, channels, offsets, table, wanted, means, squared, sums, inputs
+):
+    """sums (C, Q) += derivative of the sums along tangents (S, M, n); inputs (C, n) = that of the layer's output."""
     points = fields.shape[2]
     scratch = np.empty((9, _BLOCK))
     for row in range(channels.shape[0]):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import pytest
-from finite_difference import best_relative_error
 from scipy.spatial.transform import Rotation
 
 from ase_wavescat.scattering.features import ModulusFeature, Wavelet
@@ -17,6 +16,7 @@ from ase_wavescat.scattering.moduli import ModuliPlan, measure_softening
 from ase_wavescat.scattering.spec import Moduli, ScatteringSpec, SpecError
 from ase_wavescat.scattering.structure_factor import Phases
 from ase_wavescat.scattering.wavelets import direct_coefficients, direct_extent, solid_harmonics_at
+from finite_difference import best_relative_error
 
 PAPERS = Moduli()
 POLYNOMIAL = Moduli(powers=(Fraction(2), Fraction(4)), second_input="squared")
@@ -131,3 +131,215 @@ def test_papers_derivatives(name):
     """Kinks limit the differences: the best step is what counts."""
     steps = (1e-3, 1e-4, 1e-5, 1e-6)
     assert max(derivative_errors(Case(make_spec(PAPERS)), STRUCTURES[name], steps)) <= 1e-4
+
+
+@pytest.mark.parametrize("kind", ["polynomial", "softened", "papers"])
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_tangent_agrees_with_reverse(name, kind):
+    structure = STRUCTURES[name]
+    specs = {"polynomial": make_spec(), "softened": softened(structure), "papers": make_spec(PAPERS)}
+    case = Case(specs[kind])
+    generator = np.random.default_rng(1)
+    displacements = generator.normal(size=(2, *structure[1].shape))
+    strains = generator.normal(size=(2, 3, 3))
+    strains += strains.swapaxes(1, 2)
+    features, derivatives = case.tangent(*structure, displacements, strains)
+    weights = balanced(features)
+    forces, strain = case.gradient(*structure, weights)
+    expected = np.einsum("na,dna->d", forces, displacements) + np.einsum("ab,dab->d", strain, strains)
+    np.testing.assert_allclose(derivatives @ weights, expected, rtol=0, atol=1e-10 * np.abs(expected).max())
+    np.testing.assert_array_equal(features, case.values(*structure))
+
+
+def wavelet_in_direct_space(wavelet, beta, cell, points, centres=((0.0, 0.0, 0.0),), weights=(1.0,)):
+    """sum_k weights_k psi_m(u - R_k) over all periodic images, at points (P, 3): (2l+1, P)."""
+    width = beta * 2.0**wavelet.scale
+    reach = direct_extent(wavelet.n, wavelet.l, 1e-8) * width
+    counts = np.ceil(reach / (1 / np.linalg.norm(np.linalg.inv(cell), axis=0))).astype(int) + 1
+    shifts = np.stack(np.meshgrid(*[np.arange(-c, c + 1) for c in counts], indexing="ij"), -1).reshape(-1, 3) @ cell
+    total = np.zeros((2 * wavelet.l + 1, len(points)))
+    for centre, weight in zip(centres, weights, strict=True):
+        for shift in shifts:
+            s = (points - centre - shift) / width
+            squares = np.square(s).sum(axis=1) / 2
+            near = 2 * squares < (reach / width) ** 2
+            if near.any():
+                harmonics = solid_harmonics_at(s[near], wavelet.l)[0][wavelet.l**2 :]
+                radial = np.polynomial.polynomial.polyval(squares[near], direct_coefficients(wavelet.n, wavelet.l))
+                total[:, near] += weight * width**-3 * radial * np.exp(-squares[near]) * harmonics
+    return total
+
+
+def direct_features(spec, structure, features, points):
+    """First- and second-order moduli by sums over images and over a grid of points^3: no filter in reciprocal space."""
+    cell, positions, numbers = structure
+    fractional = np.stack(np.meshgrid(*[np.arange(points) / points] * 3, indexing="ij"), -1).reshape(-1, 3)
+    grid, volume = fractional @ cell, abs(np.linalg.det(cell))
+    family = spec.families[0]
+
+    @cache
+    def kernel(wavelet):
+        return wavelet_in_direct_space(wavelet, spec.beta, cell, grid).reshape(-1, *(points,) * 3)
+
+    @cache
+    def modulus(channel, path):
+        if len(path) == 1:
+            weights = [spec.channel(channel)[z] for z in numbers]
+            fields = wavelet_in_direct_space(path[0], spec.beta, cell, grid, positions, weights)
+        else:
+            inner = modulus(channel, path[:1]) ** (2 if family.second_input == "squared" else 1)
+            outer = kernel(path[1])
+            products = np.fft.fftn(inner.reshape(outer.shape[1:])) * np.fft.fftn(outer, axes=(1, 2, 3))
+            fields = np.fft.ifftn(products, axes=(1, 2, 3)).real.reshape(len(outer), -1) * volume / points**3
+        return np.sqrt(np.square(fields).sum(axis=0))
+
+    return np.array([(modulus(f.channel, f.path) ** float(f.power)).mean() * volume for f in features])
+
+
+DIRECT = {"wavelets": ((3, 2), (2, 0)), "scales": (0.0, 0.5), "tolerance": 1e-8}
+
+
+def test_polynomial_against_direct_space():
+    spec = make_spec(**DIRECT)
+    features = [f for f in spec.features if f.path][1::3]
+    expected = direct_features(spec, STRUCTURES["triclinic"], features, 18)
+    np.testing.assert_allclose(Case(spec, features).values(*STRUCTURES["triclinic"]), expected, rtol=1e-6)
+
+
+def test_papers_moduli_against_direct_space():
+    """Two grids that do not match: kinks of the moduli limit the agreement."""
+    spec = make_spec(PAPERS, **DIRECT)
+    features = [f for f in spec.features if f.path][::3]
+    expected = direct_features(spec, STRUCTURES["triclinic"], features, 20)
+    errors = np.abs(Case(spec, features, 2.0).values(*STRUCTURES["triclinic"]) / expected - 1)
+    assert np.median(errors) < 1e-4 and errors.max() < 1e-2
+
+
+def test_zeroth_order_counts_the_channels_charge():
+    cell, positions, numbers = STRUCTURES["triclinic"]
+    spec = make_spec(PAPERS)
+    features = [f for f in spec.features if not f.path]
+    expected = [sum(spec.channel(f.channel)[z] ** float(f.power) for z in numbers) for f in features]
+    np.testing.assert_allclose(Case(spec, features).values(cell, positions, numbers), expected)
+    forces, strain = Case(spec, features).gradient(cell, positions, numbers, np.ones(len(features)))
+    assert not forces.any() and not strain.any()
+
+
+def deviation(values, expected):
+    """Relative, features far below the largest compared to a thousandth of it."""
+    return np.max(np.abs(values - expected) / np.maximum(np.abs(expected), 1e-3 * np.abs(expected).max()))
+
+
+def test_permutation_and_wrapping():
+    cell, positions, numbers = STRUCTURES["triclinic"]
+    case = Case(make_spec(PAPERS))
+    expected = case.values(cell, positions, numbers)
+    order = np.array([3, 1, 4, 0, 2])
+    assert deviation(case.values(cell, positions[order], numbers[order]), expected) < 1e-12
+    shifts = np.array([[1, 0, 0], [0, -2, 1], [0, 0, 0], [3, 3, 3], [0, 0, 1]]) @ cell
+    assert deviation(case.values(cell, positions + shifts, numbers), expected) < 1e-12
+    skewed = np.array([[1, 0, 0], [2, 1, 0], [-1, 3, 1]]) @ cell
+    assert deviation(case.values(skewed, positions, numbers), expected) < 1e-12
+
+
+@pytest.mark.parametrize(("family", "tolerance"), [(POLYNOMIAL, 1e-6), (PAPERS, 1e-2)])
+def test_translation_and_supercells(family, tolerance):
+    """Exact for polynomials but for tails; kinks and grids that do not match limit the papers' moduli."""
+    cell, positions, numbers = STRUCTURES["triclinic"]
+    case = Case(make_spec(family))
+    expected = case.values(cell, positions, numbers)
+    assert deviation(case.values(cell, positions + np.array([0.03, 0.05, -0.04]), numbers), expected) < tolerance
+    for counts in ((2, 1, 1), (2, 2, 1), (1, 1, 3)):
+        shifts = np.stack(np.meshgrid(*[np.arange(n) for n in counts]), -1).reshape(-1, 3) @ cell
+        atoms_of_all = (positions[None] + shifts[:, None]).reshape(-1, 3)
+        values = case.values(np.diag(counts) @ cell, atoms_of_all, np.tile(numbers, len(shifts)))
+        assert deviation(values / len(shifts), expected) < tolerance
+
+
+@pytest.mark.parametrize(("family", "tolerance"), [(POLYNOMIAL, 1e-4), (PAPERS, 2e-2)])
+def test_rotation_of_a_cluster(family, tolerance):
+    """Against the grid, in a box that it does not feel."""
+    box, centre = np.eye(3) * 9.0, np.full(3, 4.5)
+    cluster = np.array([[-0.5, 0.0, 0.0], [1.2, -0.3, 0.4], [0.1, 0.6, -1.6]])
+    turned = cluster @ Rotation.from_rotvec([0.3, 0.5, -0.2]).as_matrix().T
+    case = Case(make_spec(family, scales=(0.0, 0.5)))
+    numbers = np.array([3, 14, 3])
+    expected = case.values(box, cluster + centre, numbers)
+    assert deviation(case.values(box, turned + centre, numbers), expected) < tolerance
+
+
+@pytest.mark.parametrize(("family", "tolerance"), [(POLYNOMIAL, 1e-4), (PAPERS, 1e-12)])
+def test_support_equals_full(family, tolerance):
+    """A support may do with coarser grids where the tolerance allows it."""
+    spec = make_spec(family)
+    expected = Case(spec).values(*STRUCTURES["triclinic"])
+    for chosen in (slice(5, None, 7), slice(-1, None), slice(0, 6)):
+        support = Case(spec, spec.features[chosen])
+        np.testing.assert_allclose(support.values(*STRUCTURES["triclinic"]), expected[chosen], rtol=tolerance)
+    reverse = Case(spec, spec.features[::-1])
+    np.testing.assert_allclose(reverse.values(*STRUCTURES["triclinic"]), expected[::-1], rtol=1e-12)
+
+
+def test_plan_holds_nothing_outside_the_support():
+    spec = make_spec(PAPERS)
+    path = (Wavelet(0.0, 2, 0), Wavelet(1.0, 3, 1))
+    plan = ModuliPlan(spec, PAPERS, [ModulusFeature("both", Fraction(5, 3), path)])
+    assert [layer.rows[0].path for layer in (*plan.first, *plan.second)] == [path[:1], path]
+    assert [len(layer.rows) for layer in (*plan.first, *plan.second)] == [1, 1]
+    assert [layer.powers for layer in (*plan.first, *plan.second)] == [(), (Fraction(5, 3),)]
+
+
+def test_kept_and_recomputed_fields_give_the_same_gradient():
+    structure, case = STRUCTURES["triclinic"], Case(make_spec(PAPERS))
+    weights = balanced(case.values(*structure))
+    kept, computed = (case.gradient(*structure, weights, keep=keep) for keep in (True, False))
+    np.testing.assert_array_equal(kept[0], computed[0])
+    np.testing.assert_array_equal(kept[1], computed[1])
+
+
+def test_gradient_is_linear_and_repeatable():
+    state = Case(make_spec(PAPERS)).state(*STRUCTURES["triclinic"])
+    first, second = np.random.default_rng(0).normal(size=(2, len(state.features)))
+    together = state.adjoint(first + second)
+    for whole, a, b in zip(together, state.adjoint(first), state.adjoint(second), strict=True):
+        np.testing.assert_allclose(whole, a + b, atol=1e-10 * np.abs(whole).max())
+
+
+def test_three_species_and_odd_powers():
+    channels = {"a": {3: 3.0, 8: 0.0, 14: 1.0}, "b": {3: 1.0, 8: -2.0, 14: 4.0}}
+    cell, positions, _ = atoms(TRICLINIC, 6)
+    structure = cell, positions, np.array([3, 8, 14, 3, 14, 8])
+    powers = (Fraction(1), Fraction(3, 2), Fraction(7, 3), Fraction(3), Fraction(6))
+    spec = make_spec(Moduli(powers=powers), species=(3, 8, 14), channels=channels, wavelets=((2, 1), (1, 0)))
+    case = Case(measure_softening(dataclasses.replace(spec, families=(Moduli(powers, softening=0.3),)), [structure]))
+    assert max(derivative_errors(case, structure, STEPS)) <= 1e-6
+
+
+def test_derivatives_stay_finite_where_moduli_vanish():
+    """One atom a cell: its field of l = 1 is zero at points of symmetry, and its forces are zero."""
+    case = Case(make_spec(PAPERS, wavelets=((2, 1), (2, 0))))
+    structure = np.eye(3) * 3.0, np.zeros((1, 3)), np.array([14])
+    weights = np.ones(len(case.features))
+    forces, strain = case.gradient(*structure, weights)
+    assert np.isfinite(strain).all()
+    assert np.abs(forces).max() < 1e-8 * np.abs(strain).max()
+    no_atoms = Case(make_spec(PAPERS, species=(3, 8, 14), channels={"o": {3: 0, 8: 1, 14: 0}}))
+    forces, strain = no_atoms.gradient(*STRUCTURES["triclinic"], np.ones(len(no_atoms.features)))
+    assert not forces.any() and not strain.any()
+
+
+def test_softening_without_its_root_mean_squares_is_refused():
+    with pytest.raises(SpecError, match="measure_softening"):
+        Case(make_spec(Moduli(softening=0.4)))
+    with pytest.raises(SpecError, match="at least one"):
+        measure_softening(make_spec(PAPERS), [])
+
+
+def test_measured_softening_is_the_root_mean_square():
+    cell, positions, numbers = STRUCTURES["triclinic"]
+    spec = measure_softening(make_spec(PAPERS), [STRUCTURES["triclinic"]])
+    feature = ModulusFeature("both", Fraction(2), (Wavelet(0.0, 3, 1), Wavelet(1.0, 2, 0)))
+    value = Case(make_spec(PAPERS), [feature]).values(cell, positions, numbers)[0]
+    rms = dict(spec.families[0].softening_rms)["both:0,3,1>1,2,0"]
+    assert rms == pytest.approx(np.sqrt(value / abs(np.linalg.det(cell))))
+    assert ScatteringSpec.from_dict(spec.to_dict()) == spec

@@ -1,0 +1,89 @@
+"""One layer of moduli on one cell: from reciprocal space to fields on the layer's grid, and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ase_wavescat.scattering import pointwise
+from ase_wavescat.scattering.filters import Filter, StrainSums
+from ase_wavescat.scattering.fourier import workspace
+from ase_wavescat.scattering.grid import ReciprocalLattice
+from ase_wavescat.scattering.moduli_tree import Layer
+
+Array = NDArray[np.float64]
+ComplexArray = NDArray[np.complex128]
+IntArray = NDArray[np.int64]
+
+_CHUNK = 2**17  # field values transformed at a time, where a map is small: about the second-level cache
+
+
+class Stage:
+    """One layer on one cell: from sources in reciprocal space to fields on its grid, and back."""
+
+    def __init__(self, layer: Layer, wavelet_filter: Filter, lattice: ReciprocalLattice) -> None:
+        self.layer, self.filter = layer, wavelet_filter
+        self.count = min(wavelet_filter.count, lattice.count(layer.grid.cutoff))
+        self.shape = lattice.shape(layer.grid.bandwidth, layer.grid.minimum)
+        if self.count <= 1 and layer.grid.input_cutoff == 0:  # the cell holds no wave so long: fields are constant
+            self.shape = (1, 1, 1)
+        self.points = math.prod(self.shape)
+        self.places = lattice.places(self.shape, self.count)
+        self.components = 2 * layer.wavelet.l + 1
+        self.value: Array = wavelet_filter.value[: self.count]
+        self.harmonics: Array = np.ascontiguousarray(wavelet_filter.harmonics[:, : self.count])
+        self.input_places = lattice.places(self.shape, lattice.count(layer.grid.input_cutoff))
+
+    def chunks(self, rows: IntArray) -> Iterator[tuple[slice, IntArray]]:
+        """The rows in chunks of equal length whose fields fit the cache; a chunk's transforms are one call."""
+        most = max(1, _CHUNK // (self.components * self.points))
+        size = -(-len(rows) // -(-len(rows) // most))
+        for start in range(0, len(rows), size):
+            part = slice(start, min(start + size, len(rows)))
+            yield part, rows[part]
+
+    def buffer(self, rows: int) -> tuple[Array, ComplexArray]:
+        """The fields (rows, M, n) and their transforms (rows M, ...) in this thread's workspace."""
+        space = workspace(self.shape, rows * self.components)
+        return space.real.reshape(rows, self.components, -1), space.half.reshape(rows * self.components, -1)
+
+    @property
+    def inputs(self) -> Array:
+        """(C, n) in this thread's workspace: what the layer's maps hand to the second layer."""
+        count = self.layer.spectra.stop - self.layer.spectra.start
+        return workspace(self.shape, count).real.reshape(count, -1) if count else np.empty((0, self.points))
+
+    def fields(self, sources: ComplexArray, rows: IntArray, more: tuple[ComplexArray, Array] | None = None) -> Array:
+        """(rows, M, n) fields of sources[rows], valid until the workspace is used again.
+
+        more = (other sources, factors (M, P)): adds the fields of these sources through other factors.
+        """
+        real, half = self.buffer(len(rows))
+        phase = self.filter.phase
+        pointwise.scatter(sources, rows, self.value, self.harmonics, phase, self.places, half)
+        if more is not None:
+            pointwise.scatter_more(more[0], rows, more[1], phase, self.places, half)
+        workspace(self.shape, len(rows) * self.components).inverse()
+        return real
+
+    def adjoint(self, sources: ComplexArray, rows: IntArray, adjoint: ComplexArray, products: Array) -> None:
+        """From dE/dfields in the workspace to `adjoint`[rows] and `products` (M, P); see `pointwise.gather`."""
+        _, half = self.buffer(len(rows))
+        workspace(self.shape, len(rows) * self.components).forward()
+        pointwise.gather(
+            half, sources, rows, self.value, self.harmonics, self.filter.phase, self.places, adjoint, products
+        )
+
+    def strained(self, strain: Array) -> Array:
+        """Change of the filter's factors (M, P) along a strain."""
+        return np.array([self.filter.strained(m, strain)[: self.count] for m in range(self.components)])
+
+    def add_strain(self, sums: StrainSums, products: Array, weights: Array) -> None:
+        """The filter's part of dE/dstrain."""
+        l, count = self.layer.wavelet.l, self.count
+        weighted = products * weights[:count]
+        sums.by_harmonic[l**2 : (l + 1) ** 2, :count] += weighted * self.value
+        sums.by_length[:count] += self.filter.slope[:count] * (weighted * self.harmonics).sum(axis=0)
