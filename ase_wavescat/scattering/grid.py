@@ -63,14 +63,14 @@ class ReciprocalLattice:
         """How many of the vectors lie within a smaller cutoff."""
         return int(np.searchsorted(self._reference_lengths, cutoff, side="right"))
 
-    def shape(self, bandwidth: float, margin: int = 0) -> Shape:
+    def shape(self, bandwidth: float, minimum: int = 1) -> Shape:
         """Points n_i of a grid on which reciprocal vectors up to `bandwidth` / 2 are distinct: n_i > bandwidth |a_i| / 2 pi.
 
         A product of fields with cutoffs K1, K2 is free of aliasing for |G| <= K3 if bandwidth = K1 + K2 + K3.
-        margin: points added along each axis.
+        minimum: points along each axis at least.
         """
-        points = np.floor(bandwidth * np.linalg.norm(self._reference, axis=1) / (2 * np.pi)).astype(int) + 1 + margin
-        n1, n2, n3 = (fast_length(int(n)) for n in points)
+        points = np.floor(bandwidth * np.linalg.norm(self._reference, axis=1) / (2 * np.pi)).astype(int) + 1
+        n1, n2, n3 = (fast_length(max(int(n), minimum)) for n in points)
         return n1, n2, n3
 
     def places(self, shape: Shape, count: int) -> IntArray:
