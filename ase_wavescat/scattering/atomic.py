@@ -58,14 +58,16 @@ class RadialTable:
         l_max = max(w.l for w in ordered)
         scales = sorted({w.scale for w in ordered})
         widths = np.array([spec.beta * 2.0**j for j in scales])
-        extents = [max(direct_extent(w.n, w.l, _DIRECT_TAIL * spec.tolerance) for w in ordered if w.scale == j) for j in scales]
+        extents = [
+            max(direct_extent(w.n, w.l, _DIRECT_TAIL * spec.tolerance) for w in ordered if w.scale == j) for j in scales
+        ]
         table = np.zeros((len(ordered), max(w.n - w.l for w in ordered)))
         for row, w in zip(table, ordered, strict=True):
             b = spec.beta * 2.0**w.scale
             row[: w.n - w.l] = direct_coefficients(w.n, w.l) * b ** -(3 + w.l)
         return cls(
             wavelets=ordered,
-            starts=np.array([sum(w.l < l for w in ordered) for l in range(l_max + 2)]),  # noqa: E741
+            starts=np.array([sum(w.l < l for w in ordered) for l in range(l_max + 2)]),
             scale_of=np.array([scales.index(w.scale) for w in ordered]),
             widths=widths,
             cutoffs=widths * np.array(extents),
@@ -77,7 +79,7 @@ class RadialTable:
     def l_max(self) -> int:
         return len(self.starts) - 2
 
-    def size(self, l: int) -> int:  # noqa: E741
+    def size(self, l: int) -> int:
         """Wavelets of this l."""
         return int(self.starts[l + 1] - self.starts[l])
 
@@ -107,7 +109,7 @@ class AtomPlan:
 
     def _column(self, field: SpeciesWavelet) -> int:
         """Column of a field in the matrix X of its l."""
-        l = field.wavelet.l  # noqa: E741
+        l = field.wavelet.l
         within = self.table.wavelets.index(field.wavelet) - int(self.table.starts[l])
         return self.species.index(field.number) * self.table.size(l) + within
 
@@ -116,7 +118,7 @@ class AtomPlan:
         for column, feature in enumerate(features):
             if len(feature.maps) == 1:
                 first, second = feature.maps[0].first, feature.maps[0].second
-                l = first.wavelet.l  # noqa: E741
+                l = first.wavelet.l
                 width = len(self.species) * self.table.size(l)
                 place = self._column(first) * width + self._column(second)
                 lists.setdefault((self.species.index(feature.centre), l), []).append((column, place))
@@ -141,7 +143,7 @@ class AtomPlan:
         """species: (N,) index of each atom's species in the spec."""
         return AtomState(self, cell, positions, species)
 
-    def matrix(self, fields: Array, l: int) -> Array:  # noqa: E741
+    def matrix(self, fields: Array, l: int) -> Array:
         """(..., 2l+1, species * wavelets_l) view of fields (..., columns)."""
         block = fields[..., self.offsets[l] : self.offsets[l + 1]]
         return block.reshape(*fields.shape[:-1], 2 * l + 1, len(self.species) * self.table.size(l))
@@ -157,7 +159,7 @@ class AtomState:
         shape = (len(positions), int(plan.offsets[-1]))
         self.fields = np.zeros(shape)
         _add_self(self.fields, species, len(plan.species), plan.table.coefficients[: plan.table.starts[1], 0])
-        _sum_fields(*self._pairs, species, len(plan.species), plan.offsets, *plan.table.arguments, self.fields)
+        _sum_fields(self._pairs, species, len(plan.species), plan.offsets, plan.table.arguments, self.fields)
         self.features = self._features()
 
     def _atoms(self, centre: int) -> IntArray:
@@ -165,7 +167,7 @@ class AtomState:
 
     def _features(self) -> Array:
         plan, features = self._plan, np.zeros(self._plan.count)
-        for (centre, l), (columns, places) in plan._three.items():  # noqa: E741
+        for (centre, l), (columns, places) in plan._three.items():
             x = plan.matrix(self.fields[self._atoms(centre)], l)
             x = x.reshape(-1, x.shape[-1])
             features[columns] = (x.T @ x).reshape(-1)[places]
@@ -178,7 +180,7 @@ class AtomState:
     def _map_values(self) -> Array:
         """P_i(R_k) of the five-body maps, (N, maps)."""
         values = np.empty((len(self.fields), len(self._plan._maps)))
-        for i, (l, first, second) in enumerate(self._plan._maps):  # noqa: E741
+        for i, (l, first, second) in enumerate(self._plan._maps):
             x = self._plan.matrix(self.fields, l)
             values[:, i] = np.einsum("km,km->k", x[:, :, first], x[:, :, second])
         return values
@@ -187,7 +189,7 @@ class AtomState:
         """dE/dR (N, 3) and dE/dstrain (3, 3) of E = weights . features."""
         plan = self._plan
         adjoint = np.zeros_like(self.fields)
-        for (centre, l), (columns, places) in plan._three.items():  # noqa: E741
+        for (centre, l), (columns, places) in plan._three.items():
             atoms = self._atoms(centre)
             x = plan.matrix(self.fields[atoms], l)
             coupling = np.zeros((x.shape[-1], x.shape[-1]))
@@ -197,9 +199,8 @@ class AtomState:
         if plan._five:
             self._add_five_adjoint(weights, adjoint)
         gradient, strain = np.zeros((len(self.fields), 3)), np.zeros((3, 3))
-        _sum_gradient(
-            *self._pairs, self._species, len(plan.species), plan.offsets, *plan.table.arguments, adjoint, gradient, strain
-        )
+        table = plan.table.arguments
+        _sum_gradient(self._pairs, self._species, len(plan.species), plan.offsets, table, adjoint, gradient, strain)
         return gradient, (strain + strain.T) / 2
 
     def _add_five_adjoint(self, weights: Array, adjoint: Array) -> None:
@@ -210,10 +211,10 @@ class AtomState:
             coupling = np.zeros((len(plan._maps), len(plan._maps)))
             coupling[first, second] = weights[columns]
             slopes[atoms] = self._values[atoms] @ (coupling + coupling.T)
-        for i, (l, first, second) in enumerate(plan._maps):  # noqa: E741
+        for i, (l, one, other) in enumerate(plan._maps):
             x, a = plan.matrix(self.fields, l), plan.matrix(adjoint, l)
-            a[:, :, first] += slopes[:, i, None] * x[:, :, second]
-            a[:, :, second] += slopes[:, i, None] * x[:, :, first]
+            a[:, :, one] += slopes[:, i, None] * x[:, :, other]
+            a[:, :, other] += slopes[:, i, None] * x[:, :, one]
 
     def jacobian(self) -> tuple[Array, Array]:
         """Derivatives of all features: (F, N, 3) by positions and (F, 6) by strain (Voigt, see `Transform.jacobian`).
@@ -226,22 +227,29 @@ class AtomState:
         width = int(plan.offsets[-1]) // species
         by_atom = np.zeros((atoms, atoms, 3, width))
         by_centre = np.zeros((atoms, species, 9, width))
-        _sum_jacobian(*self._pairs, self._species, plan.offsets // species, *plan.table.arguments, by_atom, by_centre)
+        _sum_jacobian(self._pairs, self._species, plan.offsets // species, plan.table.arguments, by_atom, by_centre)
         positions, strain = np.zeros((plan.count, atoms, 3)), np.zeros((plan.count, 6))
-        for (centre, l), (columns, places) in plan._three.items():  # noqa: E741
+        for (centre, l), (columns, places) in plan._three.items():
             self._three_jacobian(centre, l, columns, places, by_atom, by_centre, positions, strain)
         if plan._five:
             self._five_jacobian(by_atom, by_centre, positions, strain)
         return positions, strain
 
-    def _block(self, array: Array, l: int) -> Array:  # noqa: E741
+    def _block(self, array: Array, l: int) -> Array:
         """(..., 2l+1, wavelets_l) view of derivatives (..., columns / species)."""
         start, stop = self._plan.offsets[l : l + 2] // len(self._plan.species)
         return array[..., start:stop].reshape(*array.shape[:-1], 2 * l + 1, self._plan.table.size(l))
 
     def _three_jacobian(
-        self, centre: int, l: int, columns: IntArray, places: IntArray, by_atom: Array, by_centre: Array,  # noqa: E741
-        positions: Array, strain: Array,
+        self,
+        centre: int,
+        l: int,
+        columns: IntArray,
+        places: IntArray,
+        by_atom: Array,
+        by_centre: Array,
+        positions: Array,
+        strain: Array,
     ) -> None:
         atoms, size = self._atoms(centre), self._plan.table.size(l)
         x = self._plan.matrix(self.fields[atoms], l)
@@ -262,7 +270,7 @@ class AtomState:
         count = len(self.fields)
         maps_by_atom = np.zeros((len(plan._maps), count, count, 3))
         maps_by_centre = np.zeros((len(plan._maps), count, 9))
-        for i, (l, first, second) in enumerate(plan._maps):  # noqa: E741
+        for i, (l, first, second) in enumerate(plan._maps):
             x, size = plan.matrix(self.fields, l), plan.table.size(l)
             sources, centres = self._block(by_atom, l), self._block(by_centre, l)
             for one, other in ((first, second), (second, first)):
@@ -272,13 +280,13 @@ class AtomState:
                 maps_by_centre[i] += np.einsum("kam,km->ka", centres[:, owner, ..., within], x[:, :, other])
         for atom in range(count):
             maps_by_atom[:, atom, atom] += maps_by_centre[:, atom, :3]
-        for centre, (columns, first, second) in plan._five.items():
+        for centre, (columns, left, right) in plan._five.items():
             atoms = self._atoms(centre)
             values = self._values[atoms]
             by_positions = np.einsum("ikja,kc->icja", maps_by_atom[:, atoms], values, optimize=True)
             by_strain = np.einsum("ikv,kc->icv", maps_by_centre[:, atoms, 3:], values, optimize=True)
-            positions[columns] = by_positions[first, second] + by_positions[second, first]
-            strain[columns] = by_strain[first, second] + by_strain[second, first]
+            positions[columns] = by_positions[left, right] + by_positions[right, left]
+            strain[columns] = by_strain[left, right] + by_strain[right, left]
 
 
 @numba.njit(cache=True)
@@ -308,11 +316,35 @@ def _tapered_gauss(r, widths, cutoffs, gauss, slope):  # type: ignore[no-untyped
                 gauss[j] *= taper
 
 
+@numba.njit(cache=True)
+def _scratch(table):  # type: ignore[no-untyped-def]
+    """Work arrays of `_look`: q, trig, harmonic, gauss, slope, value, change, active."""
+    _, scale_of, widths, _, _, factors = table
+    size, count = factors.shape[0], scale_of.shape[0]
+    return (
+        np.zeros((size, size)),
+        np.zeros((2, size)),
+        np.empty(size * size),
+        np.empty(widths.shape[0]),
+        np.empty(widths.shape[0]),
+        np.empty(count),
+        np.empty(count),
+        np.empty(size, np.int64),
+    )
+
+
 @numba.njit(cache=True, fastmath=True)
-def _radial(r, starts, scale_of, widths, cutoffs, coefficients, gauss, slope, value, change, active):  # type: ignore[no-untyped-def]
-    """Radial factor g of each wavelet within reach and g'(r)/r; active[l]: wavelets of l within reach (widest first)."""
+def _look(x, y, z, table, scratch):  # type: ignore[no-untyped-def]
+    """All wavelets at (x, y, z): solid harmonics, radial factors g (value) and g'(r)/r (change) of those within reach.
+
+    active[l] counts the wavelets of l within reach, which come first, as the widest do.
+    """
+    starts, scale_of, widths, cutoffs, coefficients, factors = table
+    q, trig, harmonic, gauss, slope, value, change, active = scratch
+    r = np.sqrt(x * x + y * y + z * z)
+    solid_harmonics(x, y, z, factors, q, trig, harmonic)
     _tapered_gauss(r, widths, cutoffs, gauss, slope)
-    for l in range(starts.shape[0] - 1):  # noqa: E741
+    for l in range(starts.shape[0] - 1):
         active[l] = 0
         for w in range(starts[l], starts[l + 1]):
             j = scale_of[w]
@@ -331,20 +363,15 @@ def _radial(r, starts, scale_of, widths, cutoffs, coefficients, gauss, slope, va
 
 
 @numba.njit(cache=True, fastmath=True)
-def _sum_fields(
-    first, second, vectors, species, species_count, offsets, starts, scale_of, widths, cutoffs, coefficients, factors, fields
-):  # type: ignore[no-untyped-def]
+def _sum_fields(pairs, species, species_count, offsets, table, fields):  # type: ignore[no-untyped-def]
     """fields[k] += psi(R_k - R_j) over all pairs."""
-    size, count = factors.shape[0], scale_of.shape[0]
-    q, trig, harmonic = np.zeros((size, size)), np.zeros((2, size)), np.empty(size * size)
-    gauss, slope = np.empty(widths.shape[0]), np.empty(widths.shape[0])
-    value, change, active = np.empty(count), np.empty(count), np.empty(size, np.int64)
+    first, second, vectors = pairs
+    starts, scratch = table[0], _scratch(table)
+    harmonic, value, active = scratch[2], scratch[5], scratch[7]
     for p in range(first.shape[0]):
-        x, y, z = -vectors[p, 0], -vectors[p, 1], -vectors[p, 2]
-        _radial(np.sqrt(x * x + y * y + z * z), starts, scale_of, widths, cutoffs, coefficients, gauss, slope, value, change, active)
-        solid_harmonics(x, y, z, factors, q, trig, harmonic)
+        _look(-vectors[p, 0], -vectors[p, 1], -vectors[p, 2], table, scratch)
         row, s = fields[first[p]], species[second[p]]
-        for l in range(size):  # noqa: E741
+        for l in range(active.shape[0]):
             wavelets = starts[l + 1] - starts[l]
             for m in range(2 * l + 1):
                 base = offsets[l] + (m * species_count + s) * wavelets
@@ -354,24 +381,19 @@ def _sum_fields(
 
 
 @numba.njit(cache=True, fastmath=True)
-def _sum_gradient(
-    first, second, vectors, species, species_count, offsets, starts, scale_of, widths, cutoffs, coefficients, factors,
-    adjoint, gradient, strain,
-):  # type: ignore[no-untyped-def]
+def _sum_gradient(pairs, species, species_count, offsets, table, adjoint, gradient, strain):  # type: ignore[no-untyped-def]
     """Adjoint of `_sum_fields`: pair forces f = sum adjoint . grad psi, onto both atoms and the strain (f outer r)."""
-    size, count = factors.shape[0], scale_of.shape[0]
-    q, trig, harmonic = np.zeros((size, size)), np.zeros((2, size)), np.empty(size * size)
-    slopes = np.empty((size * size, 3))
-    gauss, slope = np.empty(widths.shape[0]), np.empty(widths.shape[0])
-    value, change, active = np.empty(count), np.empty(count), np.empty(size, np.int64)
+    first, second, vectors = pairs
+    starts, scratch = table[0], _scratch(table)
+    q, trig, harmonic, value, change, active = scratch[0], scratch[1], scratch[2], scratch[5], scratch[6], scratch[7]
+    slopes = np.empty((harmonic.shape[0], 3))
     for p in range(first.shape[0]):
         x, y, z = -vectors[p, 0], -vectors[p, 1], -vectors[p, 2]
-        _radial(np.sqrt(x * x + y * y + z * z), starts, scale_of, widths, cutoffs, coefficients, gauss, slope, value, change, active)
-        solid_harmonics(x, y, z, factors, q, trig, harmonic)
-        solid_harmonics_gradient(x, y, z, factors, q, trig, slopes)
+        _look(x, y, z, table, scratch)
+        solid_harmonics_gradient(x, y, z, table[5], q, trig, slopes)
         row, s = adjoint[first[p]], species[second[p]]
         fx, fy, fz, along = 0.0, 0.0, 0.0, 0.0
-        for l in range(size):  # noqa: E741
+        for l in range(active.shape[0]):
             wavelets = starts[l + 1] - starts[l]
             for m in range(2 * l + 1):
                 base = offsets[l] + (m * species_count + s) * wavelets
@@ -395,23 +417,19 @@ def _sum_gradient(
 
 
 @numba.njit(cache=True, fastmath=True)
-def _sum_jacobian(
-    first, second, vectors, species, offsets, starts, scale_of, widths, cutoffs, coefficients, factors, by_atom, by_centre
-):  # type: ignore[no-untyped-def]
+def _sum_jacobian(pairs, species, offsets, table, by_atom, by_centre):  # type: ignore[no-untyped-def]
     """Derivatives of the fields at atom k: by_atom[k, j] by R_j of the source alone; by_centre[k, s, :3] by R_k of the
     part that species s makes, by_centre[k, s, 3:] of that part by strain (Voigt)."""
-    size, count = factors.shape[0], scale_of.shape[0]
-    q, trig, harmonic = np.zeros((size, size)), np.zeros((2, size)), np.empty(size * size)
-    slopes = np.empty((size * size, 3))
-    gauss, slope = np.empty(widths.shape[0]), np.empty(widths.shape[0])
-    value, change, active = np.empty(count), np.empty(count), np.empty(size, np.int64)
+    first, second, vectors = pairs
+    starts, scratch = table[0], _scratch(table)
+    q, trig, harmonic, value, change, active = scratch[0], scratch[1], scratch[2], scratch[5], scratch[6], scratch[7]
+    slopes = np.empty((harmonic.shape[0], 3))
     for p in range(first.shape[0]):
         x, y, z = -vectors[p, 0], -vectors[p, 1], -vectors[p, 2]
-        _radial(np.sqrt(x * x + y * y + z * z), starts, scale_of, widths, cutoffs, coefficients, gauss, slope, value, change, active)
-        solid_harmonics(x, y, z, factors, q, trig, harmonic)
-        solid_harmonics_gradient(x, y, z, factors, q, trig, slopes)
+        _look(x, y, z, table, scratch)
+        solid_harmonics_gradient(x, y, z, table[5], q, trig, slopes)
         source, centre = by_atom[first[p], second[p]], by_centre[first[p], species[second[p]]]
-        for l in range(size):  # noqa: E741
+        for l in range(active.shape[0]):
             wavelets = starts[l + 1] - starts[l]
             for m in range(2 * l + 1):
                 lm, base = l * l + m, offsets[l] + m * wavelets

@@ -6,8 +6,9 @@ r"""Correlations in radial bands of reciprocal space: pair, three-body and four-
 
 with P_i(u) = sum_m U_first,m(u) U_second,m(u) and P^(G) its integral against exp(-iGu). Fields are cut on a sphere, so
 on a grid that holds first cutoff + second cutoff + band every P^ in the band is *exact*: a product of band-limited
-fields has no aliases there. A map needs one inverse FFT a field and one forward FFT; all correlations of the maps are
-then one matrix product (Cheng, Morel, Allys, Menard, Mallat, PNAS Nexus 3, pgae103, 2024, with solid-harmonic wavelets).
+fields has no aliases there. A map needs one inverse FFT a field and one forward FFT; all correlations of the maps
+are then one matrix product (scattering covariances of Cheng, Morel, Allys, Menard, Mallat, PNAS Nexus 3, pgae103,
+2024, with solid-harmonic wavelets).
 """
 
 from __future__ import annotations
@@ -80,9 +81,13 @@ class Terms:
 class CorrelationPlan:
     """The band features of a support: which fields, maps and grids they need, and nothing else."""
 
-    def __init__(self, spec: ScatteringSpec, family: Correlations, features: Sequence[PairFeature | BandFeature]) -> None:
+    def __init__(
+        self, spec: ScatteringSpec, family: Correlations, features: Sequence[PairFeature | BandFeature]
+    ) -> None:
         self.spec, self.family, self.count = spec, family, len(features)
-        self.maps: list[Map] = sorted({m for f in features if isinstance(f, BandFeature) for m in (f.first, f.second) if isinstance(m, Map)})
+        self.maps: list[Map] = sorted(
+            {m for f in features if isinstance(f, BandFeature) for m in (f.first, f.second) if isinstance(m, Map)}
+        )
         place = {m: i for i, m in enumerate(self.maps)}
         pair, three, four = [], [], []
         for column, f in enumerate(features):
@@ -107,7 +112,9 @@ class CorrelationPlan:
 
     def _bandwidth(self, maps: Iterable[Map]) -> float:
         """What a grid must resolve for these maps to be free of aliases in the bands."""
-        products = [wavelet_cutoff(self.spec, m.first.wavelet) + wavelet_cutoff(self.spec, m.second.wavelet) for m in maps]
+        products = [
+            wavelet_cutoff(self.spec, m.first.wavelet) + wavelet_cutoff(self.spec, m.second.wavelet) for m in maps
+        ]
         return max(products) + self.band_cutoff
 
     @property
@@ -157,7 +164,7 @@ class PreparedCorrelations:
     def tangent(
         self, densities: ComplexArray, counts: IntArray, density_tangents: ComplexArray, strains: Array
     ) -> tuple[Array, Array]:
-        """Features (F,) and their derivatives (D, F) along displacements (as density tangents) and strains (D, 3, 3)."""
+        """Features (F,) and derivatives (D, F) along displacements (as density tangents) and strains (D, 3, 3)."""
         state = CorrelationState(self, densities)
         rows = [state.tangent(d, e) for d, e in zip(density_tangents, strains, strict=True)]
         return state.features, np.array(rows).reshape(len(rows), self.plan.count)
@@ -172,7 +179,7 @@ class CorrelationState:
         self._fields = [self._group_fields(g, densities) for g in range(len(self._plan.groups))]
         self._maps = np.zeros((len(self._plan.maps), prepared.band_count), dtype=complex)
         for g in range(len(self._plan.groups)):
-            self._transform_maps(g, self._fields[g], self._fields[g], 1.0, self._maps)
+            self._transform_maps(g, self._fields[g], self._fields[g], self._maps)
         self.features = self._correlate()
 
     def _workspace(self, g: int) -> Workspace:
@@ -196,14 +203,14 @@ class CorrelationState:
                 row += 1
         return fields
 
-    def _transform_maps(self, g: int, left: Array, right: Array, factor: float, out: ComplexArray) -> None:
-        """out[i] += factor P^_i of the products left x right, in the band."""
+    def _transform_maps(self, g: int, left: Array, right: Array, out: ComplexArray) -> None:
+        """out[i] += P^_i of the products left x right, in the band."""
         space = self._workspace(g)
         for i in self._plan.groups[g].maps:
             first, second, components = self._plan.groups[g].operands[i]
             _product(left, right, first, second, components, space.real.reshape(-1))
             space.forward()
-            out[i] += (factor * self._lattice.volume / space.points) * space.flat[self._prepared.band_places[g]]
+            out[i] += (self._lattice.volume / space.points) * space.flat[self._prepared.band_places[g]]
 
     def _correlate(self) -> Array:
         prepared, plan = self._prepared, self._plan
@@ -248,11 +255,15 @@ class CorrelationState:
         for g in range(len(plan.groups)):
             volume_term += self._group_adjoint(g, map_adjoint, adjoint, sums)
         vectors = self._lattice.vectors
-        strain = sums.strain() + np.einsum("p,pa,pb->ab", by_vector, vectors, vectors, optimize=True) + volume_term * np.eye(3)
+        strain = (
+            sums.strain()
+            + np.einsum("p,pa,pb->ab", by_vector, vectors, vectors, optimize=True)
+            + volume_term * np.eye(3)
+        )
         return adjoint, strain
 
     def _group_adjoint(self, g: int, map_adjoint: ComplexArray, adjoint: ComplexArray, sums: StrainSums) -> float:
-        """Take the maps' adjoints through the fields of a group; returns the derivative by volume (trace of the strain)."""
+        """Take the maps' adjoints through the fields of a group; returns the derivative by the trace of the strain."""
         group, space = self._plan.groups[g], self._workspace(g)
         slopes = np.empty((len(group.maps), space.points))
         trace = 0.0
@@ -268,9 +279,17 @@ class CorrelationState:
                 _combine(slopes, self._fields[g], group.couplings[f], m, space.real.reshape(-1))
                 space.forward()
                 gather_adjoint(
-                    space.flat, places, self._lattice.weights, kernel.value, kernel.slope, kernel.harmonics[m],
-                    self._densities[species], kernel.phase, adjoint[species],
-                    sums.by_harmonic[kernel.l**2 + m], sums.by_length,
+                    space.flat,
+                    places,
+                    self._lattice.weights,
+                    kernel.value,
+                    kernel.slope,
+                    kernel.harmonics[m],
+                    self._densities[species],
+                    kernel.phase,
+                    adjoint[species],
+                    sums.by_harmonic[kernel.l**2 + m],
+                    sums.by_length,
                 )
         return trace - 2 * trace  # P^ has an explicit V, and two fields with 1/V each
 
@@ -285,19 +304,26 @@ class CorrelationState:
         """Derivative of the features (F,) along a change of the densities and a strain."""
         plan, prepared, lattice = self._plan, self._prepared, self._lattice
         trace = float(np.trace(strain))
-        change = trace * self._maps
+        change = trace * self._maps + 0j
         for g in range(len(plan.groups)):
             moved = self._group_fields(g, density_tangent)
             if strain.any():
                 moved += self._group_fields(g, self._densities, strain)
-            self._transform_maps(g, moved, self._fields[g], 1.0, change)
-            self._transform_maps(g, self._fields[g], moved, 1.0, change)
+            self._transform_maps(g, moved, self._fields[g], change)
+            self._transform_maps(g, self._fields[g], moved, change)
         stretch = -np.einsum("pa,ab,pb->p", lattice.vectors, strain, lattice.vectors)
         derivative = -trace * self.features
         count = prepared.band_count
         for terms, bands, left, right, left_change, right_change in (
             (plan.pair, prepared.pair_bands, self._densities, self._densities, density_tangent, density_tangent),
-            (plan.three, prepared.three_bands, self._densities[:, :count], self._maps, density_tangent[:, :count], change),
+            (
+                plan.three,
+                prepared.three_bands,
+                self._densities[:, :count],
+                self._maps,
+                density_tangent[:, :count],
+                change,
+            ),
             (plan.four, prepared.four_bands, self._maps, self._maps, change, change),
         ):
             if len(terms.columns):
@@ -333,12 +359,26 @@ class PositionsJacobian:
         three, four = plan.three, plan.four
         if len(plan.pair.columns):
             assert prepared.pair_bands is not None
-            self._add_densities(plan.pair.columns, plan.pair.first, prepared.pair_bands[0][plan.pair.band], state._densities[plan.pair.second])
-            self._add_densities(plan.pair.columns, plan.pair.second, prepared.pair_bands[0][plan.pair.band], state._densities[plan.pair.first])
+            self._add_densities(
+                plan.pair.columns,
+                plan.pair.first,
+                prepared.pair_bands[0][plan.pair.band],
+                state._densities[plan.pair.second],
+            )
+            self._add_densities(
+                plan.pair.columns,
+                plan.pair.second,
+                prepared.pair_bands[0][plan.pair.band],
+                state._densities[plan.pair.first],
+            )
         if len(three.columns):
             assert prepared.three_bands is not None
-            self._add_densities(three.columns, three.first, prepared.three_bands[0][three.band], state._maps[three.second])
-            self._add_maps(three.columns, three.second, three.first, three.band, prepared.three_bands[0], state._densities)
+            self._add_densities(
+                three.columns, three.first, prepared.three_bands[0][three.band], state._maps[three.second]
+            )
+            self._add_maps(
+                three.columns, three.second, three.first, three.band, prepared.three_bands[0], state._densities
+            )
         if len(four.columns):
             assert prepared.four_bands is not None
             self._add_maps(four.columns, four.first, four.second, four.band, prepared.four_bands[0], state._maps)
@@ -389,7 +429,9 @@ class PositionsJacobian:
         for moving, partner in ((0, 1), (1, 0)):
             self._project(group, wanted, spectra, moving, partner)
 
-    def _project(self, group: GridGroup, wanted: dict[int, list[int]], spectra: ComplexArray, moving: int, partner: int) -> None:
+    def _project(
+        self, group: GridGroup, wanted: dict[int, list[int]], spectra: ComplexArray, moving: int, partner: int
+    ) -> None:
         """Rows of the atoms that make the moving field of each wanted map."""
         plan, lattice = self._plan, self._prepared.lattice
         by_species: dict[int, tuple[list[int], list[ComplexArray]]] = {}
@@ -399,8 +441,12 @@ class PositionsJacobian:
             row, components = group.operands[i][partner], group.operands[i][2]
             projected = np.zeros(spectra.shape[1], dtype=complex)
             _contract(
-                spectra[row : row + components], kernel.value, kernel.harmonics, lattice.weights,
-                np.conj(kernel.phase), projected,
+                spectra[row : row + components],
+                kernel.value,
+                kernel.harmonics,
+                lattice.weights,
+                np.conj(kernel.phase),
+                projected,
             )
             known, rows = by_species.setdefault(plan.spec.species.index(f.number), ([], []))
             known += columns

@@ -17,7 +17,7 @@ class Wavelet:
 
     scale: float
     n: int
-    l: int  # noqa: E741  (the field's own symbol)
+    l: int
 
     @property
     def key(self) -> str:
@@ -29,7 +29,7 @@ class Wavelet:
 
     @classmethod
     def parse(cls, text: str) -> Wavelet:
-        scale, n, l = text.split(",")  # noqa: E741
+        scale, n, l = text.split(",")
         return cls(float(scale), int(n), int(l))
 
 
@@ -117,7 +117,9 @@ class AtomFeature:
 
     @property
     def label(self) -> str:
-        return f"{1 + 2 * len(self.maps)}-body at {chemical_symbols[self.centre]} atoms: " + " x ".join(m.key for m in self.maps)
+        return f"{1 + 2 * len(self.maps)}-body at {chemical_symbols[self.centre]} atoms: " + " x ".join(
+            m.key for m in self.maps
+        )
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,11 @@ class Filter:
         change = -self.vectors @ strain
         along = np.einsum("pa,pa->p", self.vectors, change)
         slopes = np.einsum("ap,pa->p", self.gradients[m], change)
-        return self.slope * along * self.harmonics[m] + self.value * slopes - np.trace(strain) * self.value * self.harmonics[m]
+        return (
+            self.slope * along * self.harmonics[m]
+            + self.value * slopes
+            - np.trace(strain) * self.value * self.harmonics[m]
+        )
 
 
 @numba.njit(cache=True)
@@ -66,9 +70,7 @@ def scatter(flat, places, factor, harmonic, density, phase):  # type: ignore[no-
 
 
 @numba.njit(cache=True)
-def gather_adjoint(
-    flat, places, weights, value, slope, harmonic, density, phase, adjoint, value_sums, slope_sums
-):  # type: ignore[no-untyped-def]
+def gather_adjoint(flat, places, weights, value, slope, harmonic, density, phase, adjoint, value_sums, slope_sums):  # type: ignore[no-untyped-def]
     """Adjoint of `scatter`, from the transform of dE/dU: onto the density and onto the filter (for the strain).
 
     adjoint (P,) += weights conj(phase) value harmonic flat; with X = Re weights conj(phase flat*...) density,

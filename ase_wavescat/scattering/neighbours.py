@@ -14,7 +14,7 @@ def neighbour_pairs(cell: Array, positions: Array, cutoff: float) -> tuple[IntAr
     """Every ordered pair closer than the cutoff, periodic images included.
 
     cell: (3, 3) rows, A; positions: (N, 3), A, wrapped or not; cutoff: A.
-    Returns (first (P,), second (P,), vectors (P, 3)) with vectors = R_second + lattice shift - R_first, sorted by `first`.
+    Returns (first (P,), second (P,), vectors (P, 3)), sorted by `first`; vectors = R_second + lattice shift - R_first.
     An atom and its own images are pairs, an atom and itself is not.
     """
     cell = np.ascontiguousarray(cell, dtype=float)
@@ -37,7 +37,19 @@ def neighbour_pairs(cell: Array, positions: Array, cutoff: float) -> tuple[IntAr
 @numba.njit(cache=True)
 def _search(cell, points, index, bins, reach, order, starts, cutoff):  # type: ignore[no-untyped-def]
     """Two sweeps over the neighbouring bins of each atom: count the pairs, then store them."""
-    total = _sweep(cell, points, index, bins, reach, order, starts, cutoff, np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 3)))
+    total = _sweep(
+        cell,
+        points,
+        index,
+        bins,
+        reach,
+        order,
+        starts,
+        cutoff,
+        np.empty(0, np.int64),
+        np.empty(0, np.int64),
+        np.empty((0, 3)),
+    )
     first = np.empty(total, np.int64)
     second = np.empty(total, np.int64)
     vectors = np.empty((total, 3))

@@ -10,7 +10,7 @@ from typing import Any
 
 from ase.data import atomic_numbers, chemical_symbols
 
-from ase_wavescat.scattering.spec import Bands, Correlations, Maps, Moduli, ScatteringSpec, SpecError, _nearest
+from ase_wavescat.scattering.spec import Bands, Channel, Correlations, Maps, Moduli, ScatteringSpec, SpecError, _nearest
 
 _NOBLE_CORES = (0, 2, 10, 18, 36, 54, 86)
 
@@ -23,16 +23,16 @@ def valence_electrons(number: int) -> int:
     return outside - 10 if outside > 12 else outside
 
 
-def papers_channels(species: Sequence[int]) -> dict[str, dict[int, float]]:
-    """The channels of S20 app. A: one a species (Z at its own atoms), valence, ionic (core electrons), kinetic sqrt(Z)."""
+def papers_channels(species: Sequence[int]) -> tuple[Channel, ...]:
+    """The channels of S20 app. A: one a species (Z at its own atoms), valence, ionic (core), kinetic sqrt(Z)."""
     channels = {chemical_symbols[z]: {other: float(z) if other == z else 0.0 for other in species} for z in species}
     channels["valence"] = {z: float(valence_electrons(z)) for z in species}
     channels["ionic"] = {z: float(z - valence_electrons(z)) for z in species}
     channels["kinetic"] = {z: math.sqrt(z) for z in species}
-    return channels
+    return tuple((name, tuple(sorted(weights.items()))) for name, weights in channels.items())
 
 
-def _papers_tree(species: Sequence[int], family: Moduli) -> ScatteringSpec:
+def _papers_tree(species: Sequence[int | str], family: Moduli) -> ScatteringSpec:
     numbers = _numbers(species)
     return ScatteringSpec(
         species=numbers,
@@ -64,9 +64,7 @@ def correlations(species: Sequence[int | str]) -> ScatteringSpec:
         grid_maps=Maps(wavelets[:3], scales[1:4], span=0.0),
         four_body=Bands(count=1, spacing=1.0),
     )
-    return ScatteringSpec(
-        species=_numbers(species), wavelets=wavelets, scales=scales, beta=0.6, families=(family,)
-    )
+    return ScatteringSpec(species=_numbers(species), wavelets=wavelets, scales=scales, beta=0.6, families=(family,))
 
 
 PRESETS: dict[str, Callable[[Sequence[int | str]], ScatteringSpec]] = {

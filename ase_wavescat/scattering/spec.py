@@ -26,6 +26,8 @@ from ase_wavescat.scattering.features import (
     Wavelet,
 )
 
+Channel = tuple[str, tuple[tuple[int, float], ...]]
+
 
 class SpecError(ValueError):
     """A specification that cannot be used; the message says which value and why."""
@@ -65,9 +67,7 @@ class Maps:
 
     def expand(self, species: Sequence[int]) -> tuple[Map, ...]:
         """All maps, each unordered pair of (species, wavelet) once."""
-        fields = [
-            SpeciesWavelet(z, Wavelet(j, n, l)) for z in species for n, l in self.wavelets for j in self.scales
-        ]
+        fields = [SpeciesWavelet(z, Wavelet(j, n, l)) for z in species for n, l in self.wavelets for j in self.scales]
         return tuple(
             Map(a, b)
             for a, b in combinations_with_replacement(fields, 2)
@@ -100,7 +100,10 @@ class Moduli:
         object.__setattr__(self, "orders", tuple(int(o) for o in self.orders))
         object.__setattr__(self, "softening_rms", tuple((str(k), float(v)) for k, v in self.softening_rms))
         _require(len(powers) > 0 and all(q >= 1 for q in powers), f"powers q must be at least 1, got {self.powers}")
-        _require(self.second_input in ("modulus", "squared"), f"second_input is 'modulus' or 'squared', got {self.second_input!r}")
+        _require(
+            self.second_input in ("modulus", "squared"),
+            f"second_input is 'modulus' or 'squared', got {self.second_input!r}",
+        )
         _require(self.softening >= 0, f"softening must not be negative, got {self.softening}")
         _require(set(self.orders) <= {0, 1, 2}, f"orders are among 0, 1, 2, got {self.orders}")
 
@@ -155,7 +158,9 @@ class Correlations:
         if self.grid_maps:
             maps = self.grid_maps.expand(spec.species)
             if self.three_body:
-                features += [BandFeature(z, m, k) for z in spec.species for m in maps for k in range(self.three_body.count)]
+                features += [
+                    BandFeature(z, m, k) for z in spec.species for m in maps for k in range(self.three_body.count)
+                ]
             if self.four_body:
                 pairs_of_maps = combinations_with_replacement(maps, 2)
                 features += [BandFeature(a, b, k) for a, b in pairs_of_maps for k in range(self.four_body.count)]
@@ -164,7 +169,14 @@ class Correlations:
 
 Family = Moduli | Correlations
 _FAMILIES: dict[str, type[Moduli] | type[Correlations]] = {"moduli": Moduli, "correlations": Correlations}
-_NESTED = {"pair": Bands, "three_body": Bands, "four_body": Bands, "atom_maps": Maps, "five_body": Maps, "grid_maps": Maps}
+_NESTED = {
+    "pair": Bands,
+    "three_body": Bands,
+    "four_body": Bands,
+    "atom_maps": Maps,
+    "five_body": Maps,
+    "grid_maps": Maps,
+}
 
 
 @dataclass(frozen=True)
@@ -182,7 +194,7 @@ class ScatteringSpec:
     scales: tuple[float, ...]
     beta: float
     families: tuple[Family, ...]
-    channels: tuple[tuple[str, tuple[tuple[int, float], ...]], ...] = ()
+    channels: tuple[Channel, ...] = ()
     tolerance: float = 1e-4
     _index: dict[str, int] = field(init=False, repr=False, compare=False, default_factory=dict)
 
@@ -208,7 +220,9 @@ class ScatteringSpec:
             _require(len(self.channels) > 0, "the moduli family needs at least one channel")
             for name, weights in self.channels:
                 missing = set(self.species) - {z for z, _ in weights}
-                _require(not missing, f"channel {name!r} has no weight for {sorted(chemical_symbols[z] for z in missing)}")
+                _require(
+                    not missing, f"channel {name!r} has no weight for {sorted(chemical_symbols[z] for z in missing)}"
+                )
             return
         for name in ("atom_maps", "five_body", "grid_maps"):
             maps = getattr(family, name)
@@ -283,10 +297,12 @@ def _number(species: int | str) -> int:
 
 
 def _wavelets(pairs: Sequence[Sequence[int]]) -> tuple[tuple[int, int], ...]:
-    for n, l in pairs:  # noqa: E741
+    for n, l in pairs:
         _require(l >= 0 and n >= l + 1, f"n must be at least l + 1 and l at least 0, got n = {n}, l = {l}")
     wavelets = tuple((int(n), int(l)) for n, l in pairs)
-    _require(len(wavelets) > 0 and len(set(wavelets)) == len(wavelets), f"wavelets must be given once each, got {wavelets}")
+    _require(
+        len(wavelets) > 0 and len(set(wavelets)) == len(wavelets), f"wavelets must be given once each, got {wavelets}"
+    )
     return wavelets
 
 
@@ -297,7 +313,7 @@ def _scales(values: Sequence[float]) -> tuple[float, ...]:
     return scales
 
 
-def _channels(channels: Any) -> tuple[tuple[str, tuple[tuple[int, float], ...]], ...]:
+def _channels(channels: Any) -> tuple[Channel, ...]:
     items = channels.items() if isinstance(channels, Mapping) else channels
     result = []
     for name, weights in items:

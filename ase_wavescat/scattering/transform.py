@@ -64,11 +64,15 @@ class Transform:
             if isinstance(family, Correlations):
                 bands = [(i, f) for i, f in enumerate(features) if isinstance(f, PairFeature | BandFeature)]
                 if bands:
-                    plans.append((np.array([i for i, _ in bands]), CorrelationPlan(self.spec, family, [f for _, f in bands])))
+                    plans.append(
+                        (np.array([i for i, _ in bands]), CorrelationPlan(self.spec, family, [f for _, f in bands]))
+                    )
             elif isinstance(family, Moduli):
                 moduli = [(i, f) for i, f in enumerate(features) if isinstance(f, ModulusFeature)]
                 if moduli:
-                    plans.append((np.array([i for i, _ in moduli]), ModuliPlan(self.spec, family, [f for _, f in moduli])))
+                    plans.append(
+                        (np.array([i for i, _ in moduli]), ModuliPlan(self.spec, family, [f for _, f in moduli]))
+                    )
         return plans
 
     @property
@@ -87,7 +91,12 @@ class Transform:
         return Evaluation(self, *self._check(cell, positions, numbers), reference_cell)
 
     def tangent(
-        self, cell: Array, positions: Array, numbers: IntArray, displacements: Array, strains: Array,
+        self,
+        cell: Array,
+        positions: Array,
+        numbers: IntArray,
+        displacements: Array,
+        strains: Array,
         reference_cell: Array | None = None,
     ) -> tuple[Array, Array]:
         """Features (F,) and derivatives (D, F) along displacements (D, N, 3) plus strains (D, 3, 3)."""
@@ -129,7 +138,9 @@ class Transform:
         if len(numbers) == 0:
             raise StructureError("the structure has no atoms; give at least one")
         if positions.shape != (len(numbers), 3) or cell.shape != (3, 3):
-            raise StructureError(f"positions must be ({len(numbers)}, 3) and the cell (3, 3), got {positions.shape} and {cell.shape}")
+            raise StructureError(
+                f"positions must be ({len(numbers)}, 3) and the cell (3, 3), got {positions.shape} and {cell.shape}"
+            )
         bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
         if len(bad):
             raise StructureError(f"position of atom {bad[0]} is {positions[bad[0]]}: positions must be finite numbers")
@@ -203,9 +214,14 @@ class Evaluation:
             derivatives[:, self._transform._atom_columns] = (
                 np.einsum("fna,dna->df", by_positions, displacements, optimize=True) + engineering @ by_strain.T
             )
-        for (columns, _), prepared in zip(self._transform._band_plans, self._prepared if self._band_states else [], strict=True):
+        for (columns, _), prepared in zip(
+            self._transform._band_plans, self._prepared if self._band_states else [], strict=True
+        ):
             changes = np.array(
-                [[p.tangent(d[atoms]) for p, atoms in zip(self._phases, self._groups, strict=True)] for d in displacements]
+                [
+                    [p.tangent(d[atoms]) for p, atoms in zip(self._phases, self._groups, strict=True)]
+                    for d in displacements
+                ]
             )
             derivatives[:, columns] = prepared.tangent(self._densities, self._counts, changes, strains)[1]
         return derivatives
