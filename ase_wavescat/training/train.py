@@ -38,7 +38,7 @@ from ase_wavescat.training.validation import (
     format_metrics,
 )
 
-ENERGY_WEIGHT, FORCE_WEIGHT, STRESS_WEIGHT = 100.0, 10.0, 300.0
+ENERGY_WEIGHT, FORCE_WEIGHT, STRESS_WEIGHT = 300.0, 10.0, 600.0
 STRENGTHS = tuple(float(s) for s in 10.0 ** np.arange(-10, -1))
 MEMBERS_PER_FOLD = 8
 Penalty = Callable[[Statistics, LabelWeights, Sequence[str]], np.ndarray]
