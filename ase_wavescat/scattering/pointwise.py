@@ -62,8 +62,11 @@ def _blocks(scratch, count):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(fastmath=_FAST)
-def _cube_roots(s, out):  # type: ignore[no-untyped-def]
-    """out = s^(1/3): an estimate of s^(-1/3) from the bits, two steps of fourth order without division."""
+def _cube_roots(s, floor, out, inverse):  # type: ignore[no-untyped-def]
+    """out = s^(1/3), inverse = 1/s or 0 for s <= floor.
+
+    An estimate of s^(-1/3) from the bits of s, then two steps of fourth order without a division.
+    """
     bits = s.view(np.int64)
     guess = out.view(np.int64)
     for i in range(s.shape[0]):
@@ -75,6 +78,7 @@ def _cube_roots(s, out):  # type: ignore[no-untyped-def]
         h = 1.0 - s[i] * y * y * y
         y *= 1.0 + h * (1.0 / 3.0 + h * (2.0 / 9.0 + h * (14.0 / 81.0)))
         out[i] = s[i] * y * y
+        inverse[i] = y * y * y if s[i] > floor else 0.0
 
 
 @numba.njit(fastmath=_FAST)
@@ -92,10 +96,10 @@ def _roots(s, table, offset, floor, root, cube, inverse):  # type: ignore[no-unt
         for i in range(s.shape[0]):
             root[i] = np.sqrt(s[i])
     if need_cube:
-        _cube_roots(s, cube)
-    if need_inverse:
+        _cube_roots(s, floor, cube, inverse)
+    elif need_inverse:
         for i in range(s.shape[0]):
-            inverse[i] = 1.0 / s[i] if s[i] > floor else 0.0
+            inverse[i] = 1.0 / (s[i] if s[i] > floor else np.inf)
 
 
 @numba.njit(fastmath=_FAST)
@@ -211,10 +215,7 @@ def _channel_field(fields, weights, m, start, stop, out):  # type: ignore[no-unt
     """out = sum_z weights[z] fields[z, m]: the field of a channel."""
     out[:] = 0.0
     for z in range(fields.shape[0]):
-        if weights[z] != 0.0:
-            part = fields[z, m, start:stop]
-            for i in range(stop - start):
-                out[i] += weights[z] * part[i]
+        _add_scaled(fields[z, m, start:stop], weights[z], out)
 
 
 @numba.njit(fastmath=_FAST)
@@ -293,54 +294,76 @@ def first_sums(fields, channels, offsets, table, wanted, squared, sums, inputs):
     """
     points = fields.shape[2]
     scratch = np.empty((9, _BLOCK))
-    for row in range(channels.shape[0]):
-        for start in range(0, points, _BLOCK):
-            stop = min(start + _BLOCK, points)
+    for start in range(0, points, _BLOCK):
+        stop = min(start + _BLOCK, points)
+        for row in range(channels.shape[0]):
             s, root, cube, inverse, value, field, _, _, _ = _blocks(scratch, stop - start)
             _channel_square(fields, channels[row], start, stop, offsets[row], field, s)
             _add_sums(s, table, wanted[row], root, cube, inverse, value, sums[row])
             if row < inputs.shape[0]:
                 entry = inputs[row, start:stop]
-                for i in range(stop - start):
-                    entry[i] = s[i] if squared else np.sqrt(s[i])
+                if squared:
+                    entry[:] = s
+                else:
+                    for i in range(stop - start):
+                        entry[i] = np.sqrt(s[i])
 
 
 @numba.njit(cache=True, fastmath=_FAST)
 def first_adjoint(fields, channels, offsets, table, weights, means, squared, inputs, out):  # type: ignore[no-untyped-def]
     """out (S, M, n) = dE/dfields for E = sum of sum_q weights[c, q] s_c^(q/2) + the second layer's part.
 
-    inputs (C, n): dE/d(input of the second layer), of the first maps only.
+    inputs (C, n): dE/d(input of the second layer), of the first maps only. With s_c = sum_m (sum_z f_cz U_zm)^2,
+    dE/dU_zm = sum_z' form_zz' U_z'm,  form_zz' = 2 sum_c f_cz f_cz' dE/ds_c: channels are done with before m begins.
     """
-    points = fields.shape[2]
+    species, components, points = fields.shape
     scratch = np.empty((9, _BLOCK))
-    out[:] = 0.0
-    for row in range(channels.shape[0]):
-        floor = _FLOOR * means[row]
-        for start in range(0, points, _BLOCK):
-            stop = min(start + _BLOCK, points)
+    forms = np.empty((species, species, _BLOCK))
+    for start in range(0, points, _BLOCK):
+        stop = min(start + _BLOCK, points)
+        forms[:] = 0.0
+        for row in range(channels.shape[0]):
+            floor = _FLOOR * means[row]
             s, root, cube, inverse, value, field, slope, _, _ = _blocks(scratch, stop - start)
             _channel_square(fields, channels[row], start, stop, offsets[row], field, s)
             _slopes(s, table, weights[row], floor, root, cube, inverse, value, slope)
             if row < inputs.shape[0]:
                 _add_input_slope(s, inputs[row, start:stop], squared, floor, slope)
-            for m in range(fields.shape[1]):
-                _channel_field(fields, channels[row], m, start, stop, field)
-                for z in range(fields.shape[0]):
-                    factor = 2.0 * channels[row, z]
-                    if factor != 0.0:
-                        adjoint = out[z, m, start:stop]
-                        for i in range(stop - start):
-                            adjoint[i] += factor * slope[i] * field[i]
+            for first in range(species):
+                for second in range(species):
+                    _add_scaled(slope, 2.0 * channels[row, first] * channels[row, second], forms[first, second])
+        for first in range(species):
+            for m in range(components):
+                adjoint = out[first, m, start:stop]
+                adjoint[:] = 0.0
+                for second in range(species):
+                    _add_product(forms[first, second], fields[second, m, start:stop], adjoint)
+
+
+@numba.njit(fastmath=_FAST)
+def _add_scaled(a, factor, out):  # type: ignore[no-untyped-def]
+    """out += factor a, on the length of a."""
+    if factor != 0.0:
+        for i in range(a.shape[0]):
+            out[i] += factor * a[i]
+
+
+@numba.njit(fastmath=_FAST)
+def _add_product(a, b, out):  # type: ignore[no-untyped-def]
+    """out += a b, on the length of out."""
+    for i in range(out.shape[0]):
+        out[i] += a[i] * b[i]
 
 
 @numba.njit(fastmath=_FAST)
 def _add_input_slope(s, adjoint, squared, floor, slope):  # type: ignore[no-untyped-def]
     """slope += adjoint d(input)/ds with input = s or its root."""
-    for i in range(s.shape[0]):
-        if squared:
+    if squared:
+        for i in range(s.shape[0]):
             slope[i] += adjoint[i]
-        elif s[i] > floor:
-            slope[i] += 0.5 * adjoint[i] / np.sqrt(s[i])
+    else:
+        for i in range(s.shape[0]):
+            slope[i] += 0.5 * adjoint[i] / np.sqrt(s[i] if s[i] > floor else np.inf)
 
 
 @numba.njit(cache=True, fastmath=_FAST)
@@ -350,10 +373,10 @@ def first_tangent(  # type: ignore[no-untyped-def]
     """sums (C, Q) += derivative of the sums along tangents (S, M, n); inputs (C, n) = that of the layer's output."""
     points = fields.shape[2]
     scratch = np.empty((9, _BLOCK))
-    for row in range(channels.shape[0]):
-        floor = _FLOOR * means[row]
-        for start in range(0, points, _BLOCK):
-            stop = min(start + _BLOCK, points)
+    for start in range(0, points, _BLOCK):
+        stop = min(start + _BLOCK, points)
+        for row in range(channels.shape[0]):
+            floor = _FLOOR * means[row]
             s, root, cube, inverse, value, field, _, change, moved = _blocks(scratch, stop - start)
             s[:] = offsets[row]
             change[:] = 0.0
