@@ -23,9 +23,10 @@ from ase_wavescat.ensemble import Calibration, Domain, Ensemble
 from ase_wavescat.errors import DataError
 from ase_wavescat.model_file import save_model
 from ase_wavescat.repulsion import PairRepulsion
+from ase_wavescat.scattering.moduli import measure_softening
 from ase_wavescat.scattering.neighbours import neighbour_pairs
 from ase_wavescat.scattering.presets import preset
-from ase_wavescat.scattering.spec import ScatteringSpec
+from ase_wavescat.scattering.spec import Moduli, ScatteringSpec
 from ase_wavescat.training.dataset import NO_GROUPS, Frame, read_frames
 from ase_wavescat.training.fit import Fit, LabelWeights, Observation, Statistics, measure
 from ase_wavescat.training.store import FeatureStore
@@ -41,6 +42,7 @@ from ase_wavescat.training.validation import (
 ENERGY_WEIGHT, FORCE_WEIGHT, STRESS_WEIGHT = 300.0, 10.0, 600.0
 STRENGTHS = tuple(float(s) for s in 10.0 ** np.arange(-10, -1))
 MEMBERS_PER_FOLD = 8
+SOFTENING_FRAMES = 32
 Penalty = Callable[[Statistics, LabelWeights, Sequence[str]], np.ndarray]
 
 
@@ -128,7 +130,8 @@ def train(
     """Train a model on labelled structures and write it to `output`.
 
     data: extended XYZ files (plain, .gz, .xz, .bz2) and ASE databases, see `read_frames`.
-    spec: a specification, or the name of a preset, made for the species found in the data.
+    spec: a specification, or the name of a preset, made for the species found in the data. A softening of moduli that
+        has no root mean squares yet is measured on the data.
     keys: the features to use (default: all of the spec).
     store: folder that keeps the features (default: `output` with the suffix .features); a run that was stopped goes on
         from there, and another fit with the same spec needs no new features.
@@ -155,6 +158,7 @@ def train(
     groups = _group_numbers(frames, chosen.group_key)
     if isinstance(spec, str):
         spec = preset(spec, sorted({int(z) for frame in frames for z in frame.numbers}))
+    spec = _with_softening(spec, frames)
     features = FeatureStore(store or output.with_suffix(".features"), spec, keys, chosen.directions)
     say(
         f"{len(frames)} frames in {groups.max() + 1} groups, {len(features.keys)} features;{_missing(frames)}"
@@ -191,6 +195,14 @@ def _group_numbers(frames: Sequence[Frame], group_key: str) -> np.ndarray:
             f" tells trajectories apart, or {NO_GROUPS!r} to treat every frame as its own group"
         )
     return np.asarray(groups)
+
+
+def _with_softening(spec: ScatteringSpec, frames: Sequence[Frame]) -> ScatteringSpec:
+    """Maps that are softened but not yet measured get their root mean square from some frames, evenly chosen."""
+    if not any(isinstance(f, Moduli) and f.softening > 0 and not f.softening_rms for f in spec.families):
+        return spec
+    chosen = frames[:: -(-len(frames) // SOFTENING_FRAMES)]
+    return measure_softening(spec, [(frame.cell, frame.positions, frame.numbers) for frame in chosen])
 
 
 def _missing(frames: Sequence[Frame]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 
 import numpy as np
@@ -98,6 +99,16 @@ def test_random_directions_train_a_family_without_jacobian(labelled, moduli_spec
     ensemble = train(labelled[0], tmp_path / "moduli.h5", moduli_spec, **QUICK)
     assert ensemble.provenance["settings"]["directions"] == 16
     assert np.isfinite(ensemble.provenance["metrics"]["force_mae_ev_per_a"])
+
+
+def test_softening_is_measured_on_the_data(labelled, moduli_spec, tmp_path):
+    family = dataclasses.replace(moduli_spec.families[0], softening=0.3)
+    soft = dataclasses.replace(moduli_spec, families=(family,))
+    ensemble = train(labelled[0], tmp_path / "soft.h5", soft, **QUICK)
+    measured = dict(ensemble.spec.families[0].softening_rms)
+    assert len(measured) == 8  # two channels, two wavelets, two scales
+    assert min(measured.values()) > 0
+    assert load_model(tmp_path / "soft.h5").spec == ensemble.spec
 
 
 def test_mixed_labels_are_counted(labelled, spec, tmp_path, capsys):
