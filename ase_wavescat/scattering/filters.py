@@ -18,10 +18,24 @@ Array = NDArray[np.float64]
 ComplexArray = NDArray[np.complex128]
 IntArray = NDArray[np.int64]
 
+_TAPER_START = 0.9
+
 
 def wavelet_cutoff(spec: ScatteringSpec, wavelet: Wavelet) -> float:
     """|G| beyond which the wavelet is below the spec's tolerance (1/A)."""
     return fourier_extent(wavelet.n, wavelet.l, spec.tolerance) / (spec.beta * 2.0**wavelet.scale)
+
+
+def tapered_radial(wavelet: Wavelet, extent: float, x: Array) -> tuple[Array, Array]:
+    """`fourier_radial` times a taper, one below 0.9 extent, zero beyond the extent, twice continuously differentiable.
+
+    So a reciprocal vector enters and leaves the sphere smoothly when the cell is strained.
+    """
+    value, slope = fourier_radial(wavelet.n, wavelet.l, x)
+    t = np.clip((extent - x) / ((1 - _TAPER_START) * extent), 0.0, 1.0)
+    taper = t**3 * (10 - 15 * t + 6 * t**2)
+    fall = -30 * t**2 * (1 - t) ** 2 / ((1 - _TAPER_START) * extent * np.maximum(x, 1e-300))  # by x^2 / 2
+    return value * taper, slope * taper + value * fall
 
 
 class Filter:
@@ -35,7 +49,8 @@ class Filter:
         self.l = wavelet.l
         self.count = lattice.count(wavelet_cutoff(spec, wavelet))
         width = spec.beta * 2.0**wavelet.scale
-        value, slope = fourier_radial(wavelet.n, wavelet.l, width * lattice.lengths[: self.count])
+        extent = fourier_extent(wavelet.n, wavelet.l, spec.tolerance)
+        value, slope = tapered_radial(wavelet, extent, width * lattice.lengths[: self.count])
         self.value: Array = value * width**wavelet.l / lattice.volume
         self.slope: Array = slope * width ** (wavelet.l + 2) / lattice.volume
         harmonics, gradients = lattice.harmonics(l_max, len(lattice))

@@ -1,0 +1,114 @@
+"""Specifications: presets, counts, keys, validation."""
+
+import json
+from fractions import Fraction
+
+import pytest
+
+from ase_wavescat.scattering.features import ModulusFeature, parse_key
+from ase_wavescat.scattering.presets import PRESETS, papers_channels, preset
+from ase_wavescat.scattering.spec import Bands, Correlations, Maps, Moduli, ScatteringSpec, SpecError
+
+LI_SI = ("Li", "Si")
+
+
+def minimal(**overrides):
+    settings = {
+        "species": LI_SI,
+        "wavelets": ((3, 0), (3, 1)),
+        "scales": (0.0, 1.0),
+        "beta": 0.6,
+        "families": (Correlations(pair=Bands(4, 0.5)),),
+    }
+    return ScatteringSpec(**(settings | overrides))
+
+
+def test_sinz2020_has_the_papers_features():
+    features = preset("sinz2020", LI_SI).features
+    by_order = [sum(isinstance(f, ModulusFeature) and len(f.path) == order for f in features) for order in range(3)]
+    assert by_order == [20, 300, 3420]
+
+
+def test_polynomial_is_the_same_tree_with_even_powers():
+    family = preset("polynomial", LI_SI).families[0]
+    assert family.powers == (Fraction(2), Fraction(4))
+    assert family.second_input == "squared"
+    assert len(preset("polynomial", LI_SI).features) == 3740 // 2
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+@pytest.mark.parametrize("species", [LI_SI, ("Ge", "O", "Li")])
+def test_keys_labels_and_json_round_trip(name, species):
+    spec = preset(name, species)
+    assert len(set(spec.keys)) == len(spec.keys)
+    assert all(parse_key(f.key) == f and f.label for f in spec.features)
+    assert ScatteringSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    assert spec.index(spec.keys[-1]) == len(spec.keys) - 1
+
+
+def test_channels_of_the_papers():
+    channels = dict(papers_channels((3, 14)))
+    assert dict(channels["Li"]) == {3: 3.0, 14: 0.0}
+    assert dict(channels["valence"]) == {3: 1.0, 14: 4.0}
+    assert dict(channels["ionic"]) == {3: 2.0, 14: 10.0}
+    assert dict(papers_channels((32,)))["valence"] == ((32, 4.0),)
+
+
+def test_maps_join_wavelets_of_one_l_within_the_span():
+    maps = Maps(((3, 0), (3, 1)), (0.0, 0.5, 1.0), span=0.5).expand((3, 14))
+    assert len(maps) == 2 * (5 + 5 + 3 + 4)
+    assert all(m.first.wavelet.l == m.second.wavelet.l for m in maps)
+    assert max(abs(m.first.wavelet.scale - m.second.wavelet.scale) for m in maps) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"wavelets": ((2, 2),)}, "n must be at least l [+] 1.*n = 2, l = 2"),
+        ({"species": ("Xx",)}, "unknown element 'Xx'"),
+        ({"species": ()}, "at least one species"),
+        ({"beta": -1.0}, "beta must be a positive length in A, got -1.0"),
+        ({"scales": (1.0, 0.0)}, "scales must ascend"),
+        ({"scales": (float("nan"),)}, "finite"),
+        ({"tolerance": 0.5}, "tolerance must lie in"),
+        ({"families": ()}, "at least one feature family"),
+        ({"families": (Moduli(),)}, "needs at least one channel"),
+        ({"families": (Moduli(),), "channels": {"a": {3: 1.0}}}, "channel 'a' has no weight for .'Si'."),
+        ({"families": (Correlations(atom_maps=Maps(((4, 0),), (0.0,))),)}, "wavelets .* that the spec does not list"),
+        ({"families": (Correlations(atom_maps=Maps(((3, 0),), (5.0,))),)}, "scales .* that the spec does not list"),
+        ({"families": (Correlations(pair=Bands(2, 0.5)),) * 2}, "each kind of family once"),
+    ],
+)
+def test_bad_specs_are_refused_by_name(overrides, message):
+    with pytest.raises(SpecError, match=message):
+        minimal(**overrides)
+
+
+def test_bad_families_are_refused():
+    with pytest.raises(SpecError, match="powers q must be at least 1"):
+        Moduli(powers=(Fraction(1, 2),))
+    with pytest.raises(SpecError, match="go together"):
+        Correlations(grid_maps=Maps(((3, 0),), (0.0,)))
+    with pytest.raises(SpecError, match="without any part"):
+        Correlations()
+    with pytest.raises(SpecError, match="band spacing must be positive"):
+        Bands(3, 0.0)
+
+
+def test_unknown_keys_are_refused_with_the_nearest():
+    data = minimal().to_dict()
+    with pytest.raises(SpecError, match="unknown key 'scals' in the spec; did you mean 'scales'"):
+        ScatteringSpec.from_dict(data | {"scals": [1.0]})
+    data["families"][0]["pairs"] = None
+    with pytest.raises(SpecError, match="unknown key 'pairs' in the correlations family; did you mean 'pair'"):
+        ScatteringSpec.from_dict(data)
+    with pytest.raises(SpecError, match="no preset 'sinz'; did you mean 'sinz2020'"):
+        preset("sinz", LI_SI)
+    with pytest.raises(SpecError, match="no feature 'pair:Li-Li:9'"):
+        minimal().index("pair:Li-Li:9")
+
+
+@pytest.mark.parametrize("key", ["", "pair", "pair:Li:1", "atom:Li:Xx,0,3,1*Li,0,3,1", "other:1:2", "modulus:a:b:"])
+def test_unreadable_keys_are_refused(key):
+    with pytest.raises(ValueError, match="cannot read the feature key"):
+        parse_key(key)
