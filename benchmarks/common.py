@@ -1,0 +1,65 @@
+"""What the benchmarks share: the machine in words, medians, tables, JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+import ase_wavescat
+
+
+def machine() -> str:
+    """Processor, threads and versions, one line."""
+    model = next(
+        (line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        platform.processor(),
+    )
+    threads = os.environ.get("OMP_NUM_THREADS", "unset")
+    versions = f"Python {platform.python_version()}, numpy {np.__version__}, ase_wavescat {ase_wavescat.__version__}"
+    return f"{model}, {os.cpu_count()} cores, OMP_NUM_THREADS {threads}; {versions}"
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).exists() else []
+
+
+def median_time(function: Callable[[], object], repeats: int = 15) -> float:
+    """Median wall time (s) after one call that is not counted."""
+    function()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join(lines + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows])
+
+
+def write_json(path: Path, figures: dict[str, Any]) -> None:
+    path.write_text(json.dumps({"machine": machine(), **figures}, indent=2) + "\n")
+    print(f"\nfigures in {path}")
+
+
+def glass(atoms: int = 64, density: float = 0.058, lithium: float = 0.75, seed: int = 1) -> Atoms:
+    """Random Li-Si in a cubic cell, on the sites of a jittered lattice: no close contacts; density in 1/A^3."""
+    rng = np.random.default_rng(seed)
+    edge = (atoms / density) ** (1 / 3)
+    count = int(np.ceil(atoms ** (1 / 3) - 1e-9))
+    sites = np.stack(np.meshgrid(*[np.arange(count)] * 3), axis=-1).reshape(-1, 3)
+    chosen = rng.permutation(len(sites))[:atoms]
+    positions = (sites[chosen] + 0.5 + rng.uniform(-0.12, 0.12, (atoms, 3))) * edge / count
+    numbers = np.where(rng.permutation(atoms) < round(lithium * atoms), 3, 14)
+    return Atoms(numbers, positions, cell=edge * np.eye(3), pbc=True)

@@ -1,0 +1,111 @@
+"""Derivatives of every family against central differences of several steps: the best step's relative error.
+
+    python benchmarks/derivatives.py [--json derivatives.json]
+
+Random weights of standardised size on all features of a family; one random displacement of all atoms, one random
+strain. "passes" is the largest relative difference between reverse, tangent and, where there is one, Jacobian pass.
+The papers' moduli (epsilon = 0) have kinks wherever a field crosses zero, which limits their differences, not their
+derivatives.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from common import glass, machine, table, write_json
+
+from ase_wavescat import preset
+from ase_wavescat.scattering.moduli import measure_softening
+from ase_wavescat.scattering.spec import Moduli, ScatteringSpec
+from ase_wavescat.scattering.transform import Transform
+
+STEPS = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5)
+Structure = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def structures() -> dict[str, Structure]:
+    rng = np.random.default_rng(2)
+    triclinic = glass(atoms=8, lithium=0.6)
+    triclinic.set_cell(triclinic.cell.array + rng.uniform(-1.0, 1.0, (3, 3)), scale_atoms=True)
+    small = np.array([[2.0, 0, 0], [0.1, 2.1, 0], [0.2, -0.1, 1.9]])
+    long = np.diag([2.2, 2.4, 44.0])
+    numbers = np.where(np.arange(18) % 3 == 1, 14, 3)
+    return {
+        "triclinic": (triclinic.cell.array, triclinic.positions, triclinic.numbers),
+        "one atom, 2 A": (small, np.array([[0.3, 0.2, 0.1]]), np.array([3])),
+        "20:1": (long, rng.random((18, 3)) @ long, numbers),
+    }
+
+
+def specs(references: list[Structure]) -> dict[str, ScatteringSpec]:
+    """The presets, the papers' moduli reduced to two scales and softened, too."""
+    papers = preset("sinz2020", ["Li", "Si"], scales=(0.0, 1.0))
+    softened = dataclasses.replace(papers, families=(Moduli(softening=0.4),))
+    return {
+        "correlations": preset("correlations", ["Li", "Si"]),
+        "polynomial": preset("polynomial", ["Li", "Si"], scales=(0.0, 1.0)),
+        "sinz2020, epsilon = 0.4": measure_softening(softened, references),
+        "sinz2020, epsilon = 0": papers,
+    }
+
+
+def best_error(function: Callable[[float], float], derivative: float) -> tuple[float, float]:
+    """Smallest relative error of the five-point formula over the steps, and that step."""
+    errors = []
+    for h in STEPS:
+        near, far = function(h) - function(-h), function(2 * h) - function(-2 * h)
+        errors.append(abs((8 * near - far) / (12 * h) - derivative) / abs(derivative))
+    return min(errors), STEPS[int(np.argmin(errors))]
+
+
+def measure(spec: ScatteringSpec, structure: Structure) -> tuple[list[str], dict[str, float]]:
+    cell, positions, numbers = structure
+    transform = Transform(spec)
+    evaluation = transform.evaluate(cell, positions, numbers)
+    rng = np.random.default_rng(7)
+    size = np.abs(evaluation.features)
+    weights = rng.normal(size=len(size)) / (size + 1e-2 * np.median(size[size > 0]))
+    gradient, strain = evaluation.gradient(weights)
+    move, stretch = rng.normal(size=positions.shape), rng.normal(size=(3, 3))
+    stretch = (stretch + stretch.T) / 2
+    along, strained = float((gradient * move).sum()), float((strain * stretch).sum())
+
+    def energy(t: float, u: float) -> float:
+        f = np.eye(3) + u * stretch
+        return float(transform.evaluate(cell @ f, (positions + t * move) @ f, numbers, cell).features @ weights)
+
+    force = best_error(lambda t: energy(t, 0.0), along) if len(numbers) > 1 else (0.0, 0.0)
+    stress = best_error(lambda u: energy(0.0, u), strained)
+    tangents = evaluation.tangent(np.array([move, 0 * move]), np.array([0 * stretch, stretch])) @ weights
+    passes = np.abs(tangents - [along, strained]).max() / max(abs(along), abs(strained))
+    if transform.has_jacobian:
+        by_positions, _ = evaluation.jacobian()
+        other = np.einsum("f,fna->na", weights, by_positions)
+        passes = max(passes, np.abs(other - gradient).max() / max(np.abs(gradient).max(), np.abs(strain).max()))
+    cells = [f"{force[0]:.0e}" if len(numbers) > 1 else "zero by symmetry", f"{stress[0]:.0e}", f"{passes:.0e}"]
+    return cells, {"force": force[0], "force_step": force[1], "stress": stress[0], "passes": float(passes)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, default=Path("derivatives.json"))
+    chosen = parser.parse_args()
+    print(machine(), "\n")
+    rows, figures = [], {}
+    cases = structures()
+    for name, spec in specs(list(cases.values())).items():
+        for where, structure in cases.items():
+            cells, values = measure(spec, structure)
+            figures[f"{name}, {where}"] = values
+            rows.append([name, where, *cells])
+            print(rows[-1], flush=True)
+    print("\n" + table(["features", "cell", "forces", "stress", "passes"], rows))
+    write_json(chosen.json, figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""Invariances of a model and of the presets: what changes, and by how much, where nothing should.
+
+    python benchmarks/invariance.py [--model lisi.h5] [--json invariance.json]
+
+For the model: energy in meV/atom and forces in meV/A, largest over the structures. For the presets: relative change of
+the features, median and largest over features (those above 1e-6 of the largest of their kind).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.build import bulk, make_supercell
+from common import glass, machine, table, write_json
+from scipy.spatial.transform import Rotation
+
+from ase_wavescat import WaveScatCalculator, preset
+from ase_wavescat.demo import shipped_structure
+from ase_wavescat.scattering.transform import Transform
+
+# a changed structure, the matrix that turns vectors, the original atom of each of its atoms
+Change = tuple[Atoms, np.ndarray, np.ndarray]
+
+
+def permutation(atoms: Atoms, rng: np.random.Generator) -> Change:
+    order = rng.permutation(len(atoms))
+    return atoms[order], np.eye(3), order
+
+
+def wrapping(atoms: Atoms, rng: np.random.Generator) -> Change:
+    moved = atoms.copy()
+    moved.positions += rng.integers(-3, 4, size=(len(atoms), 3)) @ atoms.cell.array
+    return moved, np.eye(3), np.arange(len(atoms))
+
+
+def translation(atoms: Atoms, rng: np.random.Generator) -> Change:
+    """By a fraction of a voxel."""
+    moved = atoms.copy()
+    moved.positions += rng.uniform(0.05, 0.2, size=3)
+    return moved, np.eye(3), np.arange(len(atoms))
+
+
+def rotation(atoms: Atoms, rng: np.random.Generator) -> Change:
+    turn = Rotation.random(rng=rng).as_matrix()
+    moved = Atoms(atoms.numbers, atoms.positions @ turn.T, cell=atoms.cell.array @ turn.T, pbc=True)
+    return moved, turn, np.arange(len(atoms))
+
+
+def other_cell(atoms: Atoms, rng: np.random.Generator) -> Change:
+    """The same lattice by other vectors."""
+    moved = atoms.copy()
+    moved.set_cell(np.array([[1, 0, 0], [2, 1, 0], [-1, 3, 1]]) @ atoms.cell.array)
+    return moved, np.eye(3), np.arange(len(atoms))
+
+
+def tiling(*repeats: int) -> Callable[[Atoms, np.random.Generator], Change]:
+    def tile(atoms: Atoms, rng: np.random.Generator) -> Change:
+        return atoms.repeat(repeats), np.eye(3), np.tile(np.arange(len(atoms)), int(np.prod(repeats)))
+
+    return tile
+
+
+def conventional(atoms: Atoms, rng: np.random.Generator) -> Change:
+    """A face-centred-like cell of four times the volume, incommensurate with the primitive cell's grid."""
+    matrix = np.array([[-1, 1, 1], [1, -1, 1], [1, 1, -1]])
+    large = make_supercell(atoms, matrix, wrap=False)
+    origins = np.tile(np.arange(len(atoms)), round(len(large) / len(atoms)))
+    return large, np.eye(3), origins
+
+
+CHANGES = {
+    "permutation": permutation,
+    "wrapping": wrapping,
+    "translation by part of a voxel": translation,
+    "rotation": rotation,
+    "other vectors of the lattice": other_cell,
+    "conventional for primitive cell": conventional,
+    "2x1x1": tiling(2, 1, 1),
+    "2x2x2": tiling(2, 2, 2),
+    "3x3x3": tiling(3, 3, 3),
+}
+
+
+def structures() -> Iterator[tuple[str, Atoms]]:
+    rng = np.random.default_rng(4)
+    yield "glass", shipped_structure()
+    silicon = bulk("Si")
+    silicon.rattle(0.05, rng=rng)
+    yield "Si, two atoms", silicon
+    triclinic = glass(atoms=12, seed=3)
+    triclinic.set_cell(triclinic.cell.array + rng.uniform(-0.8, 0.8, (3, 3)), scale_atoms=True)
+    yield "triclinic, twelve atoms", triclinic
+
+
+def model_changes(model: str, change: Callable[[Atoms, np.random.Generator], Change]) -> tuple[float, float]:
+    """Largest change of the energy (meV/atom) and of a force component (meV/A)."""
+    rng = np.random.default_rng(0)
+    calculator = WaveScatCalculator(model)
+    energies, forces = [], []
+    for _, atoms in structures():
+        moved, turn, origins = change(atoms, rng)
+        if len(moved) > 700:
+            continue
+        atoms.calc = moved.calc = calculator
+        before, pull = atoms.get_potential_energy() / len(atoms), atoms.get_forces()
+        energies.append(abs(moved.get_potential_energy() / len(moved) - before))
+        forces.append(np.abs(moved.get_forces() - pull[origins] @ turn.T).max())
+    return 1e3 * max(energies), 1e3 * max(forces)
+
+
+def preset_changes(transform: Transform, change: Callable[[Atoms, np.random.Generator], Change]) -> tuple[float, float]:
+    """Median and largest relative change of the features."""
+    atoms = glass(atoms=12, lithium=0.6, seed=3)
+    moved, _, _ = change(atoms, np.random.default_rng(0))
+    before = transform.evaluate(atoms.cell.array, atoms.positions, atoms.numbers).features / len(atoms)
+    after = transform.evaluate(moved.cell.array, moved.positions, moved.numbers).features / len(moved)
+    counted = np.abs(before) > 1e-6 * np.median(np.abs(before))
+    relative = np.abs(after - before)[counted] / np.abs(before)[counted]
+    return float(np.median(relative)), float(relative.max())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="lisi.h5")
+    parser.add_argument("--json", type=Path, default=Path("invariance.json"))
+    chosen = parser.parse_args()
+    print(machine(), "\n")
+    presets = {name: Transform(preset(name, ["Li", "Si"])) for name in ("correlations", "polynomial", "sinz2020")}
+    rows, figures = [], {}
+    for name, change in CHANGES.items():
+        energy, force = model_changes(chosen.model, change)
+        relative = {p: preset_changes(t, change) for p, t in presets.items()}
+        figures[name] = {"energy_mev_per_atom": energy, "force_mev_per_a": force, **relative}
+        cells: list[Any] = [f"{m:.0e}, {top:.0e}" for m, top in relative.values()]
+        rows.append([name, f"{energy:.1e}", f"{force:.1e}", *cells])
+        print(rows[-1], flush=True)
+    header = ["change", f"{chosen.model}: meV/atom", "meV/A", *(f"{p}: median, largest" for p in presets)]
+    print("\n" + table(header, rows))
+    write_json(chosen.json, figures)
+
+
+if __name__ == "__main__":
+    main()
