@@ -212,44 +212,47 @@ class CorrelationState:
             space.forward()
             out[i] += (self._lattice.volume / space.points) * space.flat[self._prepared.band_places[g]]
 
+    def _operands(
+        self, densities: ComplexArray, maps: ComplexArray
+    ) -> list[tuple[Terms, tuple[Array, Array], ComplexArray, ComplexArray]]:
+        """Each kind of feature present: its terms, its bands, views of its first and second operands."""
+        plan, prepared = self._plan, self._prepared
+        kinds = (
+            (plan.pair, prepared.pair_bands, densities, densities),
+            (plan.three, prepared.three_bands, densities[:, : prepared.band_count], maps),
+            (plan.four, prepared.four_bands, maps, maps),
+        )
+        return [
+            (terms, bands, left, right)
+            for terms, bands, left, right in kinds
+            if bands is not None and len(terms.columns)
+        ]
+
     def _correlate(self) -> Array:
-        prepared, plan = self._prepared, self._plan
-        features = np.zeros(plan.count)
-        band = self._densities[:, : prepared.band_count]
-        for terms, bands, left, right in (
-            (plan.pair, prepared.pair_bands, self._densities, self._densities),
-            (plan.three, prepared.three_bands, band, self._maps),
-            (plan.four, prepared.four_bands, self._maps, self._maps),
-        ):
-            if len(terms.columns):
-                assert bands is not None
-                table = _correlations(bands[0], left, right)
-                features[terms.columns] = table[terms.band, terms.first, terms.second]
+        features = np.zeros(self._plan.count)
+        for terms, bands, left, right in self._operands(self._densities, self._maps):
+            table = _correlations(bands[0], left, right)
+            features[terms.columns] = table[terms.band, terms.first, terms.second]
         return features
 
     def adjoint(self, weights: Array) -> tuple[ComplexArray, Array]:
         """Adjoint A (species, P) of the densities, dE = Re sum conj(A) dS, and dE/dstrain (3, 3) at fixed phases."""
-        plan, prepared = self._plan, self._prepared
+        plan = self._plan
         adjoint = np.zeros_like(self._densities)
         map_adjoint = np.zeros_like(self._maps)
         by_vector = np.zeros(len(self._lattice))
-        band = self._densities[:, : prepared.band_count]
-        for terms, bands, left, right, left_adjoint, right_adjoint in (
-            (plan.pair, prepared.pair_bands, self._densities, self._densities, adjoint, adjoint),
-            (plan.three, prepared.three_bands, band, self._maps, adjoint, map_adjoint),
-            (plan.four, prepared.four_bands, self._maps, self._maps, map_adjoint, map_adjoint),
-        ):
-            if len(terms.columns):
-                assert bands is not None
-                for k in np.unique(terms.band):
-                    mine = terms.band == k
-                    table = np.zeros((len(left), len(right)))
-                    table[terms.first[mine], terms.second[mine]] = weights[terms.columns[mine]]
-                    count = bands[0].shape[1]
-                    onto_left, onto_right = table @ right[:, :count], table.T @ left[:, :count]
-                    left_adjoint[:, :count] += bands[0][k] * onto_left
-                    right_adjoint[:, :count] += bands[0][k] * onto_right
-                    by_vector[:count] -= bands[1][k] * (left[:, :count].conj() * onto_left).real.sum(axis=0)
+        operands = self._operands(self._densities, self._maps)
+        adjoints = self._operands(adjoint, map_adjoint)
+        for (terms, bands, left, right), (*_, onto_left, onto_right) in zip(operands, adjoints, strict=True):
+            for k in np.unique(terms.band):
+                mine = terms.band == k
+                table = np.zeros((len(left), len(right)))
+                table[terms.first[mine], terms.second[mine]] = weights[terms.columns[mine]]
+                count = bands[0].shape[1]
+                from_right, from_left = _real_product(table, right[:, :count]), _real_product(table.T, left[:, :count])
+                onto_left[:, :count] += bands[0][k] * from_right
+                onto_right[:, :count] += bands[0][k] * from_left
+                by_vector[:count] -= bands[1][k] * (left[:, :count].conj() * from_right).real.sum(axis=0)
         sums = StrainSums(self._lattice, plan.l_max)
         volume_term = -float(weights @ self.features)
         for g in range(len(plan.groups)):
@@ -302,9 +305,9 @@ class CorrelationState:
 
     def tangent(self, density_tangent: ComplexArray, strain: Array) -> Array:
         """Derivative of the features (F,) along a change of the densities and a strain."""
-        plan, prepared, lattice = self._plan, self._prepared, self._lattice
+        plan, lattice = self._plan, self._lattice
         trace = float(np.trace(strain))
-        change = trace * self._maps + 0j
+        change = np.multiply(trace, self._maps, dtype=np.complex128)
         for g in range(len(plan.groups)):
             moved = self._group_fields(g, density_tangent)
             if strain.any():
@@ -313,24 +316,12 @@ class CorrelationState:
             self._transform_maps(g, self._fields[g], moved, change)
         stretch = -np.einsum("pa,ab,pb->p", lattice.vectors, strain, lattice.vectors)
         derivative = -trace * self.features
-        count = prepared.band_count
-        for terms, bands, left, right, left_change, right_change in (
-            (plan.pair, prepared.pair_bands, self._densities, self._densities, density_tangent, density_tangent),
-            (
-                plan.three,
-                prepared.three_bands,
-                self._densities[:, :count],
-                self._maps,
-                density_tangent[:, :count],
-                change,
-            ),
-            (plan.four, prepared.four_bands, self._maps, self._maps, change, change),
-        ):
-            if len(terms.columns):
-                assert bands is not None
-                table = _correlations(bands[1] * stretch[: bands[1].shape[1]], left, right)
-                table += _correlations(bands[0], left_change, right) + _correlations(bands[0], left, right_change)
-                derivative[terms.columns] += table[terms.band, terms.first, terms.second]
+        operands = self._operands(self._densities, self._maps)
+        changes = self._operands(density_tangent, change)
+        for (terms, bands, left, right), (*_, left_change, right_change) in zip(operands, changes, strict=True):
+            table = _correlations(bands[1] * stretch[: bands[1].shape[1]], left, right)
+            table += _correlations(bands[0], left_change, right) + _correlations(bands[0], left, right_change)
+            derivative[terms.columns] += table[terms.band, terms.first, terms.second]
         return derivative
 
 
@@ -461,6 +452,11 @@ def _correlations(bands: Array, left: ComplexArray, right: ComplexArray) -> Arra
     a = np.concatenate([left[:, :count].real, left[:, :count].imag], axis=1)
     b = np.concatenate([right[:, :count].real, right[:, :count].imag], axis=1)
     return np.array([(a * np.concatenate([w, w])) @ b.T for w in bands])
+
+
+def _real_product(matrix: Array, rows: ComplexArray) -> ComplexArray:
+    """Real matrix times complex rows, as one real matrix product."""
+    return (matrix @ np.ascontiguousarray(rows).view(np.float64)).view(np.complex128)
 
 
 @numba.njit(cache=True, fastmath=True)

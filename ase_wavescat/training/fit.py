@@ -150,7 +150,7 @@ def measure(observations: Sequence[Observation]) -> Statistics:
     return Statistics(composition, energy_std, force_rms, stress_rms, counts, active)
 
 
-def prior_scale(statistics: Statistics, weights: LabelWeights, roughness: float = 0.0) -> np.ndarray:
+def prior_scale(statistics: Statistics, weights: LabelWeights, roughness: float = 1.0) -> np.ndarray:
     """The default penalty of each feature, (F,).
 
     penalty_gamma = s_gamma^2 (r_gamma / r)^(2 roughness), s the norm of the feature's column in the weighted design:
