@@ -5,9 +5,11 @@ of a product of fields over a grid of spacing h is exact but for the product's c
 
     max prod_i R_i(G_i)  with  sum_i G_i = 2 pi / h =: bandwidth,
 
-so even powers get the bandwidth at which this falls below the tolerance. A modulus has kinks where its field crosses
-zero, and its powers converge algebraically whatever the tolerance: such maps get the bandwidth of their field's square,
-and at least a minimum of points along each axis: few points average badly over kinks, and coarse grids cost nothing.
+so even powers get the bandwidth at which this falls below the tolerance.
+
+A modulus has kinks where its field crosses zero, and integrals of its powers converge algebraically, with the spacing
+squared: such maps get the bandwidth of their field's square, times (1e-4 / tolerance)^(1/4) for tighter tolerances than
+1e-4, and a minimum of points along each axis: few points average badly over kinks, and coarse grids cost nothing.
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ from ase_wavescat.scattering.filters import wavelet_cutoff
 from ase_wavescat.scattering.spec import ScatteringSpec
 from ase_wavescat.scattering.wavelets import fourier_extent, radial_power
 
-_OVERSAMPLING = 1.0  # bandwidth of a map with kinks over twice its field's cutoff
-_MINIMUM = 16  # points along each axis of a map with kinks
+_KINK_TOLERANCE = 1e-4  # at which the bandwidth of a map with kinks is twice its field's cutoff
+_KINK_POINTS = 16  # least number of points along each axis of a map with kinks, at that tolerance
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ class GridRules:
 
     def __init__(self, spec: ScatteringSpec, squared: bool, refinement: float) -> None:
         self._spec, self._squared, self._refinement = spec, squared, refinement
+        self._oversampling = max(1.0, (_KINK_TOLERANCE / spec.tolerance) ** 0.25)
+        self._minimum = math.ceil(_KINK_POINTS * self._oversampling)
 
     def first(self, wavelet: Wavelet, powers: Iterable[Fraction], children: Iterable[Wavelet]) -> Grid:
         """Grid of the first-order maps of a wavelet: good for integrals of sigma^q and for the children."""
@@ -126,7 +130,7 @@ class GridRules:
             inner, outer = self._envelope(first), self._envelope(second)
             bandwidth = max(2 * cutoff, 2 * reach, product_extent([inner, inner, outer], self._spec.tolerance))
             return Grid(bandwidth, 1, cutoff, reach)
-        return Grid(_OVERSAMPLING * 2 * max(cutoff, reach), _MINIMUM, cutoff, reach)
+        return Grid(self._oversampling * 2 * max(cutoff, reach), self._minimum, cutoff, reach)
 
     def _integrals(self, envelope: Envelope, cutoff: float, powers: Iterable[Fraction]) -> Grid:
         bandwidth, minimum = 2 * cutoff, 1
@@ -134,7 +138,7 @@ class GridRules:
             even = 2 * math.ceil(q / 2)
             bandwidth = max(bandwidth, even * envelope.extent(self._spec.tolerance ** (1 / even)))
             if q != even:
-                bandwidth, minimum = max(bandwidth, _OVERSAMPLING * 2 * cutoff), _MINIMUM
+                bandwidth, minimum = max(bandwidth, self._oversampling * 2 * cutoff), self._minimum
         return Grid(bandwidth, minimum, cutoff)
 
     def _refined(self, grid: Grid) -> Grid:

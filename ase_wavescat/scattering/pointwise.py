@@ -82,12 +82,12 @@ def _cube_roots(s, floor, out, inverse):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(fastmath=_FAST)
-def _roots(s, table, offset, floor, root, cube, inverse):  # type: ignore[no-untyped-def]
+def _roots(s, table, offset, everywhere, floor, root, cube, inverse):  # type: ignore[no-untyped-def]
     """The square root, cube root and inverse of s that the powers need (offset 0: values, 4: derivatives).
 
-    The inverse is zero for s <= floor.
+    The inverse is zero for s <= floor. everywhere: square root and inverse are needed anyhow.
     """
-    need_root, need_cube, need_inverse = False, False, False
+    need_root, need_cube, need_inverse = everywhere, False, everywhere
     for q in range(table.shape[0]):
         need_inverse |= table[q, offset] < 0
         need_root |= table[q, offset + 1] > 0
@@ -147,7 +147,7 @@ def _dot(a, b):  # type: ignore[no-untyped-def]
 @numba.njit(fastmath=_FAST)
 def _add_sums(s, table, wanted, root, cube, inverse, value, sums):  # type: ignore[no-untyped-def]
     """sums[q] += sum over the block of s^(q/2), last entry += sum of s. The papers' powers go without `value`."""
-    _roots(s, table, 0, 0.0, root, cube, inverse)
+    _roots(s, table, 0, False, 0.0, root, cube, inverse)
     square = _total(s)
     sums[-1] += square
     for q in range(table.shape[0]):
@@ -168,9 +168,12 @@ def _add_sums(s, table, wanted, root, cube, inverse, value, sums):  # type: igno
 
 
 @numba.njit(fastmath=_FAST)
-def _slopes(s, table, weights, floor, root, cube, inverse, value, out):  # type: ignore[no-untyped-def]
-    """out = sum_q weights[q] (q/2) s^(q/2-1). The papers' powers take one pass together."""
-    _roots(s, table, 4, floor, root, cube, inverse)
+def _slopes(s, table, weights, linear, floor, root, cube, inverse, value, out):  # type: ignore[no-untyped-def]
+    """out = sum_q weights[q] (q/2) s^(q/2-1). The papers' powers take one pass together.
+
+    linear: the derivative of the modulus itself is needed too.
+    """
+    _roots(s, table, 4, linear, floor, root, cube, inverse)
     constant, by_root, by_square, by_product = 0.0, 0.0, 0.0, 0.0
     out[:] = 0.0
     for q in range(table.shape[0]):
@@ -251,7 +254,7 @@ def second_adjoint(fields, offsets, table, weights, means, out):  # type: ignore
             stop = min(start + _BLOCK, points)
             s, root, cube, inverse, value, _, slope, _, _ = _blocks(scratch, stop - start)
             _square_sum(fields[row], start, stop, offsets[row], s)
-            _slopes(s, table, weights[row], _FLOOR * means[row], root, cube, inverse, value, slope)
+            _slopes(s, table, weights[row], False, _FLOOR * means[row], root, cube, inverse, value, slope)
             for m in range(fields.shape[1]):
                 part, adjoint = fields[row, m, start:stop], out[row, m, start:stop]
                 for i in range(stop - start):
@@ -273,13 +276,15 @@ def second_tangent(fields, tangents, offsets, table, wanted, means, sums):  # ty
                 part, moved = fields[row, m, start:stop], tangents[row, m, start:stop]
                 for i in range(stop - start):
                     change[i] += 2.0 * part[i] * moved[i]
-            _add_changes(s, change, table, wanted[row], _FLOOR * means[row], root, cube, inverse, value, sums[row])
+            _add_changes(
+                s, change, table, wanted[row], False, _FLOOR * means[row], root, cube, inverse, value, sums[row]
+            )
 
 
 @numba.njit(fastmath=_FAST)
-def _add_changes(s, change, table, wanted, floor, root, cube, inverse, value, sums):  # type: ignore[no-untyped-def]
+def _add_changes(s, change, table, wanted, linear, floor, root, cube, inverse, value, sums):  # type: ignore[no-untyped-def]
     """sums[q] += sum over the block of (q/2) s^(q/2-1) ds."""
-    _roots(s, table, 4, floor, root, cube, inverse)
+    _roots(s, table, 4, linear, floor, root, cube, inverse)
     for q in range(table.shape[0]):
         if wanted[q]:
             _monomial(s, table[q, 4:], floor, root, cube, inverse, value)
@@ -323,12 +328,12 @@ def first_adjoint(fields, channels, offsets, table, weights, means, squared, inp
         stop = min(start + _BLOCK, points)
         forms[:] = 0.0
         for row in range(channels.shape[0]):
-            floor = _FLOOR * means[row]
+            floor, linear = _FLOOR * means[row], row < inputs.shape[0] and not squared
             s, root, cube, inverse, value, field, slope, _, _ = _blocks(scratch, stop - start)
             _channel_square(fields, channels[row], start, stop, offsets[row], field, s)
-            _slopes(s, table, weights[row], floor, root, cube, inverse, value, slope)
+            _slopes(s, table, weights[row], linear, floor, root, cube, inverse, value, slope)
             if row < inputs.shape[0]:
-                _add_input_slope(s, inputs[row, start:stop], squared, floor, slope)
+                _add_input_slope(inputs[row, start:stop], squared, root, inverse, slope)
             for first in range(species):
                 for second in range(species):
                     _add_scaled(slope, 2.0 * channels[row, first] * channels[row, second], forms[first, second])
@@ -356,14 +361,14 @@ def _add_product(a, b, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(fastmath=_FAST)
-def _add_input_slope(s, adjoint, squared, floor, slope):  # type: ignore[no-untyped-def]
+def _add_input_slope(adjoint, squared, root, inverse, slope):  # type: ignore[no-untyped-def]
     """slope += adjoint d(input)/ds with input = s or its root."""
     if squared:
-        for i in range(s.shape[0]):
+        for i in range(adjoint.shape[0]):
             slope[i] += adjoint[i]
     else:
-        for i in range(s.shape[0]):
-            slope[i] += 0.5 * adjoint[i] / np.sqrt(s[i] if s[i] > floor else np.inf)
+        for i in range(adjoint.shape[0]):
+            slope[i] += 0.5 * adjoint[i] * root[i] * inverse[i]
 
 
 @numba.njit(cache=True, fastmath=_FAST)
@@ -376,7 +381,7 @@ def first_tangent(  # type: ignore[no-untyped-def]
     for start in range(0, points, _BLOCK):
         stop = min(start + _BLOCK, points)
         for row in range(channels.shape[0]):
-            floor = _FLOOR * means[row]
+            floor, linear = _FLOOR * means[row], row < inputs.shape[0] and not squared
             s, root, cube, inverse, value, field, _, change, moved = _blocks(scratch, stop - start)
             s[:] = offsets[row]
             change[:] = 0.0
@@ -386,11 +391,11 @@ def first_tangent(  # type: ignore[no-untyped-def]
                 for i in range(stop - start):
                     s[i] += field[i] * field[i]
                     change[i] += 2.0 * field[i] * moved[i]
-            _add_changes(s, change, table, wanted[row], floor, root, cube, inverse, value, sums[row])
+            _add_changes(s, change, table, wanted[row], linear, floor, root, cube, inverse, value, sums[row])
             if row < inputs.shape[0]:
                 out = inputs[row, start:stop]
                 out[:] = 0.0
-                _add_input_slope(s, change, squared, floor, out)
+                _add_input_slope(change, squared, root, inverse, out)
 
 
 @numba.njit(cache=True)

@@ -208,11 +208,11 @@ def test_polynomial_against_direct_space():
 
 def test_papers_moduli_against_direct_space():
     """Two grids that do not match: kinks of the moduli limit the agreement."""
-    spec = make_spec(PAPERS, **DIRECT)
+    spec = make_spec(PAPERS, **DIRECT | {"tolerance": 1e-5})
     features = [f for f in spec.features if f.path][::3]
     expected = direct_features(spec, STRUCTURES["triclinic"], features, 20)
-    errors = np.abs(Case(spec, features, 2.0).values(*STRUCTURES["triclinic"]) / expected - 1)
-    assert np.median(errors) < 1e-4 and errors.max() < 1e-2
+    errors = np.abs(Case(spec, features).values(*STRUCTURES["triclinic"]) / expected - 1)
+    assert np.median(errors) < 1e-3 and errors.max() < 1e-2
 
 
 def test_zeroth_order_counts_the_channels_charge():
