@@ -30,7 +30,8 @@ def fast_length(points: int) -> int:
 class Workspace:
     """An in-place pair of buffers, `real` (shape) and `half` (shape with n3 // 2 + 1), and the transforms between them.
 
-    With a batch, both have a leading axis: that many grids are transformed at once, which small grids need. Plans are estimated, not measured: the same input gives the same bits in every run.
+    With a batch, both have a leading axis: that many grids are transformed at once, which small grids need.
+    Plans are estimated, not measured: the same input gives the same bits in every run.
     """
 
     def __init__(self, shape: Shape, batch: int | None = None) -> None:

@@ -64,7 +64,7 @@ class ReciprocalLattice:
         return int(np.searchsorted(self._reference_lengths, cutoff, side="right"))
 
     def shape(self, bandwidth: float, minimum: int = 1) -> Shape:
-        """Points n_i of a grid on which reciprocal vectors up to `bandwidth` / 2 are distinct: n_i > bandwidth |a_i| / 2 pi.
+        """Points n_i > bandwidth |a_i| / 2 pi of a grid on which reciprocal vectors up to `bandwidth` / 2 are distinct.
 
         A product of fields with cutoffs K1, K2 is free of aliasing for |G| <= K3 if bandwidth = K1 + K2 + K3.
         minimum: points along each axis at least.
