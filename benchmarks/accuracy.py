@@ -27,7 +27,7 @@ ENDINGS = (".xyz", ".extxyz", ".db", ".xyz.gz", ".extxyz.gz", ".xyz.xz", ".extxy
 LISI_DFT = {
     "label_source": "GPAW 22.8, plane waves 300 eV, PAW setups 0.9.20000, PBE, Fermi smearing 0.1 eV; free energies",
     "licence": "CC BY 4.0",
-    "citation": "the ase_wavescat project, amorphous Li-Si data set lisi-dft",
+    "citation": "the ase_wavescat project: lisi-dft, PBE-DFT labels of small amorphous Li-Si cells",
 }
 
 

@@ -3,7 +3,7 @@
 For one selection, with multiplicities n_g of the groups, the weights w (F,) and energies e (S,) of the species minimise
 
     sum_g n_g sum_{frames of g} [ a_E^2 ((E_pred - E) / N)^2 + a_F^2 |F_pred - F|^2 + a_S^2 |stress_pred - stress|^2 ]
-        + strength * sum_gamma penalty_gamma w_gamma^2
+        + sum_{contacts} [(change of E_pred - target) / error]^2 + strength * sum_gamma penalty_gamma w_gamma^2
 
 where |.|^2 sums over components: every force component is one datum, so 1/a are the errors expected of one label.
 Everything that a selection needs is a sum of Gram matrices X_g^T X_g over its groups, with X_g the weighted rows of the
@@ -22,6 +22,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import blas, cho_solve, cholesky, eigh, lapack
+
+from ase_wavescat.training.contacts import Contacts
 
 _GROUPS_AT_ONCE = 8
 _COLUMNS_AT_ONCE = 1 << 18
@@ -172,6 +174,7 @@ class Fit:
     """The least-squares problem of a set of observations: set up once, solved for any selections of its groups.
 
     groups (n,): the group of each observation, 0..G-1.  penalty (F,): positive, default `prior_scale`.
+    contacts: rows without labels that belong to every selection.
     """
 
     def __init__(
@@ -181,6 +184,7 @@ class Fit:
         weights: LabelWeights,
         statistics: Statistics | None = None,
         penalty: np.ndarray | None = None,
+        contacts: Contacts | None = None,
         memory_limit: int = MEMORY_LIMIT,
     ) -> None:
         self.observations = observations
@@ -191,6 +195,7 @@ class Fit:
         self.penalty = prior_scale(self.statistics, weights) if penalty is None else np.asarray(penalty, dtype=float)
         if self.penalty.shape != self.scale.shape or not (np.isfinite(self.penalty) & (self.penalty > 0)).all():
             raise ValueError(f"the penalty must be {len(self.scale)} positive finite numbers, one a feature")
+        self.contacts = contacts
         self.memory_limit = memory_limit
 
     def solve(self, multiplicities: np.ndarray, strengths: Sequence[float]) -> Solutions:
@@ -229,8 +234,16 @@ class Fit:
             if rows is not None and target is not None and weight > 0:
                 nothing = np.zeros((len(rows), len(x)))
                 blocks.append(weight * np.concatenate([rows / self.scale, nothing, target[:, None]], axis=1))
-        rows = np.concatenate(blocks)
-        rows[:, : len(phi)][:, ~self.statistics.active] = 0.0
+        return self._without_inactive(np.concatenate(blocks))
+
+    def _contact_rows(self, contacts: Contacts) -> np.ndarray:
+        """Rows of the close contacts, scaled: (K, F + S + 1); the species' energies cancel in a change."""
+        nothing = np.zeros((len(contacts.rows), len(self.statistics.composition)))
+        rows = np.concatenate([contacts.rows / self.scale, nothing, contacts.targets[:, None]], axis=1)
+        return self._without_inactive(rows / contacts.errors[:, None])
+
+    def _without_inactive(self, rows: np.ndarray) -> np.ndarray:
+        rows[:, : len(self.scale)][:, ~self.statistics.active] = 0.0
         return rows
 
     def _accumulate(self, multiplicities: np.ndarray) -> np.ndarray:
@@ -239,6 +252,8 @@ class Fit:
         columns = len(self.scale) + len(self.statistics.composition) + 1
         length = columns * (columns + 1) // 2
         total = np.zeros((len(multiplicities), length))
+        if self.contacts is not None:
+            total += lapack.dtrttp(blas.dsyrk(1.0, self._contact_rows(self.contacts).T), uplo="U")[0]
         grams = np.empty((_GROUPS_AT_ONCE, length))
         for start in range(0, len(used), _GROUPS_AT_ONCE):
             block = used[start : start + _GROUPS_AT_ONCE]

@@ -27,6 +27,8 @@ from ase_wavescat.scattering.moduli import measure_softening
 from ase_wavescat.scattering.neighbours import neighbour_pairs
 from ase_wavescat.scattering.presets import preset
 from ase_wavescat.scattering.spec import Moduli, ScatteringSpec
+from ase_wavescat.scattering.transform import Transform
+from ase_wavescat.training.contacts import Contacts, close_contacts
 from ase_wavescat.training.dataset import NO_GROUPS, Frame, read_frames
 from ase_wavescat.training.fit import Fit, LabelWeights, Observation, Statistics, measure
 from ase_wavescat.training.store import FeatureStore
@@ -135,7 +137,8 @@ def train(
     keys: the features to use (default: all of the spec).
     store: folder that keeps the features (default: `output` with the suffix .features); a run that was stopped goes on
         from there, and another fit with the same spec needs no new features.
-    repulsion: subtract a short-range pair repulsion before the fit; the model adds it again.
+    repulsion: subtract a short-range pair repulsion before the fit; the model adds it again. The fit is taught by close
+        contacts (`training.contacts`) to leave short distances to it.
     penalty: (statistics, weights, keys) -> positive numbers (F,), in place of `prior_scale`.
     workers: processes for the features (default: all cores).
     provenance: what the model card says of the data: label source, citation, licence ...; joined by what is known here.
@@ -169,7 +172,8 @@ def train(
     observations = Observations(frames, features, PairRepulsion.from_species(spec.species) if repulsion else None)
     statistics = measure(observations)
     prior = None if penalty is None else penalty(statistics, chosen.weights, features.keys)
-    fit = Fit(observations, groups, chosen.weights, statistics, prior)
+    contacts = _contacts(observations)
+    fit = Fit(observations, groups, chosen.weights, statistics, prior, contacts)
     folds = assign_folds(groups, min(chosen.folds, groups.max() + 1), chosen.seed)
     validation = cross_validate(fit, folds, chosen.strengths, MEMBERS_PER_FOLD, chosen.seed)
     metrics = collect_metrics(frames, validation, spec.species)
@@ -203,6 +207,16 @@ def _with_softening(spec: ScatteringSpec, frames: Sequence[Frame]) -> Scattering
         return spec
     chosen = frames[:: -(-len(frames) // SOFTENING_FRAMES)]
     return measure_softening(spec, [(frame.cell, frame.positions, frame.numbers) for frame in chosen])
+
+
+def _contacts(observations: Observations) -> Contacts | None:
+    """Rows that leave short distances to the repulsion, where there is one."""
+    if observations.repulsion is None:
+        return None
+    spec = observations.store.spec
+    transform = Transform(spec, observations.store.keys)
+    closest = _closest(observations.frames, spec.species)
+    return close_contacts(transform, observations.frames, closest, observations.repulsion)
 
 
 def _missing(frames: Sequence[Frame]) -> str:

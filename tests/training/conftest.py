@@ -47,10 +47,15 @@ def melt(rng: np.random.Generator, group: int) -> Atoms:
     return Atoms(numbers, positions, cell=cell, pbc=True, info=info)
 
 
-def make_structures(spec: ScatteringSpec, groups: int = 6, noise: float = 0.0) -> tuple[list[Atoms], np.ndarray]:
-    """Two frames a group with exact labels (plus noise on the energies per atom), and the weights behind them."""
+def make_structures(
+    spec: ScatteringSpec, groups: int = 6, noise: float = 0.0, repel: bool = True
+) -> tuple[list[Atoms], np.ndarray]:
+    """Two frames a group with exact labels (plus noise on the energies per atom), and the weights behind them.
+
+    repel: whether the labels hold the pair repulsion.
+    """
     rng = np.random.default_rng(11)
-    transform, repulsion = Transform(spec), PairRepulsion.from_species(spec.species)
+    transform, repulsion = Transform(spec), PairRepulsion.from_species(spec.species) if repel else PairRepulsion({})
     frames = [melt(rng, group) for group in range(groups) for _ in range(2)]
     structures = [(atoms.cell.array, atoms.positions, atoms.numbers) for atoms in frames]
     jacobians = [transform.jacobian(*structure) for structure in structures]

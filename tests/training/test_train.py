@@ -13,7 +13,8 @@ from ase_wavescat.errors import DataError
 from ase_wavescat.model_file import load_model
 from ase_wavescat.scattering.neighbours import neighbour_pairs
 from ase_wavescat.training.dataset import read_frames
-from ase_wavescat.training.train import Settings, train
+from ase_wavescat.training.store import FeatureStore
+from ase_wavescat.training.train import Observations, Settings, train
 
 from .conftest import SPECIES_ENERGIES, make_structures, write_frames
 
@@ -27,20 +28,37 @@ def trained(labelled, spec, tmp_path_factory):
     return output, train(labelled[0], output, spec, strengths=(1e-12, 1e-6), provenance=given, **QUICK)
 
 
-def test_recovers_the_model_behind_the_labels(trained, labelled):
-    _, ensemble = trained
+def test_recovers_the_model_behind_the_labels(spec, tmp_path):
+    """Without the repulsion, which brings close contacts that these made-up labels do not follow."""
+    path = write_frames(tmp_path / "exact.extxyz.xz", make_structures(spec, repel=False)[0])
+    ensemble = train(path, tmp_path / "model.h5", spec, strengths=(1e-12, 1e-6), repulsion=False, **QUICK)
     metrics = ensemble.provenance["metrics"]
     assert metrics["strength"] == 1e-12
     assert metrics["energy_mae_mev_per_atom"] < 0.1
     assert metrics["force_mae_ev_per_a"] < 1e-3
     np.testing.assert_allclose(ensemble.species_energies.mean(axis=0), SPECIES_ENERGIES, atol=1e-2)
     transform = ensemble.transform()
-    for frame in read_frames(labelled[0])[:3]:
+    for frame in read_frames(path)[:3]:
         prediction = ensemble.predict(transform, frame.cell, frame.positions, frame.numbers)
         assert prediction.energy == pytest.approx(frame.energy, abs=1e-3)
         np.testing.assert_allclose(-prediction.gradient[0], frame.forces, atol=2e-3)
         stress = prediction.gradient[1] / frame.volume
         np.testing.assert_allclose(stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]], frame.stress, atol=2e-4)
+
+
+def test_the_baseline_is_subtracted_and_close_atoms_repel(trained, labelled):
+    _, ensemble = trained
+    frames = read_frames(labelled[0])
+    store = FeatureStore(trained[0].with_suffix(".features"), ensemble.spec, None, None)
+    observation = Observations(frames, store, ensemble.repulsion)[0]
+    energy, gradient, _ = ensemble.repulsion.evaluate(frames[0].cell, frames[0].positions, frames[0].numbers)
+    assert observation.energy == pytest.approx(frames[0].energy - energy)
+    np.testing.assert_allclose(observation.forces, (frames[0].forces + gradient).ravel())
+    transform = ensemble.transform()
+    for pair, shortest in ensemble.domain.closest.items():
+        positions = [np.array([[0.0, 0, 0], [share * shortest, 0, 0]]) for share in (0.9, 0.7, 0.5, 0.3)]
+        energies = [ensemble.predict(transform, 12 * np.eye(3), p, np.array(pair)).energy for p in positions]
+        assert (np.diff(energies) > 0).all()
 
 
 def test_the_file_holds_the_model(trained):
@@ -89,7 +107,7 @@ def test_a_second_run_reuses_the_features_and_agrees_to_the_bit(trained, labelle
 
 def test_the_seed_changes_the_members_not_their_mean(trained, labelled, spec, tmp_path):
     output, ensemble = trained
-    other = train(labelled[0], tmp_path / "other.h5", spec, strengths=(1e-12,), seed=1,
+    other = train(labelled[0], tmp_path / "other.h5", spec, strengths=(1e-12, 1e-6), seed=1,
                   store=output.with_suffix(".features"), **QUICK)  # fmt: skip
     assert not np.allclose(other.weights, ensemble.weights, rtol=1e-9)
     np.testing.assert_allclose(other.mean_weights, ensemble.mean_weights, rtol=1e-7)

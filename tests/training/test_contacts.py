@@ -1,0 +1,88 @@
+"""Close contacts: what the rows say, and that a fit follows them."""
+
+import numpy as np
+import pytest
+
+from ase_wavescat.repulsion import PairRepulsion
+from ase_wavescat.scattering.spec import Bands, Correlations, Maps, ScatteringSpec
+from ase_wavescat.scattering.transform import Transform
+from ase_wavescat.training.contacts import DISTANCES, FRAMES_PER_PAIR, close_contacts
+from ase_wavescat.training.dataset import Frame
+from ase_wavescat.training.fit import Fit, LabelWeights, Observation
+
+SPECIES = (3, 14)
+CLOSEST = {(3, 3): 2.4, (3, 14): 2.3}
+
+
+@pytest.fixture(scope="module")
+def transform():
+    family = Correlations(pair=Bands(6, 0.9), atom_maps=Maps(((2, 0), (2, 1)), (0.0, 1.0), span=1.0))
+    return Transform(ScatteringSpec(SPECIES, ((2, 0), (2, 1)), (0.0, 1.0), 0.6, (family,)))
+
+
+@pytest.fixture(scope="module")
+def frames():
+    rng = np.random.default_rng(0)
+    sites = np.stack(np.meshgrid(*[np.arange(2)] * 3), axis=-1).reshape(-1, 3) * 2.6
+    numbers = np.array([3, 14, 3, 3, 3, 14, 3, 3])
+    return [
+        Frame(
+            cell=5.2 * np.eye(3), positions=sites + rng.uniform(-0.1, 0.1, sites.shape), numbers=numbers,
+            energy=rng.normal(), forces=None, stress=None, group=str(i % 3), config_type="glass", name=f"frame {i}",
+        )
+        for i in range(6)
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def contacts(transform, frames):
+    return close_contacts(transform, frames, CLOSEST, PairRepulsion.from_species(SPECIES), seed=0)
+
+
+def test_dimers_and_frames_of_each_pair(contacts, frames):
+    per_pair = 1 + min(FRAMES_PER_PAIR, len(frames))
+    assert len(contacts.rows) == len(contacts.targets) == len(CLOSEST) * per_pair * len(DISTANCES)
+    assert (contacts.errors > 0).all()
+
+
+def test_rows_and_targets_of_a_dimer(contacts, transform):
+    """The first rows are of a Li-Li dimer: bare repulsion less the baseline, both against the starting distance."""
+    repulsion = PairRepulsion.from_species(SPECIES)
+    bare = PairRepulsion({pair: 2 * cutoff for pair, cutoff in repulsion.cutoffs.items()})
+
+    def dimer(distance):
+        return 12.0 * np.eye(3), np.array([[0.0, 0, 0], [distance, 0, 0]]), np.array([3, 3])
+
+    start = dimer(CLOSEST[3, 3])
+    for row, share in enumerate(DISTANCES):
+        close = dimer(share * CLOSEST[3, 3])
+        change = transform.evaluate(*close).features - transform.evaluate(*start).features
+        np.testing.assert_allclose(contacts.rows[row], change, atol=1e-9)
+        wanted = [r.evaluate(*close)[0] - r.evaluate(*start)[0] for r in (bare, repulsion)]
+        assert contacts.targets[row] == pytest.approx(wanted[0] - wanted[1], abs=1e-9)
+    total = contacts.targets[: len(DISTANCES)]
+    assert total[-1] == pytest.approx(wanted[0] - wanted[1])
+
+
+def test_a_fit_with_contacts_repels_in_every_selection(contacts, transform, frames):
+    """Random labels send the bare fit anywhere at short distances; with contacts each selection repels."""
+    observations = []
+    for frame in frames:
+        features = transform.evaluate(frame.cell, frame.positions, frame.numbers).features
+        observations.append(Observation(np.array([6, 2]), features, frame.energy))
+    groups = np.array([int(frame.group) for frame in frames])
+    selections = np.array([[1, 1, 1], [1, 1, 0], [2, 0, 1]])
+    errors = {}
+    for name, rows in (("without", None), ("with", contacts)):
+        found = Fit(observations, groups, LabelWeights(300.0, 10.0, 600.0), contacts=rows).solve(selections, [1e-6])
+        change = found.weights @ contacts.rows.T - contacts.targets
+        errors[name] = np.sqrt(np.mean((change / contacts.errors) ** 2, axis=1))
+    assert (errors["with"] < 1.5).all()
+    assert (errors["with"] < 0.3 * errors["without"]).all()
+
+
+def test_rows_are_the_same_for_a_seed(contacts, transform, frames):
+    again = close_contacts(transform, frames, CLOSEST, PairRepulsion.from_species(SPECIES), seed=0)
+    np.testing.assert_array_equal(again.rows, contacts.rows)
+    other = close_contacts(transform, frames, CLOSEST, PairRepulsion.from_species(SPECIES), seed=1)
+    assert np.abs(other.rows - contacts.rows).max() > 0
