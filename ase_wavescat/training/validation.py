@@ -13,7 +13,6 @@ from ase.data import chemical_symbols
 from ase_wavescat.training.dataset import Frame
 from ase_wavescat.training.fit import Fit
 
-_EQUAL_LOSS = 2e-3
 COMPOSITION_EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
@@ -35,7 +34,7 @@ class FrameErrors:
 class CrossValidation:
     """Held-out results of all frames.
 
-    strength: the prior's strength chosen among `strengths`; losses are the held-out losses of these.
+    strength: the prior's strength with the lowest held-out loss among `strengths`; losses belong to these.
     errors: one record a frame, of the fold's fit to all its training groups.
     bagged: the same of the mean of the fold's bootstrap members.
     condition: largest condition number at that strength; indefinite: how many fits had to leave out eigenvalues.
@@ -89,10 +88,9 @@ def bootstrap(groups: np.ndarray, total: int, members: int, rng: np.random.Gener
 def cross_validate(fit: Fit, fold: np.ndarray, strengths: Sequence[float], members: int, seed: int) -> CrossValidation:
     """Fit on all folds but one, look at that one; fold (G,) as from `assign_folds`.
 
-    The strength of the prior is the largest whose held-out loss (the data term of the fit) is within `_EQUAL_LOSS` of
-    the lowest: where the losses are all but equal, the stronger prior means smaller weights, less cancellation and a
-    better-posed fit. It is one number chosen among few on the same folds that the errors are quoted for, which
-    flatters them by next to nothing.
+    The strength of the prior is the one with the lowest held-out loss (the data term of the fit). It is one number
+    chosen among few on the same folds that the errors are quoted for, which flatters them by next to nothing: the
+    losses around the lowest are all but equal.
     members: bootstrap members fitted inside each fold, from its training groups only, for the spread.
     """
     count = int(fold.max()) + 1
@@ -104,7 +102,7 @@ def cross_validate(fit: Fit, fold: np.ndarray, strengths: Sequence[float], membe
     losses = np.zeros(len(strengths))
     for index, k in enumerate(fold_of_frame):
         losses += fit.residuals(index, weights[k], species[k]).loss(fit.weights)
-    best = _strongest(losses, strengths)
+    best = int(np.argmin(losses))
 
     rng = np.random.default_rng(seed)
     draws = [bootstrap(np.flatnonzero(row), len(fold), members, rng) for row in training]
@@ -121,12 +119,6 @@ def cross_validate(fit: Fit, fold: np.ndarray, strengths: Sequence[float], membe
         condition=float(max(first.condition.reshape(count, -1)[:, best].max(), second.condition.max())),
         indefinite=int(first.indefinite.reshape(count, -1)[:, best].sum() + second.indefinite.sum()),
     )
-
-
-def _strongest(losses: np.ndarray, strengths: Sequence[float]) -> int:
-    """Index of the largest strength whose loss is all but the lowest."""
-    equal = losses <= (1 + _EQUAL_LOSS) * losses.min()
-    return int(np.argmax(np.where(equal, strengths, 0.0)))
 
 
 def _frame_errors(fit: Fit, index: int, models: np.ndarray, energies: np.ndarray) -> tuple[FrameErrors, FrameErrors]:
