@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from ase_wavescat.scattering.transform import Evaluation, Transform
 
 FRACTION_MARGIN = 0.005
+# Leave the range by more than this share of it, and this share of the features must, before it is worth a warning:
+# of structures like the training set's own one in twenty-five does.
 FEATURE_MARGIN = 0.1
+FEATURE_SHARE = 0.01
 FORCE_COMPONENTS = 8
 
 
@@ -109,12 +112,12 @@ class Domain:
         )
 
     def features_outside(self, per_atom: np.ndarray, keys: Sequence[str]) -> str | None:
-        """A sentence about the features (F,) per atom that leave their range by more than a tenth of its width."""
+        """A sentence about the features (F,) per atom beyond their range by `FEATURE_MARGIN`, if they are many enough."""
         width = self.maximum - self.minimum
         scale = np.maximum(width, 1e-6 * np.maximum(1.0, np.abs(self.maximum)))  # features that never vary: no noise
         beyond = np.maximum(self.minimum - per_atom, per_atom - self.maximum) / scale
         outside = int(np.count_nonzero(beyond > FEATURE_MARGIN))
-        if outside == 0:
+        if outside <= FEATURE_SHARE * len(keys):
             return None
         at = int(np.argmax(beyond))
         return (

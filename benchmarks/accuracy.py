@@ -1,6 +1,6 @@
 """Cross-validated errors of a model trained on a folder of labelled structures: the accuracy figures of the README.
 
-    python benchmarks/accuracy.py [FOLDER] [--model models/lisi.h5] [--json accuracy.json] [--store FOLDER] ...
+    python benchmarks/accuracy.py [FOLDER] [--model models/lisi.h5] [--store FOLDER] [--json FILE] [--document FILE ...]
 
 Trains as `wavescat train` does (five folds by group, then the members), prints the errors over all frames, by kind and
 by composition, and writes them as JSON. With --model the model that was fitted is kept, its errors inside.
@@ -9,17 +9,13 @@ by composition, and writes them as JSON. With --model the model that was fitted 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-import ase
-import numpy as np
+from common import machine, standard_options, table, update_documents, write_json
 
-import ase_wavescat
 from ase_wavescat.training.train import ENERGY_WEIGHT, FORCE_WEIGHT, STRESS_WEIGHT, train
 
 FOLDER = Path("../shared/data/lisi-dft")
@@ -36,7 +32,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("folder", nargs="?", type=Path, default=FOLDER, help="folder of labelled structures")
     parser.add_argument("--preset", default="correlations")
     parser.add_argument("--model", type=Path, help="keep the model here")
-    parser.add_argument("--json", type=Path, default=Path("accuracy.json"), help="where the figures go")
+    standard_options(parser, "accuracy")
     parser.add_argument("--store", type=Path, help="folder that keeps the features for the next run")
     parser.add_argument("--members", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
@@ -73,13 +69,28 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def as_table(figures: dict[str, Any]) -> str:
+    """All frames, then by kind, then by composition."""
+    metrics = figures["metrics"]
+    rows = [("all", metrics), *metrics["by_kind"].items()]
+    rows += [(f"{metrics['composition_of']} fraction {name}", row) for name, row in metrics["by_composition"].items()]
+    names = ("energy_mae_mev_per_atom", "energy_rmse_mev_per_atom", "force_mae_ev_per_a", "force_rmse_ev_per_a")
+    cells = [
+        [label, row["frames"], *(f"{row[n]:.1f}" for n in names[:2]), *(f"{row[n]:.3f}" for n in names[2:]),
+         f"{160.2177 * row['stress_mae_ev_per_a3']:.2f}"]
+        for label, row in rows
+    ]  # fmt: skip
+    header = ["held out", "frames", "energy MAE, meV/atom", "RMSE", "forces MAE, eV/Å", "RMSE", "stress MAE, GPa"]
+    return table(header, cells)
+
+
 def main() -> None:
     chosen = options()
-    print(f"{platform.machine()}, Python {platform.python_version()}, ASE {ase.__version__}, NumPy {np.__version__},"
-          f" ase_wavescat {ase_wavescat.__version__}")  # fmt: skip
+    print(machine())
     figures = measure(chosen)
-    chosen.json.write_text(json.dumps(figures, indent=1) + "\n")
-    print(f"{figures['seconds']} s; figures: {chosen.json}")
+    print(f"{figures['seconds']} s")
+    update_documents(chosen.document, "accuracy", as_table(figures))
+    write_json(chosen.json, figures)
 
 
 if __name__ == "__main__":

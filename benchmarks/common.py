@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -51,6 +52,24 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 def write_json(path: Path, figures: dict[str, Any]) -> None:
     path.write_text(json.dumps({"machine": machine(), **figures}, indent=2) + "\n")
     print(f"\nfigures in {path}")
+
+
+def update_documents(documents: Sequence[Path], name: str, text: str) -> None:
+    """Replace what stands between the markers of a table in each document."""
+    begin, end = f"<!-- {name}: made by benchmarks/{name}.py -->", f"<!-- end of {name} -->"
+    for document in documents:
+        old = document.read_text()
+        if begin not in old or end not in old:
+            raise SystemExit(f"{document} has no place for the table: it needs the lines {begin} and {end}")
+        head, rest = old.split(begin)
+        document.write_text(f"{head}{begin}\n{text}\n{end}{rest.split(end)[1]}")
+        print(f"table in {document}")
+
+
+def standard_options(parser: argparse.ArgumentParser, name: str) -> None:
+    """--json and --document, the same for every benchmark."""
+    parser.add_argument("--json", type=Path, default=Path(f"{name}.json"), help="where the figures go")
+    parser.add_argument("--document", type=Path, nargs="*", default=[], help="Markdown files whose table to renew")
 
 
 def glass(atoms: int = 64, density: float = 0.058, lithium: float = 0.75, seed: int = 1) -> Atoms:

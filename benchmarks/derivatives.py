@@ -1,6 +1,6 @@
 """Derivatives of every family against central differences of several steps: the best step's relative error.
 
-    python benchmarks/derivatives.py [--json derivatives.json]
+    python benchmarks/derivatives.py [--json FILE] [--document FILE ...]
 
 Random weights of standardised size on all features of a family; one random displacement of all atoms, one random
 strain. "passes" is the largest relative difference between reverse, tangent and, where there is one, Jacobian pass.
@@ -13,10 +13,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
-from common import glass, machine, table, write_json
+from common import glass, machine, standard_options, table, update_documents, write_json
 
 from ase_wavescat import preset
 from ase_wavescat.scattering.moduli import measure_softening
@@ -92,7 +91,7 @@ def measure(spec: ScatteringSpec, structure: Structure) -> tuple[list[str], dict
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, default=Path("derivatives.json"))
+    standard_options(parser, "derivatives")
     chosen = parser.parse_args()
     print(machine(), "\n")
     rows, figures = [], {}
@@ -103,7 +102,9 @@ def main() -> None:
             figures[f"{name}, {where}"] = values
             rows.append([name, where, *cells])
             print(rows[-1], flush=True)
-    print("\n" + table(["features", "cell", "forces", "stress", "passes"], rows))
+    text = table(["features", "cell", "forces", "stress", "passes"], rows)
+    print("\n" + text)
+    update_documents(chosen.document, "derivatives", f"{machine()}\n\n{text}")
     write_json(chosen.json, figures)
 
 

@@ -1,22 +1,22 @@
 """Invariances of a model and of the presets: what changes, and by how much, where nothing should.
 
-    python benchmarks/invariance.py [--model lisi.h5] [--json invariance.json]
+    python benchmarks/invariance.py [--model lisi.h5] [--json FILE] [--document FILE ...]
 
 For the model: energy in meV/atom and forces in meV/A, largest over the structures. For the presets: relative change of
-the features, median and largest over features (those above 1e-6 of the largest of their kind).
+the features: the median over features of the change by the feature's own size, and the largest change by its own size
+or that of a typical feature, whichever is larger (a coarse feature of a small cell may be zero but for the grid).
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.build import bulk, make_supercell
-from common import glass, machine, table, write_json
+from common import glass, machine, standard_options, table, update_documents, write_json
 from scipy.spatial.transform import Rotation
 
 from ase_wavescat import WaveScatCalculator, preset
@@ -119,15 +119,16 @@ def preset_changes(transform: Transform, change: Callable[[Atoms, np.random.Gene
     moved, _, _ = change(atoms, np.random.default_rng(0))
     before = transform.evaluate(atoms.cell.array, atoms.positions, atoms.numbers).features / len(atoms)
     after = transform.evaluate(moved.cell.array, moved.positions, moved.numbers).features / len(moved)
-    counted = np.abs(before) > 1e-6 * np.median(np.abs(before))
-    relative = np.abs(after - before)[counted] / np.abs(before)[counted]
-    return float(np.median(relative)), float(relative.max())
+    change, size = np.abs(after - before), np.abs(before)
+    typical = np.median(size[size > 0])
+    own = (change[size > 0] / size[size > 0], change / np.maximum(size, typical))
+    return float(np.median(own[0])), float(own[1].max())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="lisi.h5")
-    parser.add_argument("--json", type=Path, default=Path("invariance.json"))
+    standard_options(parser, "invariance")
     chosen = parser.parse_args()
     print(machine(), "\n")
     presets = {name: Transform(preset(name, ["Li", "Si"])) for name in ("correlations", "polynomial", "sinz2020")}
@@ -140,7 +141,9 @@ def main() -> None:
         rows.append([name, f"{energy:.1e}", f"{force:.1e}", *cells])
         print(rows[-1], flush=True)
     header = ["change", f"{chosen.model}: meV/atom", "meV/A", *(f"{p}: median, largest" for p in presets)]
-    print("\n" + table(header, rows))
+    text = table(header, rows)
+    print("\n" + text)
+    update_documents(chosen.document, "invariance", f"{machine()}\n\n{text}")
     write_json(chosen.json, figures)
 
 

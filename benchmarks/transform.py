@@ -1,6 +1,6 @@
 """Speed of a model and of the papers' features, one core, all ratios from one run.
 
-    OMP_NUM_THREADS=1 python benchmarks/transform.py [--model lisi.h5] [--reference FOLDER] [--json transform.json]
+    OMP_NUM_THREADS=1 python benchmarks/transform.py [--model lisi.h5] [--reference FOLDER] [--document FILE ...]
 
 64 atoms of Li-Si at 0.058 atoms/A^3. "Bare FFTs" are the transforms that the model's own plan makes for energy, forces
 and stress, with nothing between them. The papers' recipe makes every map of `sinz2020` by a complex FFT on 104^3: one
@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from common import glass, machine, median_time, table, write_json
+from common import glass, machine, median_time, standard_options, table, update_documents, write_json
 from moduli import RECIPE_FFTS, RECIPE_POINTS, recipe
 
 from ase_wavescat import WaveScatCalculator, find_model, load_model, preset
@@ -28,7 +28,7 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="lisi.h5")
     parser.add_argument("--reference", type=Path, default=Path("../shared/reference"))
-    parser.add_argument("--json", type=Path, default=Path("transform.json"))
+    standard_options(parser, "transform")
     return parser.parse_args()
 
 
@@ -115,7 +115,9 @@ def main() -> None:
     figures: dict[str, float] = {}
     print(machine(), "\n")
     rows = model_rows(chosen, figures) + papers_rows(figures)
-    print(table([f"{chosen.model}, 64 atoms", "ms (median)", "ratio"], rows))
+    text = table([f"{chosen.model}, 64 atoms", "ms (median)", "ratio"], rows)
+    print("\n" + text)
+    update_documents(chosen.document, "transform", f"{machine()}\n\n{text}")
     write_json(chosen.json, figures)
 
 
