@@ -112,7 +112,7 @@ class Domain:
         )
 
     def features_outside(self, per_atom: np.ndarray, keys: Sequence[str]) -> str | None:
-        """A sentence about the features (F,) per atom beyond their range by `FEATURE_MARGIN`, if they are many enough."""
+        """A sentence about features (F,) per atom beyond their range by `FEATURE_MARGIN`, if they are many enough."""
         width = self.maximum - self.minimum
         scale = np.maximum(width, 1e-6 * np.maximum(1.0, np.abs(self.maximum)))  # features that never vary: no noise
         beyond = np.maximum(self.minimum - per_atom, per_atom - self.maximum) / scale

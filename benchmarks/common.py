@@ -32,9 +32,10 @@ def _lines(path: str) -> list[str]:
     return Path(path).read_text().splitlines() if Path(path).exists() else []
 
 
-def median_time(function: Callable[[], object], repeats: int = 15) -> float:
-    """Median wall time (s) after one call that is not counted."""
-    function()
+def median_time(function: Callable[[], object], repeats: int = 25) -> float:
+    """Median wall time (s) after three calls that are not counted."""
+    for _ in range(3):
+        function()
     times = []
     for _ in range(repeats):
         start = time.perf_counter()

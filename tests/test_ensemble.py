@@ -144,6 +144,20 @@ def test_features_outside_the_domain_with_a_margin(wide_domain: Domain, small_en
     assert message is not None and message.startswith(f"1 of {count} features") and small_ensemble.keys[3] in message
 
 
+def test_a_few_features_of_many_are_no_news(wide_domain: Domain) -> None:
+    count = 400
+    domain = dataclasses.replace(
+        wide_domain, minimum=np.zeros(count), maximum=np.ones(count), mean=np.zeros(count), std=np.ones(count)
+    )
+    keys = [f"feature {i}" for i in range(count)]
+    features = np.full(count, 0.5)
+    features[:4] = 2.0
+    assert domain.features_outside(features, keys) is None
+    features[4] = 3.0
+    message = domain.features_outside(features, keys)
+    assert message is not None and message.startswith("5 of 400 features") and "feature 4" in message
+
+
 def test_messages_come_by_kind(
     small_ensemble: Ensemble, wide_domain: Domain, make_structure: Callable[..., Atoms]
 ) -> None:

@@ -271,9 +271,9 @@ class CorrelationState:
         slopes = np.empty((len(group.maps), space.points))
         trace = 0.0
         for slot, i in enumerate(group.maps):
-            self._inverse_band(g, map_adjoint[i] / self._lattice.weights[: self._prepared.band_count])
-            slopes[slot] = space.real.reshape(-1) * (self._lattice.volume / space.points)
-            trace += (map_adjoint[i].conj() * self._maps[i]).real.sum()
+            self._inverse_band(g, map_adjoint[i])
+            slopes[slot] = space.real.reshape(-1)
+            trace += np.vdot(map_adjoint[i], self._maps[i]).real
         for f in group.fields:
             kernel = self._prepared.filters[f.wavelet]
             species = self._plan.spec.species.index(f.number)
@@ -296,11 +296,12 @@ class CorrelationState:
                 )
         return trace - 2 * trace  # P^ has an explicit V, and two fields with 1/V each
 
-    def _inverse_band(self, g: int, values: ComplexArray) -> None:
-        """Workspace real = sum over the whole sphere of values exp(iGu), values given on the half in the band."""
-        space = self._workspace(g)
+    def _inverse_band(self, g: int, adjoint: ComplexArray) -> None:
+        """Workspace real = dE/dP(u) from the adjoint of P^ on the half sphere in the band, dE = Re sum conj(Q) dP^."""
+        space, lattice = self._workspace(g), self._lattice
         space.flat[:] = 0.0
-        space.flat[self._prepared.band_places[g]] = values
+        scale = (lattice.volume / space.points) / lattice.weights[: len(adjoint)]
+        space.flat[self._prepared.band_places[g]] = scale * adjoint
         space.inverse()
 
     def tangent(self, density_tangent: ComplexArray, strain: Array) -> Array:
@@ -407,9 +408,9 @@ class PositionsJacobian:
         if not wanted:
             return
         group, state = self._plan.groups[g], self._state
-        space, lattice = state._workspace(g), self._prepared.lattice
-        state._inverse_band(g, adjoint / lattice.weights[: len(adjoint)])
-        q = space.real.reshape(-1) * (lattice.volume / space.points)
+        space = state._workspace(g)
+        state._inverse_band(g, adjoint)
+        q = space.real.reshape(-1).copy()
         places = max(self._prepared.field_places[g].values(), key=len)
         used = sorted({row + m for i in wanted for row in group.operands[i][:2] for m in range(group.operands[i][2])})
         spectra = np.empty((group.rows, len(places)), dtype=complex)
