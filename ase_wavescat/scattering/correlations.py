@@ -20,6 +20,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from ase_wavescat.scattering.arena import take
 from ase_wavescat.scattering.features import BandFeature, Map, PairFeature, SpeciesWavelet, Wavelet
 from ase_wavescat.scattering.filters import Filter, StrainSums, gather_adjoint, scatter, wavelet_cutoff
 from ase_wavescat.scattering.fourier import Shape, Workspace, workspace
@@ -56,11 +57,12 @@ class GridGroup:
         self.operands = {
             i: (self.first_row[m.first], self.first_row[m.second], 2 * m.first.wavelet.l + 1) for i, m in maps.items()
         }
-        # of each field: (slot of a map it enters, first row of its partner there), twice for its own square
-        couplings: dict[SpeciesWavelet, list[tuple[int, int]]] = {f: [] for f in self.fields}
+        # of each field: (slot of a map it enters, first row of its partner there, 2 for its own square)
+        couplings: dict[SpeciesWavelet, list[tuple[int, int, int]]] = {f: [] for f in self.fields}
         for slot, m in enumerate(maps.values()):
-            couplings[m.first].append((slot, self.first_row[m.second]))
-            couplings[m.second].append((slot, self.first_row[m.first]))
+            couplings[m.first].append((slot, self.first_row[m.second], 2 if m.first == m.second else 1))
+            if m.first != m.second:
+                couplings[m.second].append((slot, self.first_row[m.first], 1))
         self.couplings = {f: np.array(pairs, dtype=np.int64) for f, pairs in couplings.items()}
 
 
@@ -176,7 +178,10 @@ class CorrelationState:
     def __init__(self, prepared: PreparedCorrelations, densities: ComplexArray) -> None:
         self._prepared, self._plan, self._lattice = prepared, prepared.plan, prepared.lattice
         self._densities = densities
-        self._fields = [self._group_fields(g, densities) for g in range(len(self._plan.groups))]
+        self._spare: Array | None = None
+        sizes = [group.rows * self._workspace(g).points for g, group in enumerate(self._plan.groups)]
+        arena = np.split(take(self, sum(sizes)), np.cumsum(sizes)[:-1]) if sizes else []
+        self._fields = [self._group_fields(g, densities, out) for g, out in enumerate(arena)]
         self._maps = np.zeros((len(self._plan.maps), prepared.band_count), dtype=complex)
         for g in range(len(self._plan.groups)):
             self._transform_maps(g, self._fields[g], self._fields[g], self._maps)
@@ -185,10 +190,10 @@ class CorrelationState:
     def _workspace(self, g: int) -> Workspace:
         return workspace(self._prepared.shapes[g])
 
-    def _group_fields(self, g: int, densities: ComplexArray, strain: Array | None = None) -> Array:
-        """U (rows, points) of a group, or with a strain the change of U that the filters make."""
+    def _group_fields(self, g: int, densities: ComplexArray, out: Array, strain: Array | None = None) -> Array:
+        """U (rows, points) of a group, or with a strain the change of U that the filters make, in the memory of out."""
         group, space = self._plan.groups[g], self._workspace(g)
-        fields = np.empty((group.rows, space.points))
+        fields = out.reshape(group.rows, space.points)
         row = 0
         for f in group.fields:
             kernel = self._prepared.filters[f.wavelet]
@@ -248,11 +253,12 @@ class CorrelationState:
                 mine = terms.band == k
                 table = np.zeros((len(left), len(right)))
                 table[terms.first[mine], terms.second[mine]] = weights[terms.columns[mine]]
-                count = bands[0].shape[1]
-                from_right, from_left = _real_product(table, right[:, :count]), _real_product(table.T, left[:, :count])
-                onto_left[:, :count] += bands[0][k] * from_right
-                onto_right[:, :count] += bands[0][k] * from_left
-                by_vector[:count] -= bands[1][k] * (left[:, :count].conj() * from_right).real.sum(axis=0)
+                value, slope = _twice(bands[0][k]), _twice(bands[1][k])
+                from_right = table @ _parts(right, value)
+                by_part = slope * np.einsum("lp,lp->p", from_right, _parts(left, value))
+                by_vector[: by_part.size // 2] -= by_part.reshape(-1, 2).sum(axis=1)
+                _add_banded(value, from_right, _parts(onto_left, value))
+                _add_banded(value, table.T @ _parts(left, value), _parts(onto_right, value))
         sums = StrainSums(self._lattice, plan.l_max)
         volume_term = -float(weights @ self.features)
         for g in range(len(plan.groups)):
@@ -265,10 +271,17 @@ class CorrelationState:
         )
         return adjoint, strain
 
+    def _slopes(self, size: int) -> Array:
+        """Memory for the maps' adjoints of one group, kept for the other groups and calls."""
+        if self._spare is None:
+            largest = max(len(g.maps) * self._workspace(i).points for i, g in enumerate(self._plan.groups))
+            self._spare = take(self, largest)
+        return self._spare[:size]
+
     def _group_adjoint(self, g: int, map_adjoint: ComplexArray, adjoint: ComplexArray, sums: StrainSums) -> float:
         """Take the maps' adjoints through the fields of a group; returns the derivative by the trace of the strain."""
         group, space = self._plan.groups[g], self._workspace(g)
-        slopes = np.empty((len(group.maps), space.points))
+        slopes = self._slopes(len(group.maps) * space.points).reshape(len(group.maps), space.points)
         trace = 0.0
         for slot, i in enumerate(group.maps):
             self._inverse_band(g, map_adjoint[i])
@@ -310,9 +323,9 @@ class CorrelationState:
         trace = float(np.trace(strain))
         change = np.multiply(trace, self._maps, dtype=np.complex128)
         for g in range(len(plan.groups)):
-            moved = self._group_fields(g, density_tangent)
+            moved = self._group_fields(g, density_tangent, np.empty(self._fields[g].size))
             if strain.any():
-                moved += self._group_fields(g, self._densities, strain)
+                moved += self._group_fields(g, self._densities, np.empty(self._fields[g].size), strain)
             self._transform_maps(g, moved, self._fields[g], change)
             self._transform_maps(g, self._fields[g], moved, change)
         stretch = -np.einsum("pa,ab,pb->p", lattice.vectors, strain, lattice.vectors)
@@ -447,17 +460,29 @@ class PositionsJacobian:
             self._add(np.array(known), s, np.array(rows))
 
 
+def _twice(bands: Array) -> Array:
+    """Bands (..., P) for real and imaginary parts in turn, (..., 2 P)."""
+    return np.repeat(bands, 2, axis=-1)
+
+
+def _parts(rows: ComplexArray, doubled: Array) -> Array:
+    """Real and imaginary parts in turn of the first vectors, a view as wide as the doubled bands."""
+    return rows.view(np.float64)[:, : doubled.shape[-1]]
+
+
 def _correlations(bands: Array, left: ComplexArray, right: ComplexArray) -> Array:
     """(bands, left, right) table of sum_p bands Re conj(left) right."""
-    count = bands.shape[1]
-    a = np.concatenate([left[:, :count].real, left[:, :count].imag], axis=1)
-    b = np.concatenate([right[:, :count].real, right[:, :count].imag], axis=1)
-    return np.array([(a * np.concatenate([w, w])) @ b.T for w in bands])
+    doubled = _twice(bands)
+    a, b = _parts(left, doubled), _parts(right, doubled)
+    return np.array([(a * w) @ b.T for w in doubled])
 
 
-def _real_product(matrix: Array, rows: ComplexArray) -> ComplexArray:
-    """Real matrix times complex rows, as one real matrix product."""
-    return (matrix @ np.ascontiguousarray(rows).view(np.float64)).view(np.complex128)
+@numba.njit(cache=True, fastmath=True)
+def _add_banded(band, rows, out):  # type: ignore[no-untyped-def]
+    """out[k, p] += band[p] rows[k, p]."""
+    for k in range(out.shape[0]):
+        for p in range(band.shape[0]):
+            out[k, p] += band[p] * rows[k, p]
 
 
 @numba.njit(cache=True, fastmath=True)
@@ -472,14 +497,14 @@ def _product(left, right, first, second, components, out):  # type: ignore[no-un
 
 @numba.njit(cache=True, fastmath=True)
 def _combine(slopes, fields, couplings, m, out):  # type: ignore[no-untyped-def]
-    """out = sum over (map slot, partner row) of slopes[slot] fields[row + m]."""
-    slot, row = couplings[0]
+    """out = sum over (map slot, partner row, times) of times slopes[slot] fields[row + m]."""
+    slot, row, times = couplings[0]
     for u in range(out.shape[0]):
-        out[u] = slopes[slot, u] * fields[row + m, u]
+        out[u] = times * slopes[slot, u] * fields[row + m, u]
     for c in range(1, couplings.shape[0]):
-        slot, row = couplings[c]
+        slot, row, times = couplings[c]
         for u in range(out.shape[0]):
-            out[u] += slopes[slot, u] * fields[row + m, u]
+            out[u] += times * slopes[slot, u] * fields[row + m, u]
 
 
 @numba.njit(cache=True, fastmath=True)

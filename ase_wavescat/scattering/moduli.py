@@ -15,7 +15,6 @@ once, on the finest grid that it and its children need; a child takes the recipr
 from __future__ import annotations
 
 import dataclasses
-import weakref
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ase_wavescat.scattering import pointwise
+from ase_wavescat.scattering.arena import take
 from ase_wavescat.scattering.features import ModulusFeature
 from ase_wavescat.scattering.filters import Filter, StrainSums
 from ase_wavescat.scattering.fourier import workspace
@@ -78,28 +78,6 @@ class PreparedModuli:
         return state.features, np.array(rows).reshape(len(rows), self.plan.count)
 
 
-_spare_arenas: list[Array] = []  # at most one: fresh pages cost as much as the transforms that fill them
-
-
-def _take_arena(user: object, size: int) -> Array:
-    """An array of `size` values that comes back for the next user when this one is gone."""
-    if size == 0:
-        return np.empty(0)
-    try:
-        arena = _spare_arenas.pop()
-    except IndexError:
-        arena = np.empty(size)
-    if len(arena) < size:
-        arena = np.empty(size)
-    weakref.finalize(user, _return_arena, arena).atexit = False
-    return arena
-
-
-def _return_arena(arena: Array) -> None:
-    if not _spare_arenas:
-        _spare_arenas.append(arena)
-
-
 class ModuliState:
     """One evaluation: features (F,), and what their derivatives need."""
 
@@ -112,7 +90,7 @@ class ModuliState:
             self.features[column] = counts @ np.abs(self._plan.weights[channel]) ** power
         self._spectra: ComplexArray = np.zeros(prepared.spectra_shape, dtype=complex)
         self._species_fields = [self._first(stage) for stage in prepared.first]
-        self._arena = _take_arena(self, prepared.kept_values if keep else 0)
+        self._arena = take(self, prepared.kept_values if keep else 0)
         self._used = 0
         self._kept: dict[tuple[int, int], Array] = {}
         self._means = [self._second(i, stage) for i, stage in enumerate(prepared.second)]

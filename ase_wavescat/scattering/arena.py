@@ -1,0 +1,42 @@
+"""Large work arrays that are used again: fresh pages cost as much as the transforms that fill them."""
+
+from __future__ import annotations
+
+import weakref
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+_SPARES = 4
+_LARGEST_SPARE = 1 << 25  # values; larger arrays go back to the system
+
+_spares: list[Array] = []
+
+
+def take(user: object, size: int) -> Array:
+    """An array of `size` values, not cleared, that is kept for a next user when this one is gone."""
+    arena = _fitting(size)
+    if size > 0:
+        weakref.finalize(user, _give_back, arena).atexit = False
+    return arena[:size]
+
+
+def _fitting(size: int) -> Array:
+    """A spare that is large enough, or a new array. Only single list operations: threads and finalizers may cut in."""
+    for _ in range(len(_spares)):
+        try:
+            arena = _spares.pop(0)
+        except IndexError:
+            break
+        if len(arena) >= size > 0:
+            return arena
+        _spares.append(arena)
+    return np.empty(size)
+
+
+def _give_back(arena: Array) -> None:
+    if len(arena) <= _LARGEST_SPARE:
+        _spares.append(arena)
+        del _spares[:-_SPARES]

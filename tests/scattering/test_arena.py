@@ -1,0 +1,40 @@
+"""Work arrays come back, and only when nobody uses them."""
+
+import gc
+
+import numpy as np
+import pytest
+
+from ase_wavescat.scattering import arena
+
+
+class User:
+    pass
+
+
+@pytest.fixture(autouse=True)
+def empty(monkeypatch):
+    monkeypatch.setattr(arena, "_spares", [])
+
+
+def test_an_array_is_used_again_once_its_user_is_gone():
+    first, second = User(), User()
+    one = arena.take(first, 1000)
+    two = arena.take(second, 1000)
+    assert not np.shares_memory(one, two)
+    del first
+    gc.collect()
+    third = User()
+    assert np.shares_memory(arena.take(third, 800), one)
+    assert len(arena.take(User(), 500)) == 500
+
+
+def test_spares_are_few_and_not_large():
+    users = [User() for _ in range(9)]
+    for user in users:
+        arena.take(user, 10)
+    arena.take(users[0], arena._LARGEST_SPARE + 1)
+    users.clear()
+    del user
+    gc.collect()
+    assert [len(spare) for spare in arena._spares] == [10] * 4
