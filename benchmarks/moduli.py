@@ -1,6 +1,6 @@
 """Speed and grid convergence of the papers' moduli (`sinz2020`) and of their polynomial twin.
 
-    OMP_NUM_THREADS=1 python benchmarks/moduli.py [--quick]
+    OMP_NUM_THREADS=1 python benchmarks/moduli.py [--quick] [--document FILE ...]
 
 All 3740 (sinz2020) or 1870 (polynomial) features of a jittered Li-Si solid of 64 atoms in a cubic cell of 10 A.
 The papers' recipe computes every map by complex FFTs on a grid of 104^3: 225 first-order fields, 75 transforms of
@@ -12,10 +12,12 @@ from __future__ import annotations
 import argparse
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pyfftw
+from common import machine, update_documents
 
 from ase_wavescat.scattering.grid import ReciprocalLattice
 from ase_wavescat.scattering.moduli import ModuliPlan, PreparedModuli
@@ -63,10 +65,10 @@ def recipe(repeats: int) -> float:
     return RECIPE_FFTS * best(transform.execute, repeats)
 
 
-def speed(edge: float, repeats: int) -> None:
+def speed(edge: float, repeats: int) -> Iterator[str]:
     papers = recipe(repeats)
-    print(f"papers' recipe: {RECIPE_FFTS} complex FFTs on {RECIPE_POINTS}^3, {papers:.1f} s (one timed)")
-    print(
+    yield f"papers' recipe: {RECIPE_FFTS} complex FFTs on {RECIPE_POINTS}^3, {papers:.1f} s (one timed)"
+    yield (
         f"{'preset':>10} {'features':>8} {'prepare':>8} {'energy':>8} {'+ forces, stress':>17} {'recipe / energy':>16}"
     )
     for name in ("sinz2020", "polynomial"):
@@ -81,17 +83,17 @@ def speed(edge: float, repeats: int) -> None:
         energy = best(lambda p=prepared, d=densities, c=counts: p.forward(d, c, keep=False), repeats)
         forces = best(gradient, repeats)
         building = best(lambda p=plan, c=prepared.lattice.cell: p.prepare(ReciprocalLattice(c, p.cutoff)), 3)
-        print(
+        yield (
             f"{name:>10} {plan.count:8d} {building * 1e3:5.0f} ms {energy * 1e3:5.0f} ms "
             f"{forces * 1e3:7.0f} ms ({forces / energy:.1f} x) {papers / energy:14.0f} x"
         )
-    print(f"largest memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+    yield f"largest memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB"
 
 
-def convergence(name: str, edge: float, tolerances: list[float]) -> None:
+def convergence(name: str, edge: float, tolerances: list[float]) -> Iterator[str]:
     """Deviations from a converged grid at the same tolerance, and from a converged grid and cut."""
-    print(f"\n{name}: relative deviations of features, {edge:g} A")
-    print("tolerance  finest grid  grid: median     90 %  largest  cut: median  zero")
+    yield f"\n{name}: relative deviations of features, {edge:g} A"
+    yield "tolerance  finest grid  grid: median     90 %  largest  cut: median  zero"
     exact = values(name, edge, 1e-8, converged_refinement(name, 1e-8))[0]
     for tolerance in tolerances:
         features, shape = values(name, edge, tolerance, 1.0)
@@ -99,7 +101,7 @@ def convergence(name: str, edge: float, tolerances: list[float]) -> None:
         alive = converged != 0
         grid = np.abs(features[alive] / converged[alive] - 1)
         cut = np.abs(features[alive] / exact[alive] - 1)
-        print(
+        yield (
             f"{tolerance:9.0e} {'x'.join(map(str, shape)):>12} {np.median(grid):13.1e} {np.quantile(grid, 0.9):8.1e} "
             f"{grid.max():8.1e} {np.median(cut):12.1e} {np.count_nonzero(~alive):5d}"
         )
@@ -116,19 +118,29 @@ def values(name: str, edge: float, tolerance: float, refinement: float) -> tuple
     return prepared.forward(densities, counts, keep=False).features, shape
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a cell of 5 A and the default tolerance only")
-    quick = parser.parse_args().quick
+def report(quick: bool) -> Iterator[str]:
     edge = 5.0 if quick else 10.0
-    speed(edge, 3 if quick else 15)
+    yield from speed(edge, 3 if quick else 15)
     for name in ("sinz2020", "polynomial"):
-        convergence(name, edge, [1e-4] if quick else [1e-3, 1e-4, 1e-5])
-    print(
+        yield from convergence(name, edge, [1e-4] if quick else [1e-3, 1e-4, 1e-5])
+    yield (
         "\ngrid: against a finer grid, wavelets cut alike; cut: against a finer grid and cut; both without the zeros."
         "\nThe largest deviations are of maps some thousand times below their wavelet's peak."
         "\nzero: features of wavelets so wide that the cell holds none of their waves at this tolerance."
     )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a cell of 5 A and the default tolerance only")
+    parser.add_argument("--document", type=Path, nargs="*", default=[], help="Markdown files whose table to renew")
+    chosen = parser.parse_args()
+    lines = [machine()]
+    print(lines[0])
+    for line in report(chosen.quick):
+        print(line, flush=True)
+        lines.append(line)
+    update_documents(chosen.document, "moduli", "```\n" + "\n".join(lines) + "\n```")
 
 
 if __name__ == "__main__":
