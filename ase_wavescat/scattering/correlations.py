@@ -176,29 +176,29 @@ class CorrelationState:
     """Fields and maps of one structure, its features and their derivatives."""
 
     def __init__(self, prepared: PreparedCorrelations, densities: ComplexArray) -> None:
-        self._prepared, self._plan, self._lattice = prepared, prepared.plan, prepared.lattice
-        self._densities = densities
+        self.prepared, self.plan, self.lattice = prepared, prepared.plan, prepared.lattice
+        self.densities = densities
         self._spare: Array | None = None
-        sizes = [group.rows * self._workspace(g).points for g, group in enumerate(self._plan.groups)]
+        sizes = [group.rows * self.workspace(g).points for g, group in enumerate(self.plan.groups)]
         arena = np.split(take(self, sum(sizes)), np.cumsum(sizes)[:-1]) if sizes else []
-        self._fields = [self._group_fields(g, densities, out) for g, out in enumerate(arena)]
-        self._maps = np.zeros((len(self._plan.maps), prepared.band_count), dtype=complex)
-        for g in range(len(self._plan.groups)):
-            self._transform_maps(g, self._fields[g], self._fields[g], self._maps)
+        self.fields = [self._group_fields(g, densities, out) for g, out in enumerate(arena)]
+        self.maps = np.zeros((len(self.plan.maps), prepared.band_count), dtype=complex)
+        for g in range(len(self.plan.groups)):
+            self._transform_maps(g, self.fields[g], self.fields[g], self.maps)
         self.features = self._correlate()
 
-    def _workspace(self, g: int) -> Workspace:
-        return workspace(self._prepared.shapes[g])
+    def workspace(self, g: int) -> Workspace:
+        return workspace(self.prepared.shapes[g])
 
     def _group_fields(self, g: int, densities: ComplexArray, out: Array, strain: Array | None = None) -> Array:
         """U (rows, points) of a group, or with a strain the change of U that the filters make, in the memory of out."""
-        group, space = self._plan.groups[g], self._workspace(g)
+        group, space = self.plan.groups[g], self.workspace(g)
         fields = out.reshape(group.rows, space.points)
         row = 0
         for f in group.fields:
-            kernel = self._prepared.filters[f.wavelet]
-            places = self._prepared.field_places[g][f.wavelet]
-            density = densities[self._plan.spec.species.index(f.number)]
+            kernel = self.prepared.filters[f.wavelet]
+            places = self.prepared.field_places[g][f.wavelet]
+            density = densities[self.plan.spec.species.index(f.number)]
             for m in range(2 * kernel.l + 1):
                 factor = kernel.value if strain is None else kernel.strained(m, strain)
                 harmonic = kernel.harmonics[m] if strain is None else np.ones(kernel.count)
@@ -210,18 +210,18 @@ class CorrelationState:
 
     def _transform_maps(self, g: int, left: Array, right: Array, out: ComplexArray) -> None:
         """out[i] += P^_i of the products left x right, in the band."""
-        space = self._workspace(g)
-        for i in self._plan.groups[g].maps:
-            first, second, components = self._plan.groups[g].operands[i]
+        space = self.workspace(g)
+        for i in self.plan.groups[g].maps:
+            first, second, components = self.plan.groups[g].operands[i]
             _product(left, right, first, second, components, space.real.reshape(-1))
             space.forward()
-            out[i] += (self._lattice.volume / space.points) * space.flat[self._prepared.band_places[g]]
+            out[i] += (self.lattice.volume / space.points) * space.flat[self.prepared.band_places[g]]
 
     def _operands(
         self, densities: ComplexArray, maps: ComplexArray
     ) -> list[tuple[Terms, tuple[Array, Array], ComplexArray, ComplexArray]]:
         """Each kind of feature present: its terms, its bands, views of its first and second operands."""
-        plan, prepared = self._plan, self._prepared
+        plan, prepared = self.plan, self.prepared
         kinds = (
             (plan.pair, prepared.pair_bands, densities, densities),
             (plan.three, prepared.three_bands, densities[:, : prepared.band_count], maps),
@@ -234,19 +234,19 @@ class CorrelationState:
         ]
 
     def _correlate(self) -> Array:
-        features = np.zeros(self._plan.count)
-        for terms, bands, left, right in self._operands(self._densities, self._maps):
+        features = np.zeros(self.plan.count)
+        for terms, bands, left, right in self._operands(self.densities, self.maps):
             table = _correlations(bands[0], left, right)
             features[terms.columns] = table[terms.band, terms.first, terms.second]
         return features
 
     def adjoint(self, weights: Array) -> tuple[ComplexArray, Array]:
         """Adjoint A (species, P) of the densities, dE = Re sum conj(A) dS, and dE/dstrain (3, 3) at fixed phases."""
-        plan = self._plan
-        adjoint = np.zeros_like(self._densities)
-        map_adjoint = np.zeros_like(self._maps)
-        by_vector = np.zeros(len(self._lattice))
-        operands = self._operands(self._densities, self._maps)
+        plan = self.plan
+        adjoint = np.zeros_like(self.densities)
+        map_adjoint = np.zeros_like(self.maps)
+        by_vector = np.zeros(len(self.lattice))
+        operands = self._operands(self.densities, self.maps)
         adjoints = self._operands(adjoint, map_adjoint)
         for (terms, bands, left, right), (*_, onto_left, onto_right) in zip(operands, adjoints, strict=True):
             for k in np.unique(terms.band):
@@ -259,11 +259,11 @@ class CorrelationState:
                 by_vector[: by_part.size // 2] -= by_part.reshape(-1, 2).sum(axis=1)
                 _add_banded(value, from_right, _parts(onto_left, value))
                 _add_banded(value, table.T @ _parts(left, value), _parts(onto_right, value))
-        sums = StrainSums(self._lattice, plan.l_max)
+        sums = StrainSums(self.lattice, plan.l_max)
         volume_term = -float(weights @ self.features)
         for g in range(len(plan.groups)):
             volume_term += self._group_adjoint(g, map_adjoint, adjoint, sums)
-        vectors = self._lattice.vectors
+        vectors = self.lattice.vectors
         strain = (
             sums.strain()
             + np.einsum("p,pa,pb->ab", by_vector, vectors, vectors, optimize=True)
@@ -274,34 +274,34 @@ class CorrelationState:
     def _slopes(self, size: int) -> Array:
         """Memory for the maps' adjoints of one group, kept for the other groups and calls."""
         if self._spare is None:
-            largest = max(len(g.maps) * self._workspace(i).points for i, g in enumerate(self._plan.groups))
+            largest = max(len(g.maps) * self.workspace(i).points for i, g in enumerate(self.plan.groups))
             self._spare = take(self, largest)
         return self._spare[:size]
 
     def _group_adjoint(self, g: int, map_adjoint: ComplexArray, adjoint: ComplexArray, sums: StrainSums) -> float:
         """Take the maps' adjoints through the fields of a group; returns the derivative by the trace of the strain."""
-        group, space = self._plan.groups[g], self._workspace(g)
+        group, space = self.plan.groups[g], self.workspace(g)
         slopes = self._slopes(len(group.maps) * space.points).reshape(len(group.maps), space.points)
         trace = 0.0
         for slot, i in enumerate(group.maps):
-            self._inverse_band(g, map_adjoint[i])
+            self.inverse_band(g, map_adjoint[i])
             slopes[slot] = space.real.reshape(-1)
-            trace += np.vdot(map_adjoint[i], self._maps[i]).real
+            trace += np.vdot(map_adjoint[i], self.maps[i]).real
         for f in group.fields:
-            kernel = self._prepared.filters[f.wavelet]
-            species = self._plan.spec.species.index(f.number)
-            places = self._prepared.field_places[g][f.wavelet]
+            kernel = self.prepared.filters[f.wavelet]
+            species = self.plan.spec.species.index(f.number)
+            places = self.prepared.field_places[g][f.wavelet]
             for m in range(2 * kernel.l + 1):
-                _combine(slopes, self._fields[g], group.couplings[f], m, space.real.reshape(-1))
+                _combine(slopes, self.fields[g], group.couplings[f], m, space.real.reshape(-1))
                 space.forward()
                 gather_adjoint(
                     space.flat,
                     places,
-                    self._lattice.weights,
+                    self.lattice.weights,
                     kernel.value,
                     kernel.slope,
                     kernel.harmonics[m],
-                    self._densities[species],
+                    self.densities[species],
                     kernel.phase,
                     adjoint[species],
                     sums.by_harmonic[kernel.l**2 + m],
@@ -309,155 +309,34 @@ class CorrelationState:
                 )
         return trace - 2 * trace  # P^ has an explicit V, and two fields with 1/V each
 
-    def _inverse_band(self, g: int, adjoint: ComplexArray) -> None:
+    def inverse_band(self, g: int, adjoint: ComplexArray) -> None:
         """Workspace real = dE/dP(u) from the adjoint of P^ on the half sphere in the band, dE = Re sum conj(Q) dP^."""
-        space, lattice = self._workspace(g), self._lattice
+        space, lattice = self.workspace(g), self.lattice
         space.flat[:] = 0.0
         scale = (lattice.volume / space.points) / lattice.weights[: len(adjoint)]
-        space.flat[self._prepared.band_places[g]] = scale * adjoint
+        space.flat[self.prepared.band_places[g]] = scale * adjoint
         space.inverse()
 
     def tangent(self, density_tangent: ComplexArray, strain: Array) -> Array:
         """Derivative of the features (F,) along a change of the densities and a strain."""
-        plan, lattice = self._plan, self._lattice
+        plan, lattice = self.plan, self.lattice
         trace = float(np.trace(strain))
-        change = np.multiply(trace, self._maps, dtype=np.complex128)
+        change = np.multiply(trace, self.maps, dtype=np.complex128)
         for g in range(len(plan.groups)):
-            moved = self._group_fields(g, density_tangent, np.empty(self._fields[g].size))
+            moved = self._group_fields(g, density_tangent, np.empty(self.fields[g].size))
             if strain.any():
-                moved += self._group_fields(g, self._densities, np.empty(self._fields[g].size), strain)
-            self._transform_maps(g, moved, self._fields[g], change)
-            self._transform_maps(g, self._fields[g], moved, change)
+                moved += self._group_fields(g, self.densities, np.empty(self.fields[g].size), strain)
+            self._transform_maps(g, moved, self.fields[g], change)
+            self._transform_maps(g, self.fields[g], moved, change)
         stretch = -np.einsum("pa,ab,pb->p", lattice.vectors, strain, lattice.vectors)
         derivative = -trace * self.features
-        operands = self._operands(self._densities, self._maps)
+        operands = self._operands(self.densities, self.maps)
         changes = self._operands(density_tangent, change)
         for (terms, bands, left, right), (*_, left_change, right_change) in zip(operands, changes, strict=True):
             table = _correlations(bands[1] * stretch[: bands[1].shape[1]], left, right)
             table += _correlations(bands[0], left_change, right) + _correlations(bands[0], left, right_change)
             derivative[terms.columns] += table[terms.band, terms.first, terms.second]
         return derivative
-
-
-class PositionsJacobian:
-    """Derivatives of all band features by all positions at once (DESIGN of the pass: one FFT serves many rows).
-
-    A map changes through its first field by integral of (q U_second,m) dU_first,m, so with C(G) = sum_m conj(psi_m)
-    FFT(q U_second,m) the row of an atom of the first field's species is Re sum_G conj(C) (-iG) exp(-iG.R_k), a matrix
-    product. q is the other operand of the correlation, seen through the band.
-    """
-
-    def __init__(self, state: CorrelationState, phases: ComplexArray, species: IntArray) -> None:
-        """phases: (N, P) exp(-iG.R_k); species: (N,)."""
-        self._state, self._prepared, self._plan = state, state._prepared, state._plan
-        vectors = self._prepared.lattice.vectors
-        self._atoms = [np.flatnonzero(species == s) for s in range(len(self._plan.spec.species))]
-        self._moves = []  # of each species the real and imaginary part of (-iG) exp(-iG.R), (P, atoms * 3)
-        for atoms in self._atoms:
-            moved = (phases[atoms].T[:, :, None] * vectors[:, None, :]).reshape(len(vectors), -1)
-            self._moves.append((moved.imag, -moved.real))
-        self.rows = np.zeros((self._plan.count, len(species), 3))
-
-    def fill(self) -> Array:
-        """(F, N, 3)."""
-        prepared, plan, state = self._prepared, self._plan, self._state
-        three, four = plan.three, plan.four
-        if len(plan.pair.columns):
-            assert prepared.pair_bands is not None
-            self._add_densities(
-                plan.pair.columns,
-                plan.pair.first,
-                prepared.pair_bands[0][plan.pair.band],
-                state._densities[plan.pair.second],
-            )
-            self._add_densities(
-                plan.pair.columns,
-                plan.pair.second,
-                prepared.pair_bands[0][plan.pair.band],
-                state._densities[plan.pair.first],
-            )
-        if len(three.columns):
-            assert prepared.three_bands is not None
-            self._add_densities(
-                three.columns, three.first, prepared.three_bands[0][three.band], state._maps[three.second]
-            )
-            self._add_maps(
-                three.columns, three.second, three.first, three.band, prepared.three_bands[0], state._densities
-            )
-        if len(four.columns):
-            assert prepared.four_bands is not None
-            self._add_maps(four.columns, four.first, four.second, four.band, prepared.four_bands[0], state._maps)
-            self._add_maps(four.columns, four.second, four.first, four.band, prepared.four_bands[0], state._maps)
-        return self.rows
-
-    def _add(self, columns: IntArray, species: int, adjoints: ComplexArray) -> None:
-        """rows[columns] += Re sum_G conj(adjoint) dS for the atoms of a species; adjoints (columns, P)."""
-        real, imaginary = self._moves[species]
-        count, atoms = adjoints.shape[1], self._atoms[species]
-        values = adjoints.real @ real[:count] + adjoints.imag @ imaginary[:count]
-        np.add.at(self.rows, (columns[:, None], atoms[None, :]), values.reshape(len(columns), len(atoms), 3))
-
-    def _add_densities(self, columns: IntArray, species: IntArray, bands: Array, partners: ComplexArray) -> None:
-        """The dependence on a species density as an operand of its own."""
-        for s in range(len(self._atoms)):
-            mine = species == s
-            if mine.any():
-                self._add(columns[mine], s, bands[mine] * partners[mine, : bands.shape[1]])
-
-    def _add_maps(
-        self, columns: IntArray, maps: IntArray, others: IntArray, band: IntArray, bands: Array, operands: ComplexArray
-    ) -> None:
-        """The dependence on maps, the other operand held fixed."""
-        for other, k in sorted(set(zip(others.tolist(), band.tolist(), strict=True))):
-            mine = (others == other) & (band == k)
-            adjoint = bands[k] * operands[other, : bands.shape[1]]
-            wanted: dict[int, list[int]] = {}
-            for column, i in zip(columns[mine].tolist(), maps[mine].tolist(), strict=True):
-                wanted.setdefault(i, []).append(column)
-            for g in range(len(self._plan.groups)):
-                self._add_group(g, adjoint, {i: c for i, c in wanted.items() if i in self._plan.groups[g].operands})
-
-    def _add_group(self, g: int, adjoint: ComplexArray, wanted: dict[int, list[int]]) -> None:
-        if not wanted:
-            return
-        group, state = self._plan.groups[g], self._state
-        space = state._workspace(g)
-        state._inverse_band(g, adjoint)
-        q = space.real.reshape(-1).copy()
-        places = max(self._prepared.field_places[g].values(), key=len)
-        used = sorted({row + m for i in wanted for row in group.operands[i][:2] for m in range(group.operands[i][2])})
-        spectra = np.empty((group.rows, len(places)), dtype=complex)
-        for row in used:
-            np.multiply(q, state._fields[g][row], out=space.real.reshape(-1))
-            space.forward()
-            spectra[row] = space.flat[places]
-        for moving, partner in ((0, 1), (1, 0)):
-            self._project(group, wanted, spectra, moving, partner)
-
-    def _project(
-        self, group: GridGroup, wanted: dict[int, list[int]], spectra: ComplexArray, moving: int, partner: int
-    ) -> None:
-        """Rows of the atoms that make the moving field of each wanted map."""
-        plan, lattice = self._plan, self._prepared.lattice
-        by_species: dict[int, tuple[list[int], list[ComplexArray]]] = {}
-        for i, columns in wanted.items():
-            f = (plan.maps[i].first, plan.maps[i].second)[moving]
-            kernel = self._prepared.filters[f.wavelet]
-            row, components = group.operands[i][partner], group.operands[i][2]
-            projected = np.zeros(spectra.shape[1], dtype=complex)
-            _contract(
-                spectra[row : row + components],
-                kernel.value,
-                kernel.harmonics,
-                lattice.weights,
-                np.conj(kernel.phase),
-                projected,
-            )
-            known, rows = by_species.setdefault(plan.spec.species.index(f.number), ([], []))
-            known += columns
-            rows += [projected] * len(columns)
-        for s, (known, rows) in by_species.items():
-            self._add(np.array(known), s, np.array(rows))
 
 
 def _twice(bands: Array) -> Array:
@@ -505,11 +384,3 @@ def _combine(slopes, fields, couplings, m, out):  # type: ignore[no-untyped-def]
         slot, row, times = couplings[c]
         for u in range(out.shape[0]):
             out[u] += times * slopes[slot, u] * fields[row + m, u]
-
-
-@numba.njit(cache=True, fastmath=True)
-def _contract(spectra, value, harmonics, weights, back, out):  # type: ignore[no-untyped-def]
-    """out = weights value sum_m harmonics[m] back spectra[m], within the wavelet's cutoff."""
-    for m in range(spectra.shape[0]):
-        for p in range(value.shape[0]):
-            out[p] += (weights[p] * value[p] * harmonics[m, p]) * (back * spectra[m, p])

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from ase_wavescat.errors import StructureError
 from ase_wavescat.scattering.atomic import AtomPlan, AtomState
-from ase_wavescat.scattering.correlations import CorrelationPlan, CorrelationState, PositionsJacobian
+from ase_wavescat.scattering.correlation_jacobian import PositionsJacobian
+from ase_wavescat.scattering.correlations import CorrelationPlan, CorrelationState
 from ase_wavescat.scattering.features import AtomFeature, BandFeature, Feature, ModulusFeature, PairFeature, parse_key
 from ase_wavescat.scattering.grid import ReciprocalLattice
 from ase_wavescat.scattering.moduli import ModuliPlan
