@@ -92,7 +92,11 @@ def demo(model: str, output: Path) -> None:
     show_default=True,
     help="Info key of frames that belong together; 'none' makes every frame a group of its own.",
 )
-@click.option("--energy-weight", type=click.FloatRange(min=0), help="One over the expected energy error, atoms/eV.")
+@click.option(
+    "--energy-weight",
+    type=click.FloatRange(0, min_open=True),
+    help="One over the expected energy error, atoms/eV.",
+)
 @click.option("--force-weight", type=click.FloatRange(min=0), help="One over the expected force error, Å/eV.")
 @click.option("--stress-weight", type=click.FloatRange(min=0), help="One over the expected stress error, Å³/eV.")
 @click.option("--members", type=click.IntRange(min=1), help="Bootstrap members of the ensemble.")

@@ -23,6 +23,7 @@ FRACTION_MARGIN = 0.005
 # of structures like the training set's own one in twenty-five does.
 FEATURE_MARGIN = 0.1
 FEATURE_SHARE = 0.01
+FAR_OUTSIDE = 1.0  # of the range: so far, one feature is enough
 FORCE_COMPONENTS = 8
 
 
@@ -117,7 +118,7 @@ class Domain:
         scale = np.maximum(width, 1e-6 * np.maximum(1.0, np.abs(self.maximum)))  # features that never vary: no noise
         beyond = np.maximum(self.minimum - per_atom, per_atom - self.maximum) / scale
         outside = int(np.count_nonzero(beyond > FEATURE_MARGIN))
-        if outside <= FEATURE_SHARE * len(keys):
+        if outside <= FEATURE_SHARE * len(keys) and beyond.max() <= FAR_OUTSIDE:
             return None
         at = int(np.argmax(beyond))
         return (

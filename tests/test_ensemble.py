@@ -151,11 +151,15 @@ def test_a_few_features_of_many_are_no_news(wide_domain: Domain) -> None:
     )
     keys = [f"feature {i}" for i in range(count)]
     features = np.full(count, 0.5)
-    features[:4] = 2.0
+    features[:4] = 1.5
     assert domain.features_outside(features, keys) is None
-    features[4] = 3.0
+    features[4] = 1.6
     message = domain.features_outside(features, keys)
     assert message is not None and message.startswith("5 of 400 features") and "feature 4" in message
+    features[:5] = 0.5
+    features[7] = 2.5
+    message = domain.features_outside(features, keys)
+    assert message is not None and message.startswith("1 of 400 features") and "feature 7" in message
 
 
 def test_messages_come_by_kind(

@@ -21,7 +21,7 @@ class Wavelet:
 
     @property
     def key(self) -> str:
-        return f"{self.scale:g},{self.n},{self.l}"
+        return f"{repr(self.scale).removesuffix('.0')},{self.n},{self.l}"  # every digit: a key names one wavelet
 
     @property
     def label(self) -> str:

@@ -8,9 +8,19 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
-from ase.data import atomic_numbers, chemical_symbols
+from ase.data import chemical_symbols
 
-from ase_wavescat.scattering.spec import Bands, Channel, Correlations, Maps, Moduli, ScatteringSpec, SpecError, _nearest
+from ase_wavescat.scattering.spec import (
+    Bands,
+    Channel,
+    Correlations,
+    Maps,
+    Moduli,
+    ScatteringSpec,
+    SpecError,
+    _nearest,
+    element_number,
+)
 
 _NOBLE_CORES = (0, 2, 10, 18, 36, 54, 86)
 
@@ -95,4 +105,4 @@ def preset(name: str, species: Sequence[int | str], **overrides: Any) -> Scatter
 
 
 def _numbers(species: Sequence[int | str]) -> tuple[int, ...]:
-    return tuple(sorted(atomic_numbers.get(z, -1) if isinstance(z, str) else int(z) for z in species))
+    return tuple(sorted(element_number(z) for z in species))

@@ -105,6 +105,8 @@ class Moduli:
             f"second_input is 'modulus' or 'squared', got {self.second_input!r}",
         )
         _require(self.softening >= 0, f"softening must not be negative, got {self.softening}")
+        _require(len(set(powers)) == len(powers), f"powers q must be given once each, got {self.powers}")
+        _require(0 < len(self.orders) == len(set(self.orders)), f"orders must be given once each, got {self.orders}")
         _require(set(self.orders) <= {0, 1, 2}, f"orders are among 0, 1, 2, got {self.orders}")
 
     def features(self, spec: ScatteringSpec) -> list[Feature]:
@@ -200,13 +202,16 @@ class ScatteringSpec:
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
-        set_(self, "species", tuple(sorted(_number(z) for z in self.species)))
+        set_(self, "species", tuple(sorted(element_number(z) for z in self.species)))
         set_(self, "wavelets", _wavelets(self.wavelets))
         set_(self, "scales", _scales(self.scales))
         set_(self, "channels", _channels(self.channels))
         set_(self, "families", tuple(self.families))
         _require(len(self.species) > 0, "a spec needs at least one species")
         _require(len(set(self.species)) == len(self.species), f"species named twice: {self.species}")
+        for name in ("beta", "tolerance"):
+            value = getattr(self, name)
+            _require(isinstance(value, (int, float)), f"{name} must be a number, got {value!r}")
         _require(math.isfinite(self.beta) and self.beta > 0, f"beta must be a positive length in A, got {self.beta}")
         _require(0 < self.tolerance <= 0.1, f"tolerance must lie in (0, 0.1], got {self.tolerance}")
         _require(len(self.families) > 0, "a spec needs at least one feature family")
@@ -288,11 +293,13 @@ def _refuse_unknown(data: Mapping[str, Any], known: Sequence[str], where: str) -
         _require(key in known, f"unknown key {key!r} in the {where}{_nearest(key, known)}")
 
 
-def _number(species: int | str) -> int:
+def element_number(species: int | str) -> int:
+    """Atomic number of a symbol or number; SpecError for what is no element."""
     if isinstance(species, str):
         _require(species in atomic_numbers, f"unknown element {species!r}")
         return atomic_numbers[species]
-    _require(1 <= int(species) < len(chemical_symbols), f"unknown atomic number {species}")
+    known = int(species) == species and 1 <= species < len(chemical_symbols)
+    _require(known, f"unknown atomic number {species}")
     return int(species)
 
 
@@ -319,7 +326,7 @@ def _channels(channels: Any) -> tuple[Channel, ...]:
     for name, weights in items:
         _require(str(name) != "" and ":" not in str(name), f"a channel's name is a word without ':', got {name!r}")
         pairs = weights.items() if isinstance(weights, Mapping) else weights
-        table = tuple(sorted((_number(z), float(w)) for z, w in pairs))
+        table = tuple(sorted((element_number(z), float(w)) for z, w in pairs))
         _require(all(math.isfinite(w) for _, w in table), f"channel {name!r} has a weight that is not finite")
         result.append((str(name), table))
     names = [name for name, _ in result]

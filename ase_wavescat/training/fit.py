@@ -28,6 +28,7 @@ from ase_wavescat.training.contacts import Contacts
 _GROUPS_AT_ONCE = 8
 _COLUMNS_AT_ONCE = 1 << 18
 _NEGLIGIBLE = 1e-10
+_INVISIBLE = 1e-12
 MEMORY_LIMIT = 4 << 30
 
 
@@ -77,7 +78,7 @@ class Statistics:
     energy_std (F,): root mean square over frames of phi/N less that part.
     force_rms, stress_rms (F,): root mean square of the force and stress rows.
     counts: numbers of energy, force and stress rows.
-    active (F,): whether a feature varies at all; the others get no weight.
+    active (F,): whether a feature varies, and more than 1e-12 of the one that varies most; the others get no weight.
     """
 
     composition: np.ndarray
@@ -147,7 +148,9 @@ def measure(observations: Sequence[Observation]) -> Statistics:
         np.sqrt(np.broadcast_to(squares[name], energy_std.shape) / max(rows[name], 1)) for name in squares
     )
     size = np.abs(phi).max(axis=0)
-    active = np.maximum(np.maximum(energy_std, force_rms), stress_rms) > _NEGLIGIBLE * size
+    spread = np.maximum(np.maximum(energy_std, force_rms), stress_rms)
+    # so small are maps of wavelets too wide for these cells: a weight learnt here would explode in a larger cell
+    active = (spread > _NEGLIGIBLE * size) & (spread > _INVISIBLE * spread.max())
     counts = (len(phi), rows["force_rows"], rows["stress_rows"])
     return Statistics(composition, energy_std, force_rms, stress_rms, counts, active)
 

@@ -109,6 +109,7 @@ class Settings:
             raise ValueError(f"directions must be at least 1, or None for all force rows, got {self.directions}")
         if not self.strengths or min(self.strengths) <= 0:
             raise ValueError(f"strengths must be positive numbers, got {self.strengths}")
+        _ = self.weights  # refused before any work is done
 
     @property
     def weights(self) -> LabelWeights:

@@ -69,6 +69,8 @@ def test_maps_join_wavelets_of_one_l_within_the_span():
         ({"species": ()}, "at least one species"),
         ({"beta": -1.0}, "beta must be a positive length in A, got -1.0"),
         ({"scales": (1.0, 0.0)}, "scales must ascend"),
+        ({"species": (3.7,)}, "unknown atomic number 3.7"),
+        ({"beta": "a"}, "beta must be a number, got 'a'"),
         ({"scales": (float("nan"),)}, "finite"),
         ({"tolerance": 0.5}, "tolerance must lie in"),
         ({"families": ()}, "at least one feature family"),
@@ -87,12 +89,25 @@ def test_bad_specs_are_refused_by_name(overrides, message):
 def test_bad_families_are_refused():
     with pytest.raises(SpecError, match="powers q must be at least 1"):
         Moduli(powers=(Fraction(1, 2),))
+    with pytest.raises(SpecError, match="once each"):
+        Moduli(powers=(2, 2))
+    with pytest.raises(SpecError, match="orders must be given"):
+        Moduli(orders=())
+    with pytest.raises(SpecError, match="unknown element 'Xx'"):
+        preset("correlations", ["Xx"])
     with pytest.raises(SpecError, match="go together"):
         Correlations(grid_maps=Maps(((3, 0),), (0.0,)))
     with pytest.raises(SpecError, match="without any part"):
         Correlations()
     with pytest.raises(SpecError, match="band spacing must be positive"):
         Bands(3, 0.0)
+
+
+def test_keys_hold_every_digit_of_a_scale():
+    maps = Maps(((3, 0),), (1 / 3, 1.0000001, 1.0000002))
+    spec = minimal(scales=maps.scales, families=(Correlations(atom_maps=maps),))
+    assert len(set(spec.keys)) == len(spec.keys)
+    assert [parse_key(key) for key in spec.keys] == list(spec.features)
 
 
 def test_unknown_keys_are_refused_with_the_nearest():

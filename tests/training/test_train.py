@@ -12,6 +12,7 @@ from ase.io import read
 from ase_wavescat.errors import DataError
 from ase_wavescat.model_file import load_model
 from ase_wavescat.scattering.neighbours import neighbour_pairs
+from ase_wavescat.scattering.spec import Moduli
 from ase_wavescat.training.dataset import read_frames
 from ase_wavescat.training.store import FeatureStore
 from ase_wavescat.training.train import Observations, Settings, train
@@ -117,6 +118,22 @@ def test_random_directions_train_a_family_without_jacobian(labelled, moduli_spec
     ensemble = train(labelled[0], tmp_path / "moduli.h5", moduli_spec, **QUICK)
     assert ensemble.provenance["settings"]["directions"] == 16
     assert np.isfinite(ensemble.provenance["metrics"]["force_mae_ev_per_a"])
+
+
+def test_wavelets_wider_than_the_cells_do_not_spoil_the_fit(labelled, moduli_spec, tmp_path):
+    """Their maps are zero to rounding here but not in the dimers' cells: they must get no weight."""
+    family = Moduli(powers=(2, 4), second_input="squared")
+    wide = dataclasses.replace(moduli_spec, families=(family,), scales=(0.0, 1.0, 3.0), tolerance=1e-12)
+    ensemble = train(labelled[0], tmp_path / "wide.h5", wide, directions=8, **QUICK)
+    assert np.isfinite(ensemble.weights).all()
+    wide_only = [key for key in ensemble.keys if ":2:3,2,1" in key and ">" not in key]
+    assert wide_only and not ensemble.mean_weights[[ensemble.keys.index(key) for key in wide_only]].any()
+    transform, errors, sizes = ensemble.transform(), [], []
+    for frame in read_frames(labelled[0]):
+        prediction = ensemble.predict(transform, frame.cell, frame.positions, frame.numbers)
+        errors.append((-prediction.gradient[0] - frame.forces).ravel())
+        sizes.append(frame.forces.ravel())
+    assert np.std(np.concatenate(errors)) < 0.6 * np.std(np.concatenate(sizes))
 
 
 def test_softening_is_measured_on_the_data(labelled, moduli_spec, tmp_path):
