@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import threading
 import warnings
@@ -17,6 +16,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from ase_wavescat.ensemble import Ensemble, Prediction
 from ase_wavescat.errors import StructureError, WaveScatWarning
 from ase_wavescat.model_file import load_model
+from ase_wavescat.scattering.spec import did_you_mean
 
 _REMEDY = {
     "composition": "train with such compositions or do not trust the energies",
@@ -83,8 +83,7 @@ class WaveScatCalculator(Calculator):
         known = list(self.default_parameters)
         for key in kwargs:
             if key not in known:
-                close = difflib.get_close_matches(key, known, n=1)
-                hint = f"; did you mean {close[0]!r}?" if close else ""
+                hint = did_you_mean(key, known)
                 raise ValueError(f"unknown parameter {key!r}{hint} (known: {', '.join(known)}; the model is fixed)")
         if kwargs.get("forces", "analytic") not in _FORCES:
             raise ValueError(f"forces must be one of {', '.join(map(repr, _FORCES))}, got {kwargs['forces']!r}")

@@ -323,9 +323,11 @@ class CorrelationState:
         trace = float(np.trace(strain))
         change = np.multiply(trace, self.maps, dtype=np.complex128)
         for g in range(len(plan.groups)):
-            moved = self._group_fields(g, density_tangent, np.empty(self.fields[g].size))
+            moved = np.zeros_like(self.fields[g])
+            if density_tangent.any():
+                moved += self._group_fields(g, density_tangent, np.empty(moved.size))
             if strain.any():
-                moved += self._group_fields(g, self.densities, np.empty(self.fields[g].size), strain)
+                moved += self._group_fields(g, self.densities, np.empty(moved.size), strain)
             self._transform_maps(g, moved, self.fields[g], change)
             self._transform_maps(g, self.fields[g], moved, change)
         stretch = -np.einsum("pa,ab,pb->p", lattice.vectors, strain, lattice.vectors)

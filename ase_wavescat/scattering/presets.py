@@ -18,7 +18,7 @@ from ase_wavescat.scattering.spec import (
     Moduli,
     ScatteringSpec,
     SpecError,
-    _nearest,
+    did_you_mean,
     element_number,
 )
 
@@ -95,12 +95,12 @@ def preset(name: str, species: Sequence[int | str], **overrides: Any) -> Scatter
     Raises SpecError for an unknown name or field.
     """
     if name not in PRESETS:
-        raise SpecError(f"no preset {name!r}{_nearest(name, list(PRESETS))}; known are {sorted(PRESETS)}")
+        raise SpecError(f"no preset {name!r}{did_you_mean(name, list(PRESETS))}; known are {sorted(PRESETS)}")
     spec = PRESETS[name](species)
     known = [f.name for f in dataclasses.fields(spec) if f.init]
     for key in overrides:
         if key not in known:
-            raise SpecError(f"unknown field {key!r} for preset {name!r}{_nearest(key, known)}")
+            raise SpecError(f"unknown field {key!r} for preset {name!r}{did_you_mean(key, known)}")
     return dataclasses.replace(spec, **overrides)
 
 

@@ -251,14 +251,14 @@ class ScatteringSpec:
         if not self._index:
             self._index.update({k: i for i, k in enumerate(self.keys)})
         if key not in self._index:
-            raise SpecError(f"this spec has no feature {key!r}{_nearest(key, self.keys)}")
+            raise SpecError(f"this spec has no feature {key!r}{did_you_mean(key, self.keys)}")
         return self._index[key]
 
     def channel(self, name: str) -> dict[int, float]:
         for known, weights in self.channels:
             if known == name:
                 return dict(weights)
-        raise SpecError(f"no channel {name!r}{_nearest(name, [c for c, _ in self.channels])}")
+        raise SpecError(f"no channel {name!r}{did_you_mean(name, [c for c, _ in self.channels])}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, JSON-ready; `from_dict` is its inverse."""
@@ -283,14 +283,15 @@ def _require(condition: bool, message: str) -> None:
         raise SpecError(message)
 
 
-def _nearest(name: str, known: Sequence[str]) -> str:
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """The end of an error message: the known name closest to an unknown one, or nothing."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _refuse_unknown(data: Mapping[str, Any], known: Sequence[str], where: str) -> None:
     for key in data:
-        _require(key in known, f"unknown key {key!r} in the {where}{_nearest(key, known)}")
+        _require(key in known, f"unknown key {key!r} in the {where}{did_you_mean(key, known)}")
 
 
 def element_number(species: int | str) -> int:

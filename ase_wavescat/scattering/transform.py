@@ -238,7 +238,7 @@ class Evaluation:
             assert isinstance(state, CorrelationState)
             by_positions[columns] = PositionsJacobian(state, self._phases_by_atom(), self._species).fill()
             still = np.zeros_like(self._densities)
-            by_strain[columns] = np.stack([state.tangent(still, unit) for unit in _unit_strains()], axis=1)
+            by_strain[columns] = np.stack([state.tangent(still, unit) for unit in unit_strains()], axis=1)
         return by_positions, by_strain
 
     def _phases_by_atom(self) -> NDArray[np.complex128]:
@@ -248,8 +248,8 @@ class Evaluation:
         return phases
 
 
-def _unit_strains() -> Array:
-    """The six symmetric strains of the Voigt columns."""
+def unit_strains() -> Array:
+    """The six symmetric strains, (6, 3, 3), along which derivatives are Voigt components of stress x volume."""
     strains = np.zeros((6, 3, 3))
     for row, (a, b) in zip(strains, _VOIGT, strict=True):
         row[a, b] += 0.5

@@ -30,13 +30,12 @@ from tqdm import tqdm
 from ase_wavescat.atomic_write import atomic_path
 from ase_wavescat.errors import DataError, StructureError, WaveScatError
 from ase_wavescat.scattering.spec import ScatteringSpec
-from ase_wavescat.scattering.transform import Transform
+from ase_wavescat.scattering.transform import Transform, unit_strains
 from ase_wavescat.training.dataset import Frame
 
 LAYOUT_VERSION = 1
 DEFAULT_DIRECTIONS = 16
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
 class StoreInUseError(WaveScatError):
@@ -210,7 +209,7 @@ def _unchecked_rows(transform: Transform, frame: Frame, directions: int | None) 
         return Rows(features, -positions_jacobian.reshape(len(features), -1).T, strain_jacobian.T)
     units = random_directions(frame, directions)
     displacements = np.concatenate([units.reshape(directions, -1, 3), np.zeros((6, len(frame), 3))])
-    strains = np.concatenate([np.zeros((directions, 3, 3)), _voigt_strains()])
+    strains = np.concatenate([np.zeros((directions, 3, 3)), unit_strains()])
     features, derivatives = transform.tangent(*structure, displacements, strains)
     return Rows(features, -derivatives[:directions], derivatives[directions:], units)
 
@@ -220,15 +219,6 @@ def random_directions(frame: Frame, count: int) -> np.ndarray:
     seed = int(_digest(frame.positions.tobytes(), frame.numbers.tobytes())[:16], 16)
     vectors = np.random.default_rng(seed).standard_normal((count, 3 * len(frame)))
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-def _voigt_strains() -> np.ndarray:
-    """The six symmetric strains along which derivatives are Voigt components of stress x volume, (6, 3, 3)."""
-    strains = np.zeros((6, 3, 3))
-    for strain, (i, j) in zip(strains, _VOIGT, strict=True):
-        strain[i, j] += 0.5
-        strain[j, i] += 0.5
-    return strains
 
 
 def _write_rows(transform: Transform, frame: Frame, path: Path, directions: int | None) -> None:
