@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ase_wavescat.scattering.arena import take
+from ase_wavescat.scattering.execution import Execution
 from ase_wavescat.scattering.features import BandFeature, Map, PairFeature, SpeciesWavelet, Wavelet
 from ase_wavescat.scattering.filters import Filter, StrainSums, gather_adjoint, scatter, wavelet_cutoff
 from ase_wavescat.scattering.fourier import Shape, Workspace, workspace
@@ -129,7 +130,7 @@ class CorrelationPlan:
         pair = self.family.pair.maximum if self.family.pair and len(self.pair.columns) else 0.0
         return max([pair, self.band_cutoff, *(wavelet_cutoff(self.spec, w) for w in self.wavelets)])
 
-    def prepare(self, lattice: ReciprocalLattice) -> PreparedCorrelations:
+    def prepare(self, lattice: ReciprocalLattice, execution: Execution = Execution()) -> PreparedCorrelations:
         return PreparedCorrelations(self, lattice)
 
 

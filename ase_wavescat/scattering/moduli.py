@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from ase_wavescat.scattering import pointwise
 from ase_wavescat.scattering.arena import take
+from ase_wavescat.scattering.execution import Execution
 from ase_wavescat.scattering.features import ModulusFeature
 from ase_wavescat.scattering.filters import Filter, StrainSums
 from ase_wavescat.scattering.fourier import workspace
@@ -42,7 +43,7 @@ _KEPT_BYTES = 2**28  # fields kept for the adjoint; beyond, they are computed ag
 class ModuliPlan(ModuliTree):
     """The tree of a support, ready for any cell."""
 
-    def prepare(self, lattice: ReciprocalLattice) -> PreparedModuli:
+    def prepare(self, lattice: ReciprocalLattice, execution: Execution = Execution()) -> PreparedModuli:
         """Grids and filters on a cell's reciprocal lattice (cutoff at least `cutoff`)."""
         return PreparedModuli(self, lattice)
 

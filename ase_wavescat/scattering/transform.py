@@ -15,6 +15,7 @@ from ase_wavescat.errors import StructureError
 from ase_wavescat.scattering.atomic import AtomPlan, AtomState
 from ase_wavescat.scattering.correlation_jacobian import PositionsJacobian
 from ase_wavescat.scattering.correlations import CorrelationPlan, CorrelationState
+from ase_wavescat.scattering.execution import Execution
 from ase_wavescat.scattering.features import AtomFeature, BandFeature, Feature, ModulusFeature, PairFeature, parse_key
 from ase_wavescat.scattering.grid import ReciprocalLattice
 from ase_wavescat.scattering.moduli import ModuliPlan
@@ -31,12 +32,18 @@ class Transform:
     """Scattering features of structures for one spec and support.
 
     keys: the features wanted, in column order; all of the spec's when not given.
-    cache_size: how many cells keep their lattice, grids and filters.
+    cache_size: how many cells keep their lattice, grids and filters. execution: threads and precision.
     Features are sums over the cell. One instance may be called from several threads; its cache is locked.
     """
 
-    def __init__(self, spec: ScatteringSpec, keys: Sequence[str] | None = None, cache_size: int = 8) -> None:
-        self.spec = spec
+    def __init__(
+        self,
+        spec: ScatteringSpec,
+        keys: Sequence[str] | None = None,
+        cache_size: int = 8,
+        execution: Execution = Execution(),
+    ) -> None:
+        self.spec, self.execution = spec, execution
         self.keys: tuple[str, ...] = tuple(spec.keys if keys is None else keys)
         self.cache_size = cache_size
         for key in self.keys:
@@ -49,7 +56,7 @@ class Transform:
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"spec": self.spec, "keys": self.keys, "cache_size": self.cache_size}
+        return {"spec": self.spec, "keys": self.keys, "cache_size": self.cache_size, "execution": self.execution}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
@@ -125,7 +132,7 @@ class Transform:
                 self._prepared.move_to_end(key)
                 return self._prepared[key]
         lattice = ReciprocalLattice(cell, self.cutoff, reference_cell)
-        entry = lattice, [plan.prepare(lattice) for _, plan in self._band_plans]
+        entry = lattice, [plan.prepare(lattice, self.execution) for _, plan in self._band_plans]
         with self._lock:
             self._prepared[key] = entry
             while len(self._prepared) > self.cache_size:
