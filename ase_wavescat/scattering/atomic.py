@@ -107,6 +107,11 @@ class AtomPlan:
         self._index_three(features)
         self._index_five(features)
 
+    @property
+    def reach(self) -> float:
+        """The range of the widest wavelet (A)."""
+        return float(self.table.cutoffs.max())
+
     def _column(self, field: SpeciesWavelet) -> int:
         """Column of a field in the matrix X of its l."""
         l = field.wavelet.l

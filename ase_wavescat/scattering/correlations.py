@@ -13,12 +13,14 @@ are then one matrix product (scattering covariances of Cheng, Morel, Allys, Mena
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ive
 
 from ase_wavescat.scattering.arena import take
 from ase_wavescat.scattering.execution import Execution
@@ -27,19 +29,45 @@ from ase_wavescat.scattering.filters import Filter, StrainSums, gather_adjoint, 
 from ase_wavescat.scattering.fourier import Shape, Workspace, workspace
 from ase_wavescat.scattering.grid import ReciprocalLattice
 from ase_wavescat.scattering.spec import Bands, Correlations, ScatteringSpec
+from ase_wavescat.scattering.wavelets import direct_extent
 
 Array = NDArray[np.float64]
 ComplexArray = NDArray[np.complex128]
 IntArray = NDArray[np.int64]
 
+_WINDOW = 16.0  # b of the bands' window: side lobes of 2e-7 from a distance of 8 / spacing on
+
 
 def band_weights(bands: Bands, lengths: Array) -> tuple[Array, Array]:
-    """Cubic B-splines w_k(|G|) and their derivatives, (bands, P)."""
-    t = lengths[None, :] / bands.spacing - np.arange(bands.count)[:, None]
-    a = np.abs(t)
-    value = np.where(a < 1, 2 / 3 - a**2 + a**3 / 2, np.clip(2 - a, 0, None) ** 3 / 6)
-    slope = np.where(a < 1, -2 * t + 1.5 * t * a, -np.sign(t) * np.clip(2 - a, 0, None) ** 2 / 2)
-    return value, slope / bands.spacing
+    """Bands w_k(|G|) and their derivatives, (bands, P).
+
+    w_k(G) = phi((G - k d) / 2d) + phi((G + k d) / 2d), the first term alone for k = 0, with the spacing d and the
+    generalised Kaiser-Bessel window of Lewitt (J. Opt. Soc. Am. A 7, 1834, 1990), order 2,
+
+        phi(t) = z^2 I_2(z) / (b^2 I_2(b)),   z = b (1 - t^2)^(1/2).
+
+    A window of finite width whose transform is as good as finite too: even and smooth in G, a band correlates nothing
+    that is further apart than `band_reach`, which vacuum needs and an ordinary spline does not give.
+    """
+    centres = bands.spacing * np.arange(bands.count)[:, None]
+    value, slope = _window((lengths - centres) / (2 * bands.spacing))
+    mirrored, mirrored_slope = _window((lengths + centres[1:]) / (2 * bands.spacing))
+    value[1:] += mirrored
+    slope[1:] += mirrored_slope
+    return value, slope / (2 * bands.spacing)
+
+
+def _window(t: Array) -> tuple[Array, Array]:
+    """phi(t) and its derivative -t z I_1(z) / I_2(b)."""
+    inside = np.clip(1 - t * t, 0.0, None)
+    z = _WINDOW * np.sqrt(inside)
+    scale = np.exp(z - _WINDOW) / ive(2, _WINDOW)
+    return inside * ive(2, z) * scale, -t * z * ive(1, z) * scale
+
+
+def band_reach(bands: Bands) -> float:
+    """The distance (A) beyond which a band's kernel in real space has fallen to its side lobes, some exp(-b)."""
+    return _WINDOW / (2 * bands.spacing)
 
 
 class GridGroup:
@@ -129,6 +157,21 @@ class CorrelationPlan:
         """The largest |G| that any feature needs (1/A)."""
         pair = self.family.pair.maximum if self.family.pair and len(self.pair.columns) else 0.0
         return max([pair, self.band_cutoff, *(wavelet_cutoff(self.spec, w) for w in self.wavelets)])
+
+    @property
+    def reach(self) -> float:
+        """The vacuum between images beyond which they do not feel each other (A).
+
+        Fields of two images, and the band between them, are all Gaussian-like: their ranges add in squares.
+        """
+        family = self.family
+        pair = band_reach(family.pair) if family.pair and len(self.pair.columns) else 0.0
+        extents = [
+            self.spec.beta * 2.0**w.scale * direct_extent(w.n, w.l, self.spec.tolerance**2) for w in self.wavelets
+        ]
+        kinds = ((family.three_body, self.three), (family.four_body, self.four))
+        between = [band_reach(bands) for bands, terms in kinds if bands and len(terms.columns)]
+        return max(pair, math.hypot(math.sqrt(2) * max(extents, default=0.0), max(between, default=0.0)))
 
     def prepare(self, lattice: ReciprocalLattice, execution: Execution = Execution()) -> PreparedCorrelations:
         return PreparedCorrelations(self, lattice)

@@ -147,3 +147,9 @@ class ModuliTree:
     def cutoff(self) -> float:
         """The largest |G| that any feature needs (1/A)."""
         return max((wavelet_cutoff(self.spec, layer.wavelet) for layer in [*self.first, *self.second]), default=0.0)
+
+    @property
+    def reach(self) -> float:
+        """The vacuum between images beyond which they do not feel each other (A)."""
+        widths = [self.spec.beta * 2.0**layer.wavelet.scale for layer in [*self.first, *self.second]]
+        return 12.0 * max(widths, default=0.0)

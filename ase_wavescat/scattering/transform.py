@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from ase_wavescat.errors import StructureError
 from ase_wavescat.scattering.atomic import AtomPlan, AtomState
+from ase_wavescat.scattering.boundary import padded_cell
 from ase_wavescat.scattering.correlation_jacobian import PositionsJacobian
 from ase_wavescat.scattering.correlations import CorrelationPlan, CorrelationState
 from ase_wavescat.scattering.execution import Execution
@@ -25,6 +27,7 @@ from ase_wavescat.scattering.structure_factor import Phases
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
+_PERIODIC = (True, True, True)
 _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
@@ -88,15 +91,30 @@ class Transform:
         """Whether all features have the Jacobian pass; moduli have tangents only."""
         return not any(isinstance(plan, ModuliPlan) for _, plan in self._band_plans)
 
+    @cached_property
+    def reach(self) -> float:
+        """The vacuum (A) between images beyond which they do not feel each other, to the spec's tolerance."""
+        plans = [plan for _, plan in self._band_plans]
+        return max((plan.reach for plan in [*plans, self._atoms] if plan is not None), default=0.0)
+
     def evaluate(
-        self, cell: Array, positions: Array, numbers: IntArray, reference_cell: Array | None = None
+        self,
+        cell: Array,
+        positions: Array,
+        numbers: IntArray,
+        reference_cell: Array | None = None,
+        pbc: Sequence[bool] = _PERIODIC,
     ) -> Evaluation:
-        """Features of a periodic structure: cell (3, 3) rows in A, positions (N, 3) in A, numbers (N,).
+        """Features of a structure: cell (3, 3) rows in A, positions (N, 3) in A, numbers (N,).
 
         reference_cell: take grids and reciprocal vectors of this cell, deformed; for energies along a strain.
+        pbc: along open directions the cell is replaced by the structure's extent plus `reach`.
         Raises StructureError when the structure cannot be evaluated.
         """
-        return Evaluation(self, *self._check(cell, positions, numbers), reference_cell)
+        cell, positions, species = self._check(cell, positions, numbers, pbc)
+        if reference_cell is not None:
+            reference_cell = np.where(np.asarray(pbc, dtype=bool)[:, None], reference_cell, cell)
+        return Evaluation(self, cell, positions, species, reference_cell)
 
     def tangent(
         self,
@@ -106,12 +124,15 @@ class Transform:
         displacements: Array,
         strains: Array,
         reference_cell: Array | None = None,
+        pbc: Sequence[bool] = _PERIODIC,
     ) -> tuple[Array, Array]:
         """Features (F,) and derivatives (D, F) along displacements (D, N, 3) plus strains (D, 3, 3)."""
-        evaluation = self.evaluate(cell, positions, numbers, reference_cell)
+        evaluation = self.evaluate(cell, positions, numbers, reference_cell, pbc)
         return evaluation.features, evaluation.tangent(np.asarray(displacements), np.asarray(strains))
 
-    def jacobian(self, cell: Array, positions: Array, numbers: IntArray) -> tuple[Array, Array, Array]:
+    def jacobian(
+        self, cell: Array, positions: Array, numbers: IntArray, pbc: Sequence[bool] = _PERIODIC
+    ) -> tuple[Array, Array, Array]:
         """Features (F,), derivatives by positions (F, N, 3) and by strain (F, 6).
 
         Strain in Voigt order xx yy zz yz xz xy; a shear column is the derivative by a symmetric strain
@@ -120,7 +141,7 @@ class Transform:
         """
         if not self.has_jacobian:
             raise ValueError("moduli have no Jacobian pass: use Transform.tangent with chosen directions")
-        evaluation = self.evaluate(cell, positions, numbers)
+        evaluation = self.evaluate(cell, positions, numbers, pbc=pbc)
         return evaluation.features, *evaluation.jacobian()
 
     def prepared(self, cell: Array, reference_cell: Array | None) -> tuple[ReciprocalLattice, list[Any]]:
@@ -139,7 +160,10 @@ class Transform:
                 self._prepared.popitem(last=False)
         return entry
 
-    def _check(self, cell: Array, positions: Array, numbers: IntArray) -> tuple[Array, Array, IntArray]:
+    def _check(
+        self, cell: Array, positions: Array, numbers: IntArray, pbc: Sequence[bool]
+    ) -> tuple[Array, Array, IntArray]:
+        """The fully periodic cell, positions and indices of species; StructureError names what is wrong."""
         cell = np.array(cell, dtype=float)
         positions = np.array(positions, dtype=float)
         numbers = np.asarray(numbers)
@@ -154,6 +178,7 @@ class Transform:
             raise StructureError(f"position of atom {bad[0]} is {positions[bad[0]]}: positions must be finite numbers")
         if not np.isfinite(cell).all():
             raise StructureError(f"the cell {cell.tolist()} must hold finite numbers")
+        cell = padded_cell(cell, pbc, positions, self.reach)
         if abs(np.linalg.det(cell)) < 1e-6:
             raise StructureError(f"the cell {cell.tolist()} has no volume; set three independent lattice vectors")
         unknown = sorted(set(numbers.tolist()) - set(self.spec.species))
@@ -167,13 +192,13 @@ class Transform:
 class Evaluation:
     """One structure taken through the transform; derivatives reuse its fields.
 
-    features: (F,), sums over the cell.
+    features: (F,), sums over the cell.  cell: (3, 3), fully periodic, padded along open directions.
     """
 
     def __init__(
         self, transform: Transform, cell: Array, positions: Array, species: IntArray, reference_cell: Array | None
     ) -> None:
-        self._transform, self._cell, self._positions, self._species = transform, cell, positions, species
+        self._transform, self.cell, self._positions, self._species = transform, cell, positions, species
         self.features: Array = np.zeros(len(transform.keys))
         self._atom_state: AtomState | None = None
         self._band_states: list[Any] = []
@@ -185,7 +210,7 @@ class Evaluation:
 
     def _forward_bands(self, reference_cell: Array | None) -> None:
         transform = self._transform
-        self._lattice, self._prepared = transform.prepared(self._cell, reference_cell)
+        self._lattice, self._prepared = transform.prepared(self.cell, reference_cell)
         kinds = range(len(transform.spec.species))
         self._groups = [np.flatnonzero(self._species == s) for s in kinds]
         self._phases = [Phases(self._lattice, self._positions[atoms]) for atoms in self._groups]
