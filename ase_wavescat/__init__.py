@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ase_wavescat.ensemble import Ensemble as Ensemble
     from ase_wavescat.errors import WaveScatError as WaveScatError
     from ase_wavescat.errors import WaveScatWarning as WaveScatWarning
+    from ase_wavescat.labelled_features import ScatteringFeatures as ScatteringFeatures
+    from ase_wavescat.labelled_features import scattering_features as scattering_features
     from ase_wavescat.model_file import find_model as find_model
     from ase_wavescat.model_file import load_model as load_model
     from ase_wavescat.model_file import save_model as save_model
@@ -31,6 +33,8 @@ _MODULE_OF = {
     "Ensemble": "ensemble",
     "WaveScatError": "errors",
     "WaveScatWarning": "errors",
+    "ScatteringFeatures": "labelled_features",
+    "scattering_features": "labelled_features",
     "find_model": "model_file",
     "load_model": "model_file",
     "save_model": "model_file",
