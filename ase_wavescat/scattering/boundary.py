@@ -10,13 +10,21 @@ from numpy.typing import NDArray
 from ase_wavescat.errors import StructureError
 
 Array = NDArray[np.float64]
+Periodicity = Sequence[bool] | NDArray[np.bool_]
+"""Three flags, as ASE's `pbc`: along which of the cell's vectors the structure repeats."""
+
+FULLY_PERIODIC = (True, True, True)
 
 # Edges along open directions are whole multiples of this (A): the cell, and with it grids and filters, stays the same
 # while atoms move a little.
 _EDGE_STEP = 1.0
 
+# Half of the reciprocal vectors in the sphere of the features, at most: some 20 GB of fields and filters. A glass of
+# 4096 atoms and the shipped model have 160 thousand.
+LARGEST_SPHERE = 4_000_000
 
-def padded_cell(cell: Array, pbc: Sequence[bool] | NDArray[np.bool_], positions: Array, gap: float) -> Array:
+
+def padded_cell(cell: Array, pbc: Periodicity, positions: Array, gap: float) -> Array:
     """A cell (3, 3) with the structure's own vectors along its periodic directions and vacuum along the open ones.
 
     cell: (3, 3) rows, A; those of open directions do not matter. positions: (N, 3), A. gap: least distance between
@@ -34,6 +42,24 @@ def padded_cell(cell: Array, pbc: Sequence[bool] | NDArray[np.bool_], positions:
     padded = cell.copy()
     padded[~periodic] = edges[:, None] * directions
     return padded
+
+
+def check_size(cell: Array, cutoff: float) -> None:
+    """Refuse a cell (3, 3) whose sphere of reciprocal vectors up to the cutoff (1/A) would not fit in memory.
+
+    Half of the sphere holds cutoff^3 V / 12 pi^2 vectors. Raises StructureError beyond `LARGEST_SPHERE`.
+    """
+    volume = float(abs(np.linalg.det(cell)))
+    count = cutoff**3 * volume / (12 * np.pi**2)
+    if count > LARGEST_SPHERE:
+        edges = ", ".join(f"{edge:.4g}" for edge in np.linalg.norm(cell, axis=1))
+        points = cutoff**3 * volume / np.pi**3
+        raise StructureError(
+            f"a box with edges of {edges} A needs {count:.2g} reciprocal vectors and grids of {points:.2g} points, the "
+            f"limit is {LARGEST_SPHERE:.2g} vectors; if atoms of an open structure have drifted apart, take the pieces "
+            "one by one; set atoms.pbc = True where the structure repeats; or use a model with coarser wavelets (less "
+            "detail needs fewer vectors) or fewer coarse scales (less vacuum)"
+        )
 
 
 def _check_independent(vectors: Array) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ase_wavescat.errors import StructureError
 from ase_wavescat.scattering.atomic import AtomPlan, AtomState
-from ase_wavescat.scattering.boundary import padded_cell
+from ase_wavescat.scattering.boundary import check_size, padded_cell
 from ase_wavescat.scattering.correlation_jacobian import PositionsJacobian
 from ase_wavescat.scattering.correlations import CorrelationPlan, CorrelationState
 from ase_wavescat.scattering.execution import Execution
@@ -152,6 +152,7 @@ class Transform:
             if key in self._prepared:
                 self._prepared.move_to_end(key)
                 return self._prepared[key]
+        check_size(cell, self.cutoff)
         lattice = ReciprocalLattice(cell, self.cutoff, reference_cell)
         entry = lattice, [plan.prepare(lattice, self.execution) for _, plan in self._band_plans]
         with self._lock:
