@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from ase_wavescat.ensemble import Ensemble, Prediction
@@ -27,13 +27,18 @@ _FORCES = ("analytic", "finite-difference")
 
 
 class WaveScatCalculator(Calculator):
-    """Energy, forces and stress of periodic structures from a wavelet-scattering model.
+    """Energy, forces and stress of crystals, slabs, wires and molecules from a wavelet-scattering model.
+
+    Each direction along which `atoms.pbc` is False is open: the structure is alone there, whatever the cell. Energy and
+    forces then need no cell vector along it; the stress, (1/V) dE/dstrain with V the volume of `atoms.cell`, needs all
+    three, and raises PropertyNotImplementedError without.
 
     model: name of a bundled model ("lisi.h5"), a path, or an Ensemble.
     forces: "analytic" (exact derivatives by reverse mode) or "finite-difference" (central differences of the energy,
         for checking: 6 N + 12 energies).
     reference_cell: (3, 3) cell (A) whose grids and reciprocal vectors are kept, so that energies along a strain or a
-        volume scan are comparable to the last digit; None: each cell has its own.
+        volume scan are comparable to the last digit; None: each cell has its own. Its rows along open directions do
+        not matter and may be zero.
     step: of the finite differences, in A for positions, without unit for strains.
 
     Raises ModelNotFoundError and ModelFileError here, StructureError when a structure cannot be evaluated.
@@ -91,8 +96,11 @@ class WaveScatCalculator(Calculator):
             raise ValueError(f"step must lie between 0 and 0.1, got {kwargs['step']}")
         if kwargs.get("reference_cell") is not None:
             cell = np.array(kwargs["reference_cell"], dtype=float)
-            if cell.shape != (3, 3) or not np.all(np.isfinite(cell)) or abs(np.linalg.det(cell)) < 1e-6:
-                raise ValueError(f"reference_cell must be three independent vectors (3, 3) in A, got {cell.tolist()}")
+            if cell.shape != (3, 3) or not np.all(np.isfinite(cell)) or not _independent(cell[cell.any(axis=1)]):
+                raise ValueError(
+                    f"reference_cell must be three independent vectors (3, 3) in A, got {cell.tolist()}; "
+                    "those along open directions may be zero"
+                )
             kwargs["reference_cell"] = cell
         with self._lock:
             return super().set(**kwargs)
@@ -105,6 +113,13 @@ class WaveScatCalculator(Calculator):
 
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         with self._lock:
+            structure = self.atoms if atoms is None else atoms
+            if name == "stress" and allow_calculation and structure is not None and not _has_stress(structure):
+                raise PropertyNotImplementedError(
+                    f"no stress without a volume: the cell {structure.cell.array.tolist()} has none, and the structure "
+                    f"repeats along {structure.pbc.tolist()} only; energy and forces need no cell along open "
+                    "directions, for a stress set three independent cell vectors"
+                )
             return super().get_property(name, atoms, allow_calculation)
 
     def calculate(
@@ -113,15 +128,23 @@ class WaveScatCalculator(Calculator):
         properties: Sequence[str] = ("energy",),
         system_changes: Sequence[str] = all_changes,
     ) -> None:
-        """Energies by a forward pass; forces and stress, both at once, by one reverse pass when one is asked for."""
+        """Energies by a forward pass; forces and stress, both at once, by one reverse pass when one is asked for.
+
+        Stress is left out of the results where an open structure's cell has no volume.
+        """
         with self._lock:
             prediction = self._predict(atoms)
             super().calculate(atoms, list(properties), list(system_changes))
+            structure = self.atoms
+            assert structure is not None
             self.results = {"energy": prediction.energy, "free_energy": prediction.energy}
             if "forces" in properties or "stress" in properties:
                 numerical = self.parameters["forces"] == "finite-difference"
-                forces, stress = self._differences(prediction) if numerical else _derivatives(prediction)
-                self.results.update(forces=forces, stress=stress)
+                gradient, strain_gradient = self._differences(prediction) if numerical else prediction.gradient
+                self.results["forces"] = -gradient
+                if _has_stress(structure):
+                    stress = strain_gradient / structure.get_volume()
+                    self.results["stress"] = full_3x3_to_voigt_6_stress(stress)
 
     # ------------------------------------------------------------ uncertainties
 
@@ -153,20 +176,22 @@ class WaveScatCalculator(Calculator):
         atoms = self.atoms if atoms is None else atoms
         if atoms is None:
             raise StructureError("the calculator has not seen a structure yet; pass one")
-        if not np.all(atoms.pbc):
-            raise StructureError(
-                f"the structure is periodic along {atoms.pbc.tolist()}, only full periodicity is supported so far; "
-                "set atoms.pbc = True with enough vacuum along the open directions"
-            )
         last = self._prediction
         if last is None or not _same_structure(last, atoms):
-            last = self._forward(atoms.cell.array, atoms.positions, atoms.numbers)
+            last = self._forward(atoms)
             self._warn(last)
             self._prediction = last
         return last
 
-    def _forward(self, cell: np.ndarray, positions: np.ndarray, numbers: np.ndarray) -> Prediction:
-        return self.ensemble.predict(self._transform, cell, positions, numbers, self.parameters["reference_cell"])
+    def _forward(self, atoms: Atoms) -> Prediction:
+        reference = self.parameters["reference_cell"]
+        if reference is not None and not reference[atoms.pbc].any(axis=1).all():
+            raise StructureError(
+                f"reference_cell {reference.tolist()} has no vector along a direction of pbc = {atoms.pbc.tolist()}; "
+                "set it to a cell of this structure, or to None"
+            )
+        structure = atoms.cell.array, atoms.positions, atoms.numbers
+        return self.ensemble.predict(self._transform, *structure, reference, atoms.pbc)
 
     def _warn(self, prediction: Prediction) -> None:
         for kind, message in prediction.domain_messages().items():
@@ -175,10 +200,14 @@ class WaveScatCalculator(Calculator):
                 warnings.warn(f"outside the training domain: {message}; {_REMEDY[kind]}", WaveScatWarning, stacklevel=2)
 
     def _differences(self, prediction: Prediction) -> tuple[np.ndarray, np.ndarray]:
-        """Forces (N, 3) and stress (6,) by central differences; the grids stay those of the undeformed cell."""
+        """dE/dR (N, 3) and dE/dstrain (3, 3) by central differences.
+
+        The grids stay those of the undeformed cell, and so does the vacuum along open directions.
+        """
         cell, positions, numbers = prediction.cell, prediction.positions, prediction.numbers
-        reference = self.parameters["reference_cell"]
-        reference = cell if reference is None else reference
+        reference = cell
+        if self.parameters["reference_cell"] is not None:
+            reference = np.where(np.array(prediction.pbc)[:, None], self.parameters["reference_cell"], cell)
         step = self.parameters["step"]
 
         def energy(new_cell: np.ndarray, new_positions: np.ndarray) -> float:
@@ -197,18 +226,22 @@ class WaveScatCalculator(Calculator):
             larger, smaller = np.eye(3) + strain, np.eye(3) - strain
             change = energy(cell @ larger, positions @ larger) - energy(cell @ smaller, positions @ smaller)
             strain_gradient[a, b] = strain_gradient[b, a] = change / (2 * step)
-        return -gradient, full_3x3_to_voigt_6_stress(strain_gradient / abs(np.linalg.det(cell)))
+        return gradient, strain_gradient
 
 
-def _derivatives(prediction: Prediction) -> tuple[np.ndarray, np.ndarray]:
-    gradient, strain_gradient = prediction.gradient
-    stress = strain_gradient / abs(np.linalg.det(prediction.cell))
-    return -gradient, full_3x3_to_voigt_6_stress(stress)
+def _independent(vectors: np.ndarray) -> bool:
+    return len(vectors) == 0 or float(np.linalg.svd(vectors, compute_uv=False)[-1]) > 1e-6
+
+
+def _has_stress(atoms: Atoms) -> bool:
+    """Fully periodic structures have, or an error of their own; open ones need a volume to divide by."""
+    return bool(np.all(atoms.pbc)) or _independent(atoms.cell.array)
 
 
 def _same_structure(prediction: Prediction, atoms: Atoms) -> bool:
     return (
-        np.array_equal(prediction.numbers, atoms.numbers)
+        np.array_equal(prediction.pbc, atoms.pbc)
+        and np.array_equal(prediction.numbers, atoms.numbers)
         and np.array_equal(prediction.positions, atoms.positions)
-        and np.array_equal(prediction.cell, atoms.cell.array)
+        and np.array_equal(prediction.cell[atoms.pbc], atoms.cell.array[atoms.pbc])
     )

@@ -12,6 +12,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from ase_wavescat.repulsion import PairRepulsion, pair_name, pair_table
+from ase_wavescat.scattering.boundary import FULLY_PERIODIC, Periodicity, padded_cell
 from ase_wavescat.scattering.neighbours import neighbour_pairs
 from ase_wavescat.scattering.spec import ScatteringSpec
 
@@ -238,20 +239,31 @@ class Ensemble:
         positions: np.ndarray,
         numbers: np.ndarray,
         reference_cell: np.ndarray | None = None,
+        pbc: Periodicity = FULLY_PERIODIC,
     ) -> Prediction:
         """The forward pass; energies are ready, forces and spreads are computed when asked for.
 
-        cell (3, 3) rows and positions (N, 3) in A; reference_cell fixes the grids along a strain.
+        cell (3, 3) rows and positions (N, 3) in A; reference_cell fixes the grids along a strain; pbc: which directions
+        repeat. Rows of `cell` and `reference_cell` along the others do not matter and may be zero.
         Raises StructureError.
         """
         cell = np.array(cell, dtype=float)
         positions = np.array(positions, dtype=float)
         numbers = np.array(numbers, dtype=int)
-        evaluation = transform.evaluate(cell, positions, numbers, reference_cell)
+        pbc = tuple(map(bool, pbc))
+        evaluation = transform.evaluate(cell, positions, numbers, reference_cell, pbc)
+        cell = padded_cell(cell, pbc, positions, max(transform.reach, self._pair_range))
         energy, gradient, strain_gradient = 0.0, np.zeros((len(numbers), 3)), np.zeros((3, 3))
         if self.repulsion is not None:
             energy, gradient, strain_gradient = self.repulsion.evaluate(cell, positions, numbers)
-        return Prediction(self, evaluation, cell, positions, numbers, energy, gradient, strain_gradient)
+        return Prediction(self, evaluation, cell, pbc, positions, numbers, energy, gradient, strain_gradient)
+
+    @cached_property
+    def _pair_range(self) -> float:
+        """The longest distance (A) at which the repulsion or the domain looks at pairs of atoms."""
+        cutoffs = self.repulsion.cutoffs if self.repulsion else {}
+        closest = self.domain.closest if self.domain else {}
+        return max([*cutoffs.values(), *closest.values()], default=0.0)
 
     def counts(self, numbers: np.ndarray) -> np.ndarray:
         """Atoms of each species of the spec, (S,)."""
@@ -260,11 +272,16 @@ class Ensemble:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """One structure seen by an ensemble. Everything beyond the features is computed once, when first asked for."""
+    """One structure seen by an ensemble. Everything beyond the features is computed once, when first asked for.
+
+    cell: (3, 3), A, the structure's own along the directions that repeat (`pbc`), along the others wide enough that
+    images do not feel each other: to be taken as fully periodic.
+    """
 
     ensemble: Ensemble
     evaluation: Evaluation
     cell: np.ndarray
+    pbc: tuple[bool, ...]
     positions: np.ndarray
     numbers: np.ndarray
     repulsion_energy: float

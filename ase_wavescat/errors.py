@@ -8,7 +8,8 @@ class WaveScatError(Exception):
 
 
 class StructureError(WaveScatError, ValueError):
-    """A structure that cannot be evaluated: unknown element, no atoms, non-finite positions, zero volume, pbc."""
+    """A structure that cannot be evaluated: unknown element, no atoms, non-finite positions, a cell without volume
+    along directions that repeat, a box too large to compute."""
 
 
 class ModelFileError(WaveScatError, ValueError):

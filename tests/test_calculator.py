@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 import multiprocessing
 import pickle
 import warnings
@@ -15,14 +16,17 @@ from typing import Any
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.calculators.calculator import PropertyNotImplementedError
 from ase.constraints import FixAtoms
 from ase.db import connect
 from ase.io import read, write
 from ase.optimize import LBFGS
+from scipy.spatial.transform import Rotation
 
 from ase_wavescat import WaveScatCalculator, save_model
 from ase_wavescat.ensemble import Domain, Ensemble, Prediction
 from ase_wavescat.errors import ModelNotFoundError, StructureError, WaveScatWarning
+from ase_wavescat.scattering.boundary import padded_cell
 
 ASE_KEYS = {"energy", "free_energy", "forces", "stress"}
 Make = Callable[..., Atoms]
@@ -86,6 +90,193 @@ def test_reference_cell_keeps_the_grids(small_ensemble: Ensemble, make_structure
     strained = atoms.copy()
     strained.set_cell(atoms.cell.array * 1.02, scale_atoms=True)
     assert fixed.get_potential_energy(strained) == pytest.approx(plain.get_potential_energy(strained), rel=1e-3)
+
+
+# ---------------------------------------------------------------- open directions
+
+
+@pytest.fixture
+def featured(small_ensemble: Ensemble) -> Ensemble:
+    """The small model with features that matter beside the repulsion."""
+    return dataclasses.replace(small_ensemble, weights=1000 * small_ensemble.weights)
+
+
+def boxed(atoms: Atoms, factor: float) -> Atoms:
+    """The structure in a fully periodic box with `factor` times the vacuum that the small model reaches."""
+    gap = factor * atoms.calc.ensemble.transform().reach
+    cell = padded_cell(atoms.cell.array, atoms.pbc, atoms.positions, gap)
+    calculator = WaveScatCalculator(atoms.calc.ensemble)
+    return Atoms(atoms.numbers, atoms.positions, cell=cell, pbc=True, calculator=calculator)
+
+
+@pytest.mark.parametrize("pbc", list(itertools.product([False, True], repeat=3)))
+def test_any_boundaries_equal_a_large_box_and_finite_differences(
+    featured: Ensemble, make_structure: Make, pbc: tuple[bool, ...]
+) -> None:
+    atoms = make_structure(atoms=4, side=4.5)
+    atoms.pbc = pbc
+    atoms.calc = WaveScatCalculator(featured)
+    energy, forces, stress = everything(atoms)
+    large = boxed(atoms, 1.5)
+    assert large.get_potential_energy() == pytest.approx(energy, abs=1e-6)
+    np.testing.assert_allclose(large.get_forces(), forces, atol=1e-6)
+    virial = large.get_stress() * large.get_volume()
+    np.testing.assert_allclose(stress * atoms.get_volume(), virial, atol=1e-5)
+
+    atoms.calc = WaveScatCalculator(featured, forces="finite-difference", step=3e-5)
+    numerical = everything(atoms)
+    assert numerical[0] == pytest.approx(energy, rel=1e-14)
+    np.testing.assert_allclose(numerical[1], forces, atol=1e-6 * abs(forces).max())
+    np.testing.assert_allclose(numerical[2], stress, atol=1e-6 * abs(stress).max())
+
+
+def test_boundaries_matter(featured: Ensemble, make_structure: Make) -> None:
+    atoms = make_structure(atoms=4, side=4.5)
+    atoms.calc = WaveScatCalculator(featured)
+    energies = []
+    for pbc in itertools.product([False, True], repeat=3):
+        atoms.pbc = pbc  # and nothing else: the calculator must see it
+        energies.append(atoms.get_potential_energy())
+    assert np.diff(sorted(energies)).min() > 1e-4
+
+
+def test_stress_needs_a_volume_and_nothing_else_does(featured: Ensemble, make_structure: Make) -> None:
+    atoms = make_structure(atoms=4, side=4.5)
+    atoms.pbc = (True, True, False)
+    atoms.calc = WaveScatCalculator(featured)
+    energy, forces, stress = everything(atoms)
+    volume = atoms.get_volume()
+    for third in (np.zeros(3), atoms.cell[0] + 2 * atoms.cell[1]):
+        atoms.cell[2] = third
+        with pytest.raises(PropertyNotImplementedError, match=r"no stress without a volume.*three independent cell"):
+            atoms.get_stress()
+        assert atoms.get_potential_energy() == energy
+        np.testing.assert_array_equal(atoms.get_forces(), forces)
+        atoms.calc.calculate(atoms, ["energy", "forces", "stress"])
+        assert "stress" not in atoms.calc.results
+        with pytest.raises(PropertyNotImplementedError):
+            WaveScatCalculator(featured).get_stress(atoms)
+    atoms.cell[2] = [0.0, 0.0, 30.0]
+    np.testing.assert_allclose(atoms.get_stress() * atoms.get_volume(), stress * volume, rtol=1e-12)
+
+
+def test_open_rows_of_the_cell_reuse_the_last_result(
+    featured: Ensemble, make_structure: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    atoms = make_structure(atoms=4, side=4.5)
+    atoms.pbc = (False, True, False)
+    atoms.calc = WaveScatCalculator(featured)
+    reference = atoms.get_potential_energy(), atoms.get_forces()
+    monkeypatch.setattr(Ensemble, "predict", None)
+    atoms.cell[0] = 0.0
+    assert atoms.get_potential_energy() == reference[0]
+    np.testing.assert_array_equal(atoms.get_forces(), reference[1])
+    atoms.cell[1] *= 1.01
+    with pytest.raises(TypeError):
+        atoms.get_potential_energy()
+
+
+def test_wrapping_only_along_periodic_directions(featured: Ensemble, make_structure: Make) -> None:
+    atoms = make_structure(atoms=4, side=4.5)
+    atoms.pbc = (True, False, True)
+    atoms.calc = WaveScatCalculator(featured)
+    reference = everything(atoms)
+    atoms.positions[1] += 2 * atoms.cell[0] - atoms.cell[2]
+    assert_same(everything(atoms), reference)
+    atoms.positions[1] += atoms.cell[1]
+    assert abs(atoms.get_potential_energy() - reference[0]) > 1e-4
+
+
+def test_molecules_may_be_moved_turned_and_reordered(featured: Ensemble, make_structure: Make) -> None:
+    atoms = make_structure()
+    molecule = Atoms(atoms.numbers, atoms.positions, calculator=WaveScatCalculator(featured))
+    energy, forces = molecule.get_potential_energy(), molecule.get_forces()
+    assert abs(forces).max() > 0.1 and abs(forces.sum(axis=0)).max() < 1e-6
+    order = np.random.default_rng(1).permutation(len(molecule))
+    turn = Rotation.from_rotvec([0.3, 1.2, -0.5]).as_matrix()
+    moved = Atoms(molecule.numbers[order], molecule.positions[order] @ turn.T - 400.0, calculator=molecule.calc)
+    assert moved.get_potential_energy() == pytest.approx(energy, abs=1e-6)
+    np.testing.assert_allclose(moved.get_forces(), forces[order] @ turn.T, atol=1e-6)
+
+
+def test_molecules_far_apart_have_the_sum_of_their_energies(featured: Ensemble) -> None:
+    calculator = WaveScatCalculator(featured)
+    first = Atoms("LiSi", [[0, 0, 0], [0, 0, 2.4]])
+    second = Atoms("Li2", [[0, 0.3, 0], [1.0, 2.2, 0.4]])
+    second.positions[:, 0] += 200.0
+    alone = [calculator.get_potential_energy(part) for part in (first, second)]
+    assert calculator.get_potential_energy(first + second) == pytest.approx(sum(alone), abs=1e-6)
+    spread = [calculator.get_member_energies(part) for part in (first, second, first + second)]
+    np.testing.assert_allclose(spread[2], spread[0] + spread[1], atol=1e-6)
+
+
+def test_one_atom_feels_nothing(featured: Ensemble) -> None:
+    calculator = WaveScatCalculator(featured)
+    energies = []
+    for symbol in ("Li", "Si"):
+        atom = Atoms(symbol, [[0.3, 0.2, 0.1]], calculator=calculator)
+        energies.append(atom.get_potential_energy())
+        assert abs(atom.get_forces()).max() < 1e-9
+    assert energies[0] != energies[1]
+
+
+def test_domain_checks_see_no_images_across_open_directions(
+    small_ensemble: Ensemble, wide_domain: Domain, make_structure: Make
+) -> None:
+    far = dataclasses.replace(wide_domain, closest={(3, 14): 40.0})
+    calculator = WaveScatCalculator(dataclasses.replace(small_ensemble, domain=far))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        calculator.get_potential_energy(Atoms("Li2", [[0, 0, 0], [3.0, 0, 0]]))
+    with pytest.warns(WaveScatWarning, match=r"Li-Si\) are 3.000 A apart"):
+        calculator.get_potential_energy(Atoms("LiSi", [[0, 0, 0], [3.0, 0, 0]]))
+
+
+@pytest.mark.parametrize("reach", [0.0, 8.0])
+def test_reference_cell_of_a_slab_needs_its_periodic_rows_only(
+    featured: Ensemble, make_structure: Make, reach: float
+) -> None:
+    atoms = make_structure()
+    atoms.pbc = (True, True, False)
+    atoms.calc = WaveScatCalculator(featured)
+    energy = atoms.get_potential_energy()
+    reference = atoms.cell.array.copy()
+    reference[2] = [0.0, 0.0, reach]
+    fixed = WaveScatCalculator(featured, reference_cell=reference)
+    assert fixed.get_potential_energy(atoms) == pytest.approx(energy, abs=1e-9)
+    numerical = WaveScatCalculator(featured, reference_cell=reference, forces="finite-difference")
+    np.testing.assert_allclose(numerical.get_forces(atoms), fixed.get_forces(atoms), atol=1e-6)
+    strained = atoms.copy()
+    strained.set_cell(atoms.cell.array * 1.01, scale_atoms=True)
+    assert fixed.get_potential_energy(strained) == pytest.approx(
+        WaveScatCalculator(featured).get_potential_energy(strained), abs=1e-6
+    )
+    atoms.pbc = True
+    if reach == 0.0:
+        with pytest.raises(StructureError, match=r"no vector along a direction of pbc = \[True, True, True\]"):
+            fixed.get_potential_energy(atoms)
+
+
+def test_copies_keep_the_boundaries(featured: Ensemble, make_structure: Make) -> None:
+    atoms = make_structure(atoms=4, side=4.5)
+    atoms.pbc = (False, False, True)
+    atoms.calc = WaveScatCalculator(featured)
+    reference = everything(atoms)
+    twin = atoms.copy()
+    twin.calc = pickle.loads(pickle.dumps(atoms.calc))
+    assert_same(everything(twin), reference)
+    twin.calc.reset()
+    assert_same(everything(twin), reference)
+
+
+@pytest.mark.parametrize("name", ["out.extxyz", "out.traj"])
+def test_writers_keep_molecules(featured: Ensemble, tmp_path: Path, name: str) -> None:
+    molecule = Atoms("LiSiLi", [[0, 0, 0], [0, 0, 2.4], [2.1, 0, 3.4]], calculator=WaveScatCalculator(featured))
+    LBFGS(molecule, logfile="/dev/null", trajectory=str(tmp_path / "path.traj")).run(fmax=1e-3, steps=3)
+    write(tmp_path / name, molecule)
+    back = read(tmp_path / name)
+    assert back.get_potential_energy() == pytest.approx(molecule.get_potential_energy(), rel=1e-9)
+    assert not back.pbc.any() and len(read(tmp_path / "path.traj", ":")) > 1
 
 
 # ---------------------------------------------------------------- uncertainties
@@ -177,8 +368,12 @@ def test_set_forgets_results_and_refuses_nonsense(atoms: Atoms, small_ensemble: 
 def _broken(atoms: Atoms, change: str) -> Atoms:
     if change == "nothing":
         return Atoms(cell=atoms.cell, pbc=True)
-    if change == "slab":
-        atoms.pbc = (True, True, False)
+    if change == "endless":
+        atoms.set_cell(np.zeros((3, 3)))
+        atoms.pbc = (True, False, False)
+    elif change == "drifted":
+        atoms.pbc = (True, False, False)
+        atoms.positions[3] += 1e6
     elif change == "NaN":
         atoms.positions[2, 1] = np.nan
     elif change == "flat":
@@ -192,7 +387,8 @@ def _broken(atoms: Atoms, change: str) -> Atoms:
     ("change", "message"),
     [
         ("nothing", "no atoms"),
-        ("slab", r"periodic along \[True, True, False\].*set atoms.pbc = True"),
+        ("endless", "cell vectors along periodic directions.*or set pbc = False"),
+        ("drifted", "reciprocal vectors.*atoms of an open structure have drifted apart"),
         ("NaN", "position of atom 2"),
         ("flat", "no volume"),
         ("gold", "knows Li, Si, not Au"),
