@@ -252,6 +252,7 @@ class Ensemble:
         numbers = np.array(numbers, dtype=int)
         pbc = tuple(map(bool, pbc))
         evaluation = transform.evaluate(cell, positions, numbers, reference_cell, pbc)
+        # pairs may reach further than the features
         cell = padded_cell(cell, pbc, positions, max(transform.reach, self._pair_range))
         energy, gradient, strain_gradient = 0.0, np.zeros((len(numbers), 3)), np.zeros((3, 3))
         if self.repulsion is not None:

@@ -13,6 +13,7 @@ from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from ase.units import Bohr, Hartree
 
 from ase_wavescat.errors import StructureError
+from ase_wavescat.scattering.boundary import FULLY_PERIODIC, Periodicity, padded_cell
 from ase_wavescat.scattering.neighbours import neighbour_pairs
 
 _AMPLITUDES = np.array([0.18175, 0.50986, 0.28022, 0.02817])
@@ -64,16 +65,17 @@ class PairRepulsion:
         return cls(cutoffs)
 
     def evaluate(
-        self, cell: np.ndarray, positions: np.ndarray, numbers: np.ndarray
+        self, cell: np.ndarray, positions: np.ndarray, numbers: np.ndarray, pbc: Periodicity = FULLY_PERIODIC
     ) -> tuple[float, np.ndarray, np.ndarray]:
-        """Energy (eV), dE/dR (N, 3) in eV/A and dE/dstrain (3, 3) in eV of a periodic structure.
+        """Energy (eV), dE/dR (N, 3) in eV/A and dE/dstrain (3, 3) in eV of a structure that repeats along `pbc`.
 
         Raises StructureError when two atoms lie at the same place.
         """
         gradient = np.zeros((len(numbers), 3))
         if not self.cutoffs:
             return 0.0, gradient, np.zeros((3, 3))
-        first, second, vectors = neighbour_pairs(cell, positions, max(self.cutoffs.values()))
+        longest = max(self.cutoffs.values())
+        first, second, vectors = neighbour_pairs(padded_cell(cell, pbc, positions, longest), positions, longest)
         distances = np.linalg.norm(vectors, axis=1)
         cutoff = self._cutoff_table[numbers[first], numbers[second]]
         near = distances < cutoff

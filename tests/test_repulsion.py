@@ -51,6 +51,17 @@ def test_two_atoms_follow_the_formula_and_its_switch() -> None:
     assert energy(repulsion, lonely_pair(1.5, "Li2")) == 0.0
 
 
+def test_images_across_open_directions_do_not_repel() -> None:
+    repulsion = PairRepulsion({(3, 14): 2.0})
+    positions, numbers = np.array([[0.1, 0, 0], [2.9, 0, 0]]), np.array([3, 14])
+    cell = np.diag([4.0, 0.0, 0.0])
+    alone = repulsion.evaluate(np.zeros((3, 3)), positions, numbers, (False, False, False))
+    assert alone[0] == 0.0 and not alone[1].any()
+    wire, gradient, _ = repulsion.evaluate(cell, positions, numbers, (True, False, False))
+    assert wire == pytest.approx(energy(repulsion, lonely_pair(1.2)))
+    assert gradient[0, 0] == pytest.approx(-gradient[1, 0]) and gradient[0, 0] < 0
+
+
 def test_the_second_derivative_is_continuous() -> None:
     repulsion = PairRepulsion({(3, 14): 2.0})
     for joint in (1.0, 2.0):

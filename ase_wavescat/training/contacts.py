@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ase_wavescat.repulsion import PairRepulsion
+from ase_wavescat.scattering.boundary import FULLY_PERIODIC
 from ase_wavescat.scattering.neighbours import neighbour_pairs
 from ase_wavescat.scattering.transform import Transform
 from ase_wavescat.training.dataset import Frame
@@ -45,38 +46,41 @@ def close_contacts(
     bare = PairRepulsion({pair: 2 * cutoff for pair, cutoff in repulsion.cutoffs.items()})  # unswitched at contact
     rows, targets, errors = [], [], []
     for pair, shortest in closest.items():
-        for start, steps in _approaches(pair, shortest, frames, np.random.default_rng([seed, *pair])):
-            features = transform.evaluate(*start).features
-            before = bare.evaluate(*start)[0], repulsion.evaluate(*start)[0]
+        for pbc, start, steps in _approaches(pair, shortest, frames, np.random.default_rng([seed, *pair])):
+            features = transform.evaluate(*start, pbc=pbc).features
+            before = bare.evaluate(*start, pbc)[0], repulsion.evaluate(*start, pbc)[0]
             for structure in steps:
-                push = bare.evaluate(*structure)[0] - before[0]
-                rows.append(transform.evaluate(*structure).features - features)
-                targets.append(push - (repulsion.evaluate(*structure)[0] - before[1]))
+                push = bare.evaluate(*structure, pbc)[0] - before[0]
+                rows.append(transform.evaluate(*structure, pbc=pbc).features - features)
+                targets.append(push - (repulsion.evaluate(*structure, pbc)[0] - before[1]))
                 errors.append(RELATIVE_ERROR * abs(push) + ABSOLUTE_ERROR)
     return Contacts(np.array(rows).reshape(len(rows), len(transform.keys)), np.array(targets), np.array(errors))
 
 
 def _approaches(
     pair: tuple[int, int], shortest: float, frames: Sequence[Frame], rng: np.random.Generator
-) -> Iterator[tuple[Structure, list[Structure]]]:
-    """A structure and its close contacts: one dimer, then frames that hold the pair."""
+) -> Iterator[tuple[Sequence[bool], Structure, list[Structure]]]:
+    """Boundaries, a structure and its close contacts: one dimer, then frames that hold the pair.
+
+    The dimer's images are far enough for a change of its own distance; coarse wavelets need not fit into the vacuum.
+    """
     cell, numbers = _VACUUM * np.eye(3), np.array(pair)
 
     def dimer(distance: float) -> Structure:
         return cell, np.array([[0.0, 0.0, 0.0], [distance, 0.0, 0.0]]), numbers
 
-    yield dimer(shortest), [dimer(share * shortest) for share in DISTANCES]
+    yield FULLY_PERIODIC, dimer(shortest), [dimer(share * shortest) for share in DISTANCES]
     chosen = 0
     for index in rng.permutation(len(frames)).tolist():
         bonds = _bonds(frames[index], pair, 1.6 * shortest)
         if len(bonds) and chosen < FRAMES_PER_PAIR:
             chosen += 1
-            yield _pushed(frames[index], shortest, *bonds[rng.integers(len(bonds))])
+            yield frames[index].pbc, *_pushed(frames[index], shortest, *bonds[rng.integers(len(bonds))])
 
 
 def _bonds(frame: Frame, pair: tuple[int, int], cutoff: float) -> list[tuple[int, np.ndarray]]:
     """Second atom and vector to it of each neighbour pair of these species."""
-    first, second, vectors = neighbour_pairs(frame.cell, frame.positions, cutoff)
+    first, second, vectors = neighbour_pairs(frame.periodic_cell(cutoff), frame.positions, cutoff)
     mine = (frame.numbers[first] == pair[0]) & (frame.numbers[second] == pair[1]) & (first != second)
     return list(zip(second[mine].tolist(), vectors[mine], strict=True))
 

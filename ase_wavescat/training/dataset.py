@@ -19,6 +19,7 @@ from ase.io import read
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from ase_wavescat.errors import DataError
+from ase_wavescat.scattering.boundary import padded_cell
 
 NO_GROUPS = "none"
 """As `group_key`: every frame is a group of its own."""
@@ -29,10 +30,12 @@ _DAMAGE = (OSError, EOFError, ValueError, KeyError, IndexError, lzma.LZMAError, 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One labelled periodic structure.
+    """One labelled structure.
 
-    cell (3, 3) rows, A; positions (N, 3), A; numbers (N,).
-    energy: total, eV; forces (N, 3), eV/A, or None; stress (6,) Voigt in ASE's order and sign, eV/A^3, or None.
+    cell (3, 3) rows, A; positions (N, 3), A; numbers (N,). pbc: the directions that repeat; rows of the cell along the
+    others do not matter.
+    energy: total, eV; forces (N, 3), eV/A, or None; stress (6,) Voigt in ASE's order and sign, eV/A^3, or None. Frames
+    with open directions have none: codes divide it by the volume of whatever vacuum the frame came with.
     group: frames that must not be told apart by a split (one trajectory, one melt); config_type: their kind.
     name: file and position in it, for messages; info: the frame's other scalar entries (mesh, temperature ...).
     """
@@ -47,13 +50,19 @@ class Frame:
     config_type: str
     name: str
     info: Mapping[str, Any] = field(default_factory=dict)
+    pbc: tuple[bool, bool, bool] = (True, True, True)
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     @property
     def volume(self) -> float:
+        """Of the cell (A^3); means something where all directions repeat."""
         return float(abs(np.linalg.det(self.cell)))
+
+    def periodic_cell(self, gap: float) -> np.ndarray:
+        """A fully periodic cell (3, 3), with vacuum of `gap` (A) at least along the open directions."""
+        return padded_cell(self.cell, self.pbc, self.positions, gap)
 
     def count(self, species: Sequence[int]) -> np.ndarray:
         """Atoms of each species, (S,)."""
@@ -64,11 +73,13 @@ def read_frames(paths: str | Path | Sequence[str | Path], group_key: str = "grou
     """The frames of one or several files, in order.
 
     Labels are `energy`, `forces`, `stress` as ASE stores them, or `REF_energy`, `REF_forces`, `REF_stress` in
-    `info` and `arrays`, which win where both are present. The group is `info[group_key]` (a key-value pair in an
+    `info` and `arrays`, which win where both are present. Any directions may be open (`pbc`); the stress of a frame
+    that is not periodic throughout is not used. The group is `info[group_key]` (a key-value pair in an
     ASE database); `group_key="none"` makes every frame a group of its own.
 
     Raises DataError, which names the file, the frame and what to do, for files that are missing or cannot be read,
-    frames without energy or group, labels that are not finite or misshapen, and cells that are not fully periodic.
+    frames without energy or group, labels that are not finite or misshapen, and cells that do not span the periodic
+    directions.
     """
     if isinstance(paths, (str, Path)):
         paths = [paths]
@@ -113,15 +124,17 @@ def _read_database(path: Path) -> list[Atoms]:
 
 
 def _frame(atoms: Atoms, group_key: str, name: str) -> Frame:
-    if not all(atoms.pbc) or atoms.cell.rank < 3:
-        raise DataError(
-            f"{name} is periodic along {list(map(bool, atoms.pbc))} with a cell of rank {atoms.cell.rank};"
-            " training needs three periodic directions"
-        )
     if len(atoms) == 0:
         raise DataError(f"{name} has no atoms; leave it out")
     if not np.isfinite(atoms.positions).all() or not np.isfinite(atoms.cell.array).all():
         raise DataError(f"{name} has positions or cell vectors that are not finite; leave it out")
+    pbc = (bool(atoms.pbc[0]), bool(atoms.pbc[1]), bool(atoms.pbc[2]))
+    vectors = atoms.cell.array[atoms.pbc]
+    if np.linalg.matrix_rank(vectors, tol=1e-6) < len(vectors):
+        raise DataError(
+            f"{name} is periodic along {list(pbc)} but its cell vectors there, {vectors.tolist()}, are zero or"
+            " parallel; set them, or set pbc = False along directions that do not repeat"
+        )
     energy = _label(atoms, "energy", name)
     if energy is None:
         raise DataError(f"{name} has no energy; store it as 'energy' or 'REF_energy', or leave the frame out")
@@ -131,11 +144,12 @@ def _frame(atoms: Atoms, group_key: str, name: str) -> Frame:
         numbers=atoms.numbers.copy(),
         energy=float(energy),
         forces=_label(atoms, "forces", name),
-        stress=_label(atoms, "stress", name),
+        stress=_label(atoms, "stress", name) if all(pbc) else None,
         group=_group(atoms, group_key, name),
         config_type=str(atoms.info.get("config_type", "unlabelled")),
         name=name,
         info={key: value for key, value in atoms.info.items() if np.isscalar(value)},
+        pbc=pbc,
     )
 
 

@@ -87,7 +87,9 @@ class FeatureStore:
     def path(self, frame: Frame) -> Path:
         """Where the rows of a frame are, or will be."""
         geometry = (np.asarray(a, dtype=float).tobytes() for a in (frame.cell, frame.positions, frame.numbers))
-        return self.folder / (_digest(*geometry, b"derivatives" if _has_derivatives(frame) else b"") + ".h5")
+        boundaries = [] if all(frame.pbc) else [np.asarray(frame.pbc, dtype=bool).tobytes()]
+        kind = b"derivatives" if _has_derivatives(frame) else b""
+        return self.folder / (_digest(*geometry, *boundaries, kind) + ".h5")
 
     def fill(self, frames: Sequence[Frame], workers: int | None = None, progress: bool = True) -> int:
         """Compute what is missing; the number of frames computed.
@@ -203,14 +205,14 @@ def _rows(transform: Transform, frame: Frame, directions: int | None) -> Rows:
 def _unchecked_rows(transform: Transform, frame: Frame, directions: int | None) -> Rows:
     structure = frame.cell, frame.positions, frame.numbers
     if not _has_derivatives(frame):
-        return Rows(transform.evaluate(*structure).features)
+        return Rows(transform.evaluate(*structure, pbc=frame.pbc).features)
     if directions is None:
-        features, positions_jacobian, strain_jacobian = transform.jacobian(*structure)
+        features, positions_jacobian, strain_jacobian = transform.jacobian(*structure, pbc=frame.pbc)
         return Rows(features, -positions_jacobian.reshape(len(features), -1).T, strain_jacobian.T)
     units = random_directions(frame, directions)
     displacements = np.concatenate([units.reshape(directions, -1, 3), np.zeros((6, len(frame), 3))])
     strains = np.concatenate([np.zeros((directions, 3, 3)), unit_strains()])
-    features, derivatives = transform.tangent(*structure, displacements, strains)
+    features, derivatives = transform.tangent(*structure, displacements, strains, pbc=frame.pbc)
     return Rows(features, -derivatives[:directions], derivatives[directions:], units)
 
 

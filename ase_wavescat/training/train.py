@@ -64,7 +64,8 @@ class Observations(Sequence[Observation]):
         rows = self.store.load(frame)
         energy, gradient, strain = 0.0, np.zeros((len(frame), 3)), np.zeros((3, 3))
         if self.repulsion is not None:
-            energy, gradient, strain = self.repulsion.evaluate(frame.cell, frame.positions, frame.numbers)
+            structure = frame.cell, frame.positions, frame.numbers, frame.pbc
+            energy, gradient, strain = self.repulsion.evaluate(*structure)
         observation = Observation(frame.count(self.store.spec.species), rows.features, frame.energy - energy)
         if frame.forces is not None:
             forces = (frame.forces + gradient).ravel()
@@ -132,7 +133,8 @@ def train(
 ) -> Ensemble:
     """Train a model on labelled structures and write it to `output`.
 
-    data: extended XYZ files (plain, .gz, .xz, .bz2) and ASE databases, see `read_frames`.
+    data: extended XYZ files (plain, .gz, .xz, .bz2) and ASE databases, see `read_frames`. Molecules, wires and slabs
+        (pbc False along some directions) and crystals may be mixed.
     spec: a specification, or the name of a preset, made for the species found in the data. A softening of moduli that
         has no root mean squares yet is measured on the data.
     keys: the features to use (default: all of the spec).
@@ -203,11 +205,16 @@ def _group_numbers(frames: Sequence[Frame], group_key: str) -> np.ndarray:
 
 
 def _with_softening(spec: ScatteringSpec, frames: Sequence[Frame]) -> ScatteringSpec:
-    """Maps that are softened but not yet measured get their root mean square from some frames, evenly chosen."""
+    """Maps that are softened but not yet measured get their root mean square from some frames, evenly chosen.
+
+    From fully periodic ones where there are any: vacuum thins the others.
+    """
     if not any(isinstance(f, Moduli) and f.softening > 0 and not f.softening_rms for f in spec.families):
         return spec
-    chosen = frames[:: -(-len(frames) // SOFTENING_FRAMES)]
-    return measure_softening(spec, [(frame.cell, frame.positions, frame.numbers) for frame in chosen])
+    dense = [frame for frame in frames if all(frame.pbc)] or frames
+    chosen = dense[:: -(-len(dense) // SOFTENING_FRAMES)]
+    gap = spec.beta * 2.0 ** max(spec.scales)  # about as wide as the widest maps
+    return measure_softening(spec, [(frame.periodic_cell(gap), frame.positions, frame.numbers) for frame in chosen])
 
 
 def _contacts(observations: Observations) -> Contacts | None:
@@ -221,9 +228,11 @@ def _contacts(observations: Observations) -> Contacts | None:
 
 
 def _missing(frames: Sequence[Frame]) -> str:
-    """Says how many frames lack forces or stress."""
+    """Says how many frames lack forces or stress, and how many have open directions and so no stress to use."""
     counts = {name: sum(getattr(frame, name) is None for frame in frames) for name in ("forces", "stress")}
-    return "".join(f" {count} without {name};" for name, count in counts.items() if count)
+    missing = "".join(f" {count} without {name};" for name, count in counts.items() if count)
+    open_frames = sum(not all(frame.pbc) for frame in frames)
+    return missing + (f" {open_frames} with open directions, whose stress is not used;" if open_frames else "")
 
 
 def _ensemble(
@@ -288,7 +297,7 @@ def _closest(frames: Sequence[Frame], species: Sequence[int], cutoff: float = 4.
     """Shortest distance of each pair of species within the cutoff, A; pairs never that close are left out."""
     closest = dict.fromkeys(combinations_with_replacement(sorted(species), 2), np.inf)
     for frame in frames:
-        first, second, vectors = neighbour_pairs(frame.cell, frame.positions, cutoff)
+        first, second, vectors = neighbour_pairs(frame.periodic_cell(cutoff), frame.positions, cutoff)
         distances = np.linalg.norm(vectors, axis=1)
         pairs = np.sort([frame.numbers[first], frame.numbers[second]], axis=0)
         for pair in closest:
@@ -308,6 +317,7 @@ def _provenance(
         "data": files,
         "frames": len(frames),
         "groups": int(groups.max()) + 1,
+        "frames_with_open_directions": sum(not all(frame.pbc) for frame in frames),
         "frames_without": {name: sum(getattr(f, name) is None for f in frames) for name in ("forces", "stress")},
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "created": datetime.now(timezone.utc).date().isoformat(),

@@ -1,12 +1,14 @@
 """Close contacts: what the rows say, and that a fit follows them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from ase_wavescat.repulsion import PairRepulsion
 from ase_wavescat.scattering.spec import Bands, Correlations, Maps, ScatteringSpec
 from ase_wavescat.scattering.transform import Transform
-from ase_wavescat.training.contacts import DISTANCES, FRAMES_PER_PAIR, close_contacts
+from ase_wavescat.training.contacts import DISTANCES, FRAMES_PER_PAIR, _bonds, close_contacts
 from ase_wavescat.training.dataset import Frame
 from ase_wavescat.training.fit import Fit, LabelWeights, Observation
 
@@ -79,6 +81,29 @@ def test_a_fit_with_contacts_repels_in_every_selection(contacts, transform, fram
         errors[name] = np.sqrt(np.mean((change / contacts.errors) ** 2, axis=1))
     assert (errors["with"] < 1.5).all()
     assert (errors["with"] < 0.3 * errors["without"]).all()
+
+
+def test_frames_with_open_directions_stay_open(transform, frames):
+    """One frame in two boundaries: the pushed atoms' rows are those of their own."""
+    pair, cutoffs = {(3, 14): 2.3}, PairRepulsion.from_species(SPECIES)
+    for pbc in ((True, True, True), (False, False, False)):
+        frame = dataclasses.replace(frames[0], pbc=pbc)
+        rows = close_contacts(transform, [frame], pair, cutoffs).rows[len(DISTANCES) :]
+        start = transform.evaluate(frame.cell, frame.positions, frame.numbers, pbc=pbc).features
+        moved = [_pushed_features(transform, frame, *bond) for bond in _bonds(frame, (3, 14), 1.6 * 2.3)]
+        assert min(np.abs(features - start - rows[0]).max() for features in moved) < 1e-9
+
+
+def _pushed_features(transform, frame, atom, vector):
+    positions = frame.positions.copy()
+    positions[atom] += (DISTANCES[0] * 2.3 / np.linalg.norm(vector) - 1.0) * vector
+    return transform.evaluate(frame.cell, positions, frame.numbers, pbc=frame.pbc).features
+
+
+def test_open_frames_have_no_bonds_through_the_vacuum(frames):
+    tight = dataclasses.replace(frames[0], cell=np.zeros((3, 3)), pbc=(False, False, False))
+    across = dataclasses.replace(frames[0], pbc=(True, True, True))
+    assert 0 < len(_bonds(tight, (3, 14), 3.0)) < len(_bonds(across, (3, 14), 3.0))
 
 
 def test_rows_are_the_same_for_a_seed(contacts, transform, frames):

@@ -119,10 +119,31 @@ def test_bad_labels_name_the_frame(tmp_path, labels, message):
         read_frames(path)
 
 
-def test_partial_periodicity(tmp_path):
+def test_open_directions_are_kept_and_their_stress_is_not_used(tmp_path):
+    slab, molecule = structure(0), structure(1)
+    slab.pbc = [True, True, False]
+    molecule.set_cell(None)
+    molecule.pbc = False
+    for atoms in (slab, molecule):
+        atoms.calc = SinglePointCalculator(atoms, **atoms.calc.results)
+    path = write_xyz(tmp_path / "a.xyz", slab, molecule, structure(2))
+    frames = read_frames(path)
+    assert [frame.pbc for frame in frames] == [(True, True, False), (False, False, False), (True, True, True)]
+    assert [frame.stress is None for frame in frames] == [True, True, False]
+    assert all(frame.forces is not None for frame in frames)
+    np.testing.assert_allclose(frames[0].cell, slab.cell.array, atol=1e-7)
+    with ase.db.connect(tmp_path / "a.db") as database:
+        for atoms in (slab, molecule):
+            database.write(atoms, group="g")
+    assert [frame.pbc for frame in read_frames(tmp_path / "a.db")] == [frame.pbc for frame in frames[:2]]
+
+
+@pytest.mark.parametrize(("row", "vector"), [(1, [0, 0, 0]), (1, [8, 0, 0]), (0, [0, 0, 0])])
+def test_cells_must_span_the_periodic_directions(tmp_path, row, vector):
     atoms = structure()
     atoms.pbc = [True, True, False]
-    with pytest.raises(DataError, match=r"a.xyz#0 is periodic along \[True, True, False\]"):
+    atoms.cell[row] = vector
+    with pytest.raises(DataError, match=r"a.xyz#0 is periodic along \[True, True, False\] but .* or set pbc = False"):
         read_frames(write_xyz(tmp_path / "a.xyz", atoms))
 
 

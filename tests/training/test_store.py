@@ -90,6 +90,22 @@ def test_a_moved_atom_is_another_structure(tmp_path, spec, frames):
     assert not store.path(moved).exists()
 
 
+@pytest.mark.parametrize("pbc", [(False, False, False), (True, True, False)])
+def test_boundaries_are_part_of_a_structure(tmp_path, spec, moduli_spec, frames, pbc):
+    opened = dataclasses.replace(frames[0], pbc=pbc, stress=None)
+    store = FeatureStore(tmp_path, spec)
+    assert store.fill([opened, frames[0]], workers=1, progress=False) == 2
+    rows, periodic = store.load(opened), store.load(frames[0])
+    features, positions, _ = Transform(spec).jacobian(opened.cell, opened.positions, opened.numbers, pbc)
+    np.testing.assert_array_equal(rows.features, features)
+    np.testing.assert_array_equal(rows.forces, -positions.reshape(len(features), -1).T)
+    assert np.abs(rows.features - periodic.features).max() > 0.01 * np.abs(features).max()
+    projected = FeatureStore(tmp_path, spec, directions=2)
+    projected.fill([opened], workers=1, progress=False)
+    units = projected.load(opened).directions
+    np.testing.assert_allclose(projected.load(opened).forces, units @ rows.forces, atol=1e-8)
+
+
 def test_rows_of_another_version_of_the_code_are_refused(tmp_path, spec, frames):
     store = FeatureStore(tmp_path, spec)
     store.fill(frames[:1], workers=1, progress=False)

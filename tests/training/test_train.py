@@ -7,12 +7,16 @@ import hashlib
 
 import numpy as np
 import pytest
+from ase import Atoms
+from ase.calculators.morse import MorsePotential
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read
 
+from ase_wavescat import WaveScatCalculator
 from ase_wavescat.errors import DataError
 from ase_wavescat.model_file import load_model
 from ase_wavescat.scattering.neighbours import neighbour_pairs
-from ase_wavescat.scattering.spec import Moduli
+from ase_wavescat.scattering.spec import Bands, Correlations, Maps, Moduli, ScatteringSpec
 from ase_wavescat.training.dataset import read_frames
 from ase_wavescat.training.store import FeatureStore
 from ase_wavescat.training.train import Observations, Settings, train
@@ -187,6 +191,49 @@ def test_noise_is_seen_by_the_spread(spec, tmp_path):
     prediction = ensemble.predict(ensemble.transform(), frame.cell, frame.positions, frame.numbers)
     assert prediction.energy_uncertainty > 0
     assert prediction.forces_uncertainty.shape == (len(frame), 3)
+
+
+CLUSTERS = ScatteringSpec(
+    species=(3,),
+    wavelets=((2, 0), (2, 1)),
+    scales=(0.0,),
+    beta=0.8,
+    families=(Correlations(pair=Bands(10, 0.6), atom_maps=Maps(((2, 0), (2, 1)), (0.0,))),),
+)
+
+
+def jittered(rng, group, periodic):
+    """Eight sites of a cubic lattice, jittered: a cluster, a slab or a crystal of Morse atoms."""
+    sites = np.stack(np.meshgrid(*[np.arange(2)] * 3), axis=-1).reshape(-1, 3) * 2.8 * rng.uniform(0.95, 1.05)
+    positions = sites + rng.uniform(-0.25, 0.25, sites.shape)
+    atoms = Atoms("Li8", positions, cell=[6.2, 6.0, 6.4] if any(periodic) else None, pbc=periodic)
+    atoms.info.update(group=f"g{group}", config_type="cluster" if not any(periodic) else "crystal")
+    atoms.calc = MorsePotential(epsilon=0.6, r0=2.7, rho0=4.0, rcut1=4.0, rcut2=5.5)
+    energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+    stress = {"stress": atoms.get_stress()} if atoms.cell.rank == 3 else {}
+    atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces, **stress)
+    return atoms
+
+
+def test_clusters_slabs_and_crystals_train_one_model(tmp_path):
+    """A Morse potential's labels: held-out clusters are predicted, alone and in a large box alike."""
+    rng = np.random.default_rng(5)
+    kinds = [(False, False, False), (True, True, False), (True, True, True)]
+    structures = [jittered(rng, group, kinds[group % 3]) for group in range(18)]
+    path = write_frames(tmp_path / "mixed.extxyz.xz", structures)
+    ensemble = train(path, tmp_path / "mixed.h5", CLUSTERS, **QUICK)
+    assert ensemble.provenance["frames_with_open_directions"] == 12
+    assert ensemble.provenance["frames_without"] == {"forces": 0, "stress": 12}
+    calculator = WaveScatCalculator(load_model(tmp_path / "mixed.h5"))
+    new = [jittered(rng, 0, (False, False, False)) for _ in range(4)]
+    errors = [calculator.get_forces(atoms) - atoms.get_forces() for atoms in new]
+    assert np.std(errors) < 0.2 * np.std([atoms.get_forces() for atoms in new])
+    for atoms in new:
+        boxed = atoms.copy()
+        boxed.center(vacuum=20.0)
+        boxed.pbc = True
+        assert calculator.get_potential_energy(boxed) == pytest.approx(calculator.get_potential_energy(atoms), abs=1e-4)
+        np.testing.assert_allclose(calculator.get_forces(boxed), calculator.get_forces(atoms), atol=1e-4)
 
 
 def test_settings_out_of_range():
