@@ -82,10 +82,33 @@ def demo(model: str, output: Path) -> None:
 
 @main.command()
 @click.argument("data", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--preset", default="correlations", show_default=True, help="Whose features are sized for the data.")
+@click.option(
+    "--json", "spec_file", type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write the specification to, for `wavescat train --spec`.",
+)  # fmt: skip
+def suggest(data: tuple[Path, ...], preset: str, spec_file: Path | None) -> None:
+    """Propose a specification (widths, scales, features) for structures, labelled or not, and say why."""
+    from ase_wavescat.spec_file import write_spec
+    from ase_wavescat.training.suggest import report
+    from ase_wavescat.training.suggest import suggest as propose
+
+    suggestion = propose(list(data), preset)
+    if spec_file:
+        write_spec(suggestion.spec, spec_file)
+    click.echo(report(suggestion, list(data), spec_file))
+
+
+@main.command()
+@click.argument("data", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Model file to write (.h5)."
 )
-@click.option("--preset", default="correlations", show_default=True, help="Features: a preset of ase_wavescat.preset.")
+@click.option("--preset", help="Features: a preset of ase_wavescat.preset.  [default: correlations]")
+@click.option(
+    "--spec", "spec_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Features: a specification written by `wavescat suggest --json`, in place of a preset.",
+)  # fmt: skip
 @click.option(
     "--group-key",
     default="group",
@@ -111,17 +134,22 @@ def demo(model: str, output: Path) -> None:
 @click.option("--licence", help="Licence of the data, for the model card.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 def train(
-    data: tuple[Path, ...], output: Path, preset: str, repulsion: bool, store: Path | None, workers: int | None,
-    label_source: str | None, citation: str | None, licence: str | None, quiet: bool, **settings: Any,
+    data: tuple[Path, ...], output: Path, preset: str | None, spec_file: Path | None, repulsion: bool,
+    store: Path | None, workers: int | None, label_source: str | None, citation: str | None, licence: str | None,
+    quiet: bool, **settings: Any,
 ) -> None:  # fmt: skip
     """Train a model on labelled structures: extended XYZ (plain, .gz, .xz) or ASE databases."""
+    from ase_wavescat.spec_file import read_spec
     from ase_wavescat.training.train import train as run
+
+    if preset and spec_file:
+        raise click.UsageError("--preset and --spec both say what the features are: give one of them")
 
     provenance = {"label_source": label_source, "citation": citation, "licence": licence}
     run(
         list(data),
         output,
-        preset,
+        read_spec(spec_file) if spec_file else preset or "correlations",
         store=store,
         repulsion=repulsion,
         workers=workers,

@@ -1,0 +1,304 @@
+"""A specification proposed for a data set, with its reasons (`wavescat suggest`)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import shlex
+import textwrap
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
+
+from ase_wavescat.scattering.parameter_rules import (
+    OVERLAP,
+    TAIL,
+    largest_scale,
+    overlap_of_width,
+    scales_up_to,
+    spacing_from_tolerance,
+    width_from_overlap,
+)
+from ase_wavescat.scattering.presets import preset
+from ase_wavescat.scattering.spec import Bands, Correlations, Family, Moduli, ScatteringSpec
+from ase_wavescat.scattering.transform import Transform, unit_strains
+from ase_wavescat.training.dataset import NO_GROUPS
+from ase_wavescat.training.store import DEFAULT_DIRECTIONS
+from ase_wavescat.training.survey import Survey, read_structures, survey_structures
+
+PRODUCTION = "correlations"
+MOLECULES = "solid-harmonic"
+CRYSTALS = ("sinz2020", "brumwell2018")
+
+_WIDTH_STEP = 0.05  # A; fits do not tell widths apart that are closer
+_KINDS = ("molecules (periodic along no direction)", "wires (one)", "slabs (two)", "fully periodic")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What features cost, measured on a structure of `atoms` atoms; seconds and bytes.
+
+    rows: of features by energy, forces and stress of that structure; all_rows: of the data set, as training keeps them.
+    """
+
+    atoms: int
+    features: float
+    derivatives: float
+    rows: int
+    all_rows: int
+    all_time: float
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A specification made from a preset, the survey it rests on, and a reason for each choice."""
+
+    survey: Survey
+    preset: str
+    spec: ScatteringSpec
+    reasons: Mapping[str, str]
+    cost: Cost
+
+
+def suggest(data: str | Path | Sequence[str | Path], preset_name: str = PRODUCTION) -> Suggestion:
+    """Propose a specification for the structures of data files; labels are not needed.
+
+    data: extended XYZ (plain, .gz, .xz, .bz2) and ASE databases. preset_name: whose features are sized for the data.
+    Raises DataError for files that cannot be read or hold nothing usable, SpecError for an unknown preset.
+    """
+    paths = [Path(path) for path in ([data] if isinstance(data, (str, Path)) else data)]
+    structures = read_structures(paths)
+    survey = survey_structures(structures)
+    spec, reasons = propose(survey, preset_name)
+    return Suggestion(survey, preset_name, spec, reasons, measure_cost(spec, list(structures.values())))
+
+
+# ------------------------------------------------------------ proposal
+
+
+def propose(survey: Survey, preset_name: str = PRODUCTION) -> tuple[ScatteringSpec, dict[str, str]]:
+    """A preset sized for the data by the rules of `parameter_rules`, and the reason for each choice."""
+    plain = preset(preset_name, survey.species)
+    width = round(_WIDTH_STEP * math.ceil(width_from_overlap(survey.nearest.median) / _WIDTH_STEP - 1e-9), 6)
+    step = plain.scales[1] - plain.scales[0]
+    largest = largest_scale(width, plain.wavelets, survey.room.median)
+    spec = _sized(plain, width, scales_up_to(min(largest, plain.scales[-1]), step))
+    reasons = {
+        "preset": _why_preset(preset_name, survey),
+        "beta": _why_width(survey, width, plain.beta),
+        "scales": _why_scales(survey, plain, spec, largest),
+        "tolerance": _why_tolerance(spec),
+    }
+    return spec, reasons
+
+
+def _sized(spec: ScatteringSpec, width: float, scales: tuple[float, ...]) -> ScatteringSpec:
+    families = tuple(_sized_family(family, spec.beta / width, scales) for family in spec.families)
+    return dataclasses.replace(spec, beta=width, scales=scales, families=families)
+
+
+def _sized_family(family: Family, finer: float, scales: tuple[float, ...]) -> Family:
+    """The family with all lengths divided by `finer`; maps on the grid leave out the finest scale where they can."""
+    if isinstance(family, Moduli):
+        return family
+
+    def sized(bands: Bands | None) -> Bands | None:
+        return bands and Bands(bands.count, round(bands.spacing * finer, 4))
+
+    return Correlations(
+        pair=sized(family.pair),
+        atom_maps=family.atom_maps and dataclasses.replace(family.atom_maps, scales=scales),
+        five_body=family.five_body and dataclasses.replace(family.five_body, scales=scales),
+        grid_maps=family.grid_maps and dataclasses.replace(family.grid_maps, scales=scales[1:] or scales),
+        three_body=sized(family.three_body),
+        four_body=sized(family.four_body),
+    )
+
+
+def _why_preset(name: str, survey: Survey) -> str:
+    papers = f"{MOLECULES} (E18)" if _mostly_molecules(survey) else f"{CRYSTALS[0]} (S20) or {CRYSTALS[1]} (B18)"
+    if name == PRODUCTION:
+        return (
+            "smooth energies (the papers' moduli have kinks), integrals exact on their grids, all force rows in one"
+            f" pass: the family of lisi.h5; to repeat the papers on such data, ask for --preset {papers}"
+        )
+    return f"asked for; {PRODUCTION} is the one for production, {papers} the papers' own for such data"
+
+
+def _mostly_molecules(survey: Survey) -> bool:
+    return survey.kinds[0] > survey.structures / 2
+
+
+def _room_means(survey: Survey) -> str:
+    return "the size of a molecule" if _mostly_molecules(survey) else "half of the shortest cell height"
+
+
+def _why_width(survey: Survey, width: float, usual: float) -> str:
+    typical, least = survey.nearest.median, survey.nearest.least
+    text = (
+        f"Gaussians this wide on atoms {typical:.2f} Å apart, the median over structures of the shortest distance, meet"
+        f" at {overlap_of_width(typical, width):.2f} of their height (B21 sec. 2.4 with an overlap of {OVERLAP:g}: at"
+        f" least {width_from_overlap(typical):.2f} Å; rounded up to {_WIDTH_STEP:g})"
+    )
+    strict = width_from_overlap(least)
+    if strict < 0.9 * width:
+        text += (
+            f"; read literally, for the one closest pair of the set, {least:.2f} Å, the rule would allow"
+            f" {strict:.2f} Å, which is not taken: grids would need {(width / strict) ** 3:.1f} times the points, and"
+            " on amorphous Li-Si, where pairs come as close as 1.67 Å, widths of 0.5 and 0.6 Å gave the same errors"
+        )
+    if abs(width - usual) > 0.02:
+        text += f"; the preset alone would take {usual:g} Å, which fits distances near 2.3 Å"
+    return text
+
+
+def _why_scales(survey: Survey, plain: ScatteringSpec, spec: ScatteringSpec, largest: float) -> str:
+    text = (
+        f"up to j = {largest:.2f} the widest wavelet falls to {TAIL:g} of its height within {survey.room.median:.2f} Å,"
+        f" the median room, {_room_means(survey)} (B21 ch. 2)"
+    )
+    if largest < 0:
+        return f"{text}: even the finest wavelet reaches further, so one scale is left; larger cells would tell more"
+    if largest >= plain.scales[-1] + plain.scales[1] - plain.scales[0]:
+        measured = (
+            ": coarser ones added nothing on cells of 8-9 Å, and were not measured on larger ones"
+            if isinstance(plain.families[0], Correlations)
+            else ""
+        )
+        return f"{text}; the preset stops at {plain.scales[-1]:g}{measured}"
+    if spec.scales != plain.scales:
+        return f"{text}; the preset alone would go on to {plain.scales[-1]:g}, where wavelets overlap their own images"
+    return text
+
+
+def _why_tolerance(spec: ScatteringSpec) -> str:
+    spacing = spacing_from_tolerance(spec.beta, spec.wavelets, spec.tolerance)
+    return (
+        f"wavelets are cut in reciprocal space where they fall below it, so their fields need grid spacings of"
+        f" {spacing:.2f} Å at the finest scale, and twice that an octave up; products take the finer grids they need"
+    )
+
+
+# ------------------------------------------------------------ cost
+
+
+def measure_cost(spec: ScatteringSpec, structures: Sequence[Atoms]) -> Cost:
+    """Times the features of the structure of median size, values alone and with the rows that training takes."""
+    transform = Transform(spec)
+    ordered = sorted(structures, key=len)
+    typical = ordered[len(ordered) // 2]
+    _differentiate(transform, ordered[0])  # compiles
+    values = _seconds(lambda: _evaluate(transform, typical))
+    derivatives = _seconds(lambda: _differentiate(transform, typical))
+    # a Jacobian has a row for each coordinate, tangents a fixed number; a row costs as much as the cell is large
+    power = 2 if transform.has_jacobian else 1
+    total = sum(derivatives * (len(atoms) / len(typical)) ** power for atoms in ordered)
+    sizes = [8 * len(spec.keys) * _rows(transform, len(atoms)) for atoms in ordered]
+    return Cost(len(typical), values, derivatives, sizes[len(ordered) // 2], sum(sizes), total)
+
+
+def _rows(transform: Transform, atoms: int) -> int:
+    """Rows of one structure with forces and stress: energy, forces, stress."""
+    return 1 + (3 * atoms if transform.has_jacobian else DEFAULT_DIRECTIONS) + 6
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _evaluate(transform: Transform, atoms: Atoms) -> object:
+    return transform.evaluate(atoms.cell.array, atoms.positions, atoms.numbers, pbc=atoms.pbc).features
+
+
+def _differentiate(transform: Transform, atoms: Atoms) -> object:
+    structure = atoms.cell.array, atoms.positions, atoms.numbers
+    if transform.has_jacobian:
+        return transform.jacobian(*structure, pbc=atoms.pbc)
+    directions = np.random.default_rng(0).standard_normal((DEFAULT_DIRECTIONS + 6, len(atoms), 3))
+    strains = np.concatenate([np.zeros((DEFAULT_DIRECTIONS, 3, 3)), unit_strains()])
+    return transform.tangent(*structure, directions, strains, pbc=atoms.pbc)
+
+
+# ------------------------------------------------------------ report
+
+
+def report(suggestion: Suggestion, data: Sequence[str | Path], spec_file: str | Path | None = None) -> str:
+    """The survey, the choices with their reasons, the cost, and the lines that use the specification."""
+    spec, survey = suggestion.spec, suggestion.survey
+    choices = {
+        "preset": suggestion.preset,
+        "beta": f"{spec.beta:g} Å",
+        "scales": ", ".join(f"{scale:g}" for scale in spec.scales),
+        "tolerance": f"{spec.tolerance:g}",
+    }
+    lines = ["data", *_survey_lines(survey), "", "proposal"]
+    for name, choice in choices.items():
+        lines += [f"  {name:11} {choice}", *_wrapped(suggestion.reasons[name])]
+    lines += ["", "cost", *_cost_lines(suggestion), "", "use", *_use_lines(survey, data, spec_file)]
+    return "\n".join(lines)
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, 106, initial_indent=" " * 6, subsequent_indent=" " * 6)
+
+
+def _survey_lines(survey: Survey) -> list[str]:
+    kinds = [f"{count} {kind}" for count, kind in zip(survey.kinds, _KINDS, strict=True) if count]
+    lines = [
+        f"  structures  {survey.structures}: {', '.join(kinds)}; {survey.energies} with an energy",
+        f"  atoms       {survey.atoms.text('.0f')}",
+    ]
+    if survey.density is not None:
+        lines.append(f"  density     {survey.density.text('.4f')} atoms/Å³")
+    lines.append(f"  room        {survey.room.text('.2f')} Å ({_room_means(survey)})")
+    for z, (least, most) in survey.fractions.items():
+        lines.append(f"  fraction    {chemical_symbols[z]} {least:.3f} to {most:.3f}")
+    for pair, distance in survey.closest.items():
+        names = "-".join(chemical_symbols[z] for z in pair)
+        lines.append(f"  closest     {names} {distance.text('.2f')} Å, over structures")
+    return lines
+
+
+def _cost_lines(suggestion: Suggestion) -> list[str]:
+    cost, count = suggestion.cost, len(suggestion.spec.keys)
+    return [
+        f"  features    {count}",
+        f"  measured    {cost.atoms} atoms, on this machine: {1000 * cost.features:.0f} ms for values",
+        f"              {cost.derivatives:.2f} s, {cost.rows / 1e6:.1f} MB for the rows of energy, forces and stress",
+        f"  training    rows of all structures, one core: some {_duration(cost.all_time)},"
+        f" {cost.all_rows / 1e9:.2f} GB on disk",
+    ]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _use_lines(survey: Survey, data: Sequence[str | Path], spec_file: str | Path | None) -> list[str]:
+    file = "spec.json" if spec_file is None else str(spec_file)
+    lines = [] if spec_file else [f"  (add --json {file} to this command to write the specification)"]
+    command = ["wavescat", "train", *map(str, data), "-o", "model.h5", "--spec", file]
+    lines.append("  " + shlex.join(command))
+    if survey.energies < survey.structures:
+        lines.append(f"      {survey.structures - survey.energies} structures lack the energy that training needs")
+    if "group" not in survey.info_keys:
+        known = ", ".join(survey.info_keys) or "none"
+        lines += _wrapped(
+            "no key 'group' says which structures belong together (one trajectory, one melt): add --group-key with one"
+            f" of the keys that all have ({known}), or with {NO_GROUPS}"
+        )
+    return [
+        *lines,
+        "  from ase_wavescat import scattering_features",
+        "  from ase_wavescat.spec_file import read_spec",
+        f"  features = scattering_features(atoms, read_spec({file!r}))",
+    ]
