@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +14,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 _SPARES = 4
-_LARGEST_SPARE = 1 << 25  # values; larger arrays go back to the system
+_LARGEST_SPARE = 1 << 26  # values; larger arrays go back to the system
 
 _spares: list[Array] = []
 
@@ -21,6 +25,17 @@ def take(user: object, size: int) -> Array:
     if size > 0:
         weakref.finalize(user, _give_back, arena).atexit = False
     return arena[:size]
+
+
+@contextmanager
+def borrowed(shape: tuple[int, ...], dtype: type[np.generic]) -> Iterator[NDArray[Any]]:
+    """An array, not cleared, for the time of a `with` block."""
+    count = math.prod(shape)
+    arena = _fitting(-(-count * np.dtype(dtype).itemsize // 8))
+    try:
+        yield arena.view(dtype)[:count].reshape(shape)
+    finally:
+        _give_back(arena)
 
 
 def _fitting(size: int) -> Array:
@@ -37,6 +52,6 @@ def _fitting(size: int) -> Array:
 
 
 def _give_back(arena: Array) -> None:
-    if len(arena) <= _LARGEST_SPARE:
+    if 0 < len(arena) <= _LARGEST_SPARE:
         _spares.append(arena)
         del _spares[:-_SPARES]

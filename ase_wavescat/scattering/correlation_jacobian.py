@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ase_wavescat.scattering.correlations import CorrelationState, GridGroup
+from ase_wavescat.scattering.fourier import Shape, workspace
 
 Array = NDArray[np.float64]
 ComplexArray = NDArray[np.complex128]
@@ -30,6 +31,7 @@ class PositionsJacobian:
         for atoms in self._atoms:
             moved = (phases[atoms].T[:, :, None] * vectors[:, None, :]).reshape(len(vectors), -1)
             self._moves.append((moved.imag, -moved.real))
+        self._fields = [state.all_fields(g) for g in range(len(self._plan.groups))]
         self.rows = np.zeros((self._plan.count, len(species), 3))
 
     def fill(self) -> Array:
@@ -80,19 +82,29 @@ class PositionsJacobian:
     def _add_group(self, g: int, adjoint: ComplexArray, wanted: dict[int, list[int]]) -> None:
         if not wanted:
             return
-        group, state = self._plan.groups[g], self._state
-        space = state.workspace(g)
-        state.inverse_band(g, adjoint)
-        q = space.real.reshape(-1).copy()
-        places = max(self._prepared.field_places[g].values(), key=len)
+        group, shape, lattice = self._plan.groups[g], self._prepared.shapes[g], self._prepared.lattice
+        space = workspace(shape)
+        q = self._band_field(shape, adjoint)
+        count = max(self._prepared.filters[f.wavelet].count for f in group.fields)
+        places = lattice.places(shape, count)
+        fields = self._fields[g]
         used = sorted({row + m for i in wanted for row in group.operands[i][:2] for m in range(group.operands[i][2])})
-        spectra = np.empty((group.rows, len(places)), dtype=complex)
+        spectra = np.empty((group.rows, count), dtype=complex)
         for row in used:
-            np.multiply(q, state.fields[g][row], out=space.real.reshape(-1))
+            np.multiply(q, fields[:, row], out=space.real.reshape(shape[0], -1))
             space.forward()
             spectra[row] = space.flat[places]
         for moving, partner in ((0, 1), (1, 0)):
             self._project(group, wanted, spectra, moving, partner)
+
+    def _band_field(self, shape: Shape, adjoint: ComplexArray) -> Array:
+        """dE/dP(u) (n1, n2 n3) from the adjoint of P^ on the half sphere in the band, dE = Re sum conj(Q) dP^."""
+        lattice, space = self._prepared.lattice, workspace(shape)
+        space.flat[:] = 0.0
+        scale = (lattice.volume / space.points) / lattice.weights[: len(adjoint)]
+        space.flat[lattice.places(shape, len(adjoint))] = scale * adjoint
+        space.inverse()
+        return space.real.reshape(shape[0], -1).copy()
 
     def _project(
         self, group: GridGroup, wanted: dict[int, list[int]], spectra: ComplexArray, moving: int, partner: int

@@ -14,8 +14,10 @@ are then one matrix product (scattering covariances of Cheng, Morel, Allys, Mena
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
@@ -26,8 +28,9 @@ from ase_wavescat.scattering.arena import take
 from ase_wavescat.scattering.execution import Execution
 from ase_wavescat.scattering.features import BandFeature, Map, PairFeature, SpeciesWavelet, Wavelet
 from ase_wavescat.scattering.filters import Filter, StrainSums, gather_adjoint, scatter, wavelet_cutoff
-from ase_wavescat.scattering.fourier import Shape, Workspace, workspace
+from ase_wavescat.scattering.fourier import Shape
 from ase_wavescat.scattering.grid import ReciprocalLattice
+from ase_wavescat.scattering.planes import Columns, Rows
 from ase_wavescat.scattering.spec import Bands, Correlations, ScatteringSpec
 from ase_wavescat.scattering.wavelets import direct_extent
 
@@ -35,6 +38,7 @@ Array = NDArray[np.float64]
 ComplexArray = NDArray[np.complex128]
 IntArray = NDArray[np.int64]
 
+_KEPT_BYTES = 2**28  # fields kept for the derivatives; beyond, they are made again
 _WINDOW = 16.0  # b of the bands' window: side lobes of 2e-7 from a distance of 8 / spacing on
 
 
@@ -86,13 +90,19 @@ class GridGroup:
         self.operands = {
             i: (self.first_row[m.first], self.first_row[m.second], 2 * m.first.wavelet.l + 1) for i, m in maps.items()
         }
-        # of each field: (slot of a map it enters, first row of its partner there, 2 for its own square)
-        couplings: dict[SpeciesWavelet, list[tuple[int, int, int]]] = {f: [] for f in self.fields}
-        for slot, m in enumerate(maps.values()):
-            couplings[m.first].append((slot, self.first_row[m.second], 2 if m.first == m.second else 1))
-            if m.first != m.second:
-                couplings[m.second].append((slot, self.first_row[m.first], 1))
-        self.couplings = {f: np.array(pairs, dtype=np.int64) for f, pairs in couplings.items()}
+        self.table: IntArray = np.array(list(self.operands.values()), dtype=np.int64)
+        self._couple()
+
+    def _couple(self) -> None:
+        """couplings[starts[row] : starts[row + 1]]: (map that a row enters, its partner, 2 if it is itself else 1)."""
+        rows: list[list[tuple[int, int, int]]] = [[] for _ in range(self.rows)]
+        for slot, (first, second, components) in enumerate(self.table.tolist()):
+            for m in range(components):
+                rows[first + m].append((slot, second + m, 2 if first == second else 1))
+                if first != second:
+                    rows[second + m].append((slot, first + m, 1))
+        self.starts: IntArray = np.cumsum([0] + [len(row) for row in rows])
+        self.couplings: IntArray = np.array([entry for row in rows for entry in row], dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -174,26 +184,31 @@ class CorrelationPlan:
         return max(pair, math.hypot(math.sqrt(2) * max(extents, default=0.0), max(between, default=0.0)))
 
     def prepare(self, lattice: ReciprocalLattice, execution: Execution = Execution()) -> PreparedCorrelations:
-        return PreparedCorrelations(self, lattice)
+        return PreparedCorrelations(self, lattice, execution)
 
 
 class PreparedCorrelations:
     """Everything that depends on the cell only: filters, bands, grids."""
 
-    def __init__(self, plan: CorrelationPlan, lattice: ReciprocalLattice) -> None:
-        self.plan, self.lattice = plan, lattice
+    def __init__(self, plan: CorrelationPlan, lattice: ReciprocalLattice, execution: Execution) -> None:
+        self.plan, self.lattice, self.execution = plan, lattice, execution
         self.filters = {w: Filter(plan.spec, w, lattice, plan.l_max) for w in plan.wavelets}
         self.shapes: list[Shape] = [lattice.shape(g.bandwidth) for g in plan.groups]
         self.band_count = lattice.count(plan.band_cutoff)
-        self.band_places = [lattice.places(s, self.band_count) for s in self.shapes]
-        self.field_places = [
-            {f.wavelet: lattice.places(s, self.filters[f.wavelet].count) for f in g.fields}
-            for g, s in zip(plan.groups, self.shapes, strict=True)
-        ]
+        self.fields = [self._field_rows(g, s) for g, s in zip(plan.groups, self.shapes, strict=True)]
+        self.maps = [self._map_rows(g, s) for g, s in zip(plan.groups, self.shapes, strict=True)]
         family = plan.family
         self.pair_bands = self._bands(family.pair, lattice.count(family.pair.maximum)) if family.pair else None
         self.three_bands = self._bands(family.three_body, self.band_count) if family.three_body else None
         self.four_bands = self._bands(family.four_body, self.band_count) if family.four_body else None
+
+    def _field_rows(self, group: GridGroup, shape: Shape) -> Rows:
+        wavelets = [f.wavelet for f in group.fields]
+        columns = {w: Columns(self.lattice, self.filters[w].count, shape) for w in set(wavelets)}
+        return Rows(shape, [columns[w] for w in wavelets for _ in range(2 * w.l + 1)], self.execution)
+
+    def _map_rows(self, group: GridGroup, shape: Shape) -> Rows:
+        return Rows(shape, [Columns(self.lattice, self.band_count, shape)] * len(group.maps), self.execution)
 
     def _bands(self, bands: Bands, count: int) -> tuple[Array, Array]:
         """Band weights with the half sphere's weights and 1/V, and their derivatives divided by |G| (0 at G = 0)."""
@@ -217,49 +232,117 @@ class PreparedCorrelations:
 
 
 class CorrelationState:
-    """Fields and maps of one structure, its features and their derivatives."""
+    """Maps of one structure, its features and their derivatives."""
 
     def __init__(self, prepared: PreparedCorrelations, densities: ComplexArray) -> None:
         self.prepared, self.plan, self.lattice = prepared, prepared.plan, prepared.lattice
         self.densities = densities
-        self._spare: Array | None = None
-        sizes = [group.rows * self.workspace(g).points for g, group in enumerate(self.plan.groups)]
-        arena = np.split(take(self, sum(sizes)), np.cumsum(sizes)[:-1]) if sizes else []
-        self.fields = [self._group_fields(g, densities, out) for g, out in enumerate(arena)]
+        self._map = prepared.execution.map
+        self._kept = self._keep()
         self.maps = np.zeros((len(self.plan.maps), prepared.band_count), dtype=complex)
-        for g in range(len(self.plan.groups)):
-            self._transform_maps(g, self.fields[g], self.fields[g], self.maps)
+        for g, rows in enumerate(prepared.fields):
+            with rows.memory() as data:
+                self._fill_columns(g, data)
+                self._add_maps(g, data, self.maps)
         self.features = self._correlate()
 
-    def workspace(self, g: int) -> Workspace:
-        return workspace(self.prepared.shapes[g])
+    def _keep(self) -> list[NDArray[Any] | None]:
+        """Memory for the fields of every group, (n1, rows, n2 n3), unless it is too much: then they are made again."""
+        shapes = [
+            (rows.shape[0], len(rows), rows.shape[1] * rows.shape[2]) if len(rows) else (0, 0, 0)
+            for rows in self.prepared.fields
+        ]
+        sizes = [math.prod(shape) for shape in shapes]
+        real = self.prepared.execution.real
+        if sum(sizes) * np.dtype(real).itemsize > _KEPT_BYTES:
+            return [None] * len(shapes)
+        memory = np.split(take(self, sum(sizes)), np.cumsum(sizes)[:-1]) if sizes else []
+        return [part.view(real)[:size].reshape(s) for part, size, s in zip(memory, sizes, shapes, strict=True)]
 
-    def _group_fields(self, g: int, densities: ComplexArray, out: Array, strain: Array | None = None) -> Array:
-        """U (rows, points) of a group, or with a strain the change of U that the filters make, in the memory of out."""
-        group, space = self.plan.groups[g], self.workspace(g)
-        fields = out.reshape(group.rows, space.points)
-        row = 0
-        for f in group.fields:
+    def _fill_columns(
+        self, g: int, data: NDArray[Any], change: ComplexArray | None = None, strain: Array | None = None
+    ) -> None:
+        """The fields of a group as columns; with a change of the densities and a strain, the change of the fields."""
+        group, rows = self.plan.groups[g], self.prepared.fields[g]
+
+        def fill(f: SpeciesWavelet) -> None:
             kernel = self.prepared.filters[f.wavelet]
-            places = self.prepared.field_places[g][f.wavelet]
-            density = densities[self.plan.spec.species.index(f.number)]
+            species = self.plan.spec.species.index(f.number)
+            source = self.densities[species] if change is None else change[species]
             for m in range(2 * kernel.l + 1):
-                factor = kernel.value if strain is None else kernel.strained(m, strain)
-                harmonic = kernel.harmonics[m] if strain is None else np.ones(kernel.count)
-                scatter(space.flat, places, factor, harmonic, density, kernel.phase)
-                space.inverse()
-                fields[row] = space.real.reshape(-1)
-                row += 1
-        return fields
+                row = group.first_row[f] + m
+                space, places = rows.column_space(row), rows.columns[row].places
+                scatter(space.flat, places, kernel.value, kernel.harmonics[m], source, kernel.phase)
+                if strain is not None:
+                    moved = kernel.phase * kernel.strained(m, strain) * self.densities[species, : kernel.count]
+                    space.flat[places] += moved
+                rows.store(space, data, row)
 
-    def _transform_maps(self, g: int, left: Array, right: Array, out: ComplexArray) -> None:
-        """out[i] += P^_i of the products left x right, in the band."""
-        space = self.workspace(g)
-        for i in self.plan.groups[g].maps:
-            first, second, components = self.plan.groups[g].operands[i]
-            _product(left, right, first, second, components, space.real.reshape(-1))
-            space.forward()
-            out[i] += (self.lattice.volume / space.points) * space.flat[self.prepared.band_places[g]]
+        self._map(fill, group.fields)
+
+    def _parts(self, g: int) -> list[slice]:
+        return list(self.prepared.fields[g].parts(len(self.prepared.fields[g])))
+
+    @contextmanager
+    def _field_columns(self, g: int) -> Iterator[NDArray[Any] | None]:
+        """The fields of a group as columns, where the fields themselves are not kept."""
+        if self._kept[g] is not None:
+            yield None
+            return
+        with self.prepared.fields[g].memory() as data:
+            self._fill_columns(g, data)
+            yield data
+
+    def _fields(self, g: int, data: NDArray[Any] | None, part: slice) -> NDArray[Any]:
+        """(planes, rows, n2 n3): the kept fields, or those of the columns."""
+        kept = self._kept[g]
+        if kept is not None:
+            return kept[part]
+        assert data is not None
+        return self.prepared.fields[g].planes(data, part)
+
+    def _add_maps(self, g: int, data: NDArray[Any], out: ComplexArray) -> None:
+        """out[i] += P^_i in the band, of the fields in columns; the fields are kept where there is room."""
+        fields, maps, kept = self.prepared.fields[g], self.prepared.maps[g], self._kept[g]
+        table = self.plan.groups[g].table
+
+        def multiply(part: slice, products: NDArray[Any]) -> None:
+            values = fields.planes(data, part)
+            if kept is not None:
+                kept[part] = values
+            space = maps.space(part)
+            _products(values, table, maps.values(space, part))
+            maps.take(space, products, part)
+
+        self._collect(g, multiply, out)
+
+    def _add_map_changes(
+        self, g: int, data: NDArray[Any] | None, moved: NDArray[Any], out: ComplexArray
+    ) -> None:
+        """out[i] += the change of P^_i along the change of the fields in the columns `moved`."""
+        fields, maps = self.prepared.fields[g], self.prepared.maps[g]
+        table = self.plan.groups[g].table
+
+        def multiply(part: slice, products: NDArray[Any]) -> None:
+            space = maps.space(part)
+            values, changes = self._fields(g, data, part), fields.planes(moved, part, 1)
+            _product_changes(values, changes, table, maps.values(space, part))
+            maps.take(space, products, part)
+
+        self._collect(g, multiply, out)
+
+    def _collect(self, g: int, multiply: Callable[[slice, NDArray[Any]], None], out: ComplexArray) -> None:
+        """out[i] += transforms in the band of what `multiply` puts, planes by planes, into the columns of the maps."""
+        maps = self.prepared.maps[g]
+        scale = self.lattice.volume / math.prod(maps.shape)
+        with maps.memory() as products:
+
+            def collect(item: tuple[int, int]) -> None:
+                row, i = item
+                out[i] += scale * maps.fetch(products, row)[maps.columns[row].places]
+
+            self._map(lambda part: multiply(part, products), self._parts(g))
+            self._map(collect, enumerate(self.plan.groups[g].maps))
 
     def _operands(
         self, densities: ComplexArray, maps: ComplexArray
@@ -304,9 +387,10 @@ class CorrelationState:
                 _add_banded(value, from_right, _parts(onto_left, value))
                 _add_banded(value, table.T @ _parts(left, value), _parts(onto_right, value))
         sums = StrainSums(self.lattice, plan.l_max)
-        volume_term = -float(weights @ self.features)
         for g in range(len(plan.groups)):
-            volume_term += self._group_adjoint(g, map_adjoint, adjoint, sums)
+            self._group_adjoint(g, map_adjoint, adjoint, sums)
+        # P^ has an explicit V, and two fields with 1/V each; the features have 1/V
+        volume_term = -float(weights @ self.features) - np.vdot(map_adjoint, self.maps).real
         vectors = self.lattice.vectors
         strain = (
             sums.strain()
@@ -315,65 +399,86 @@ class CorrelationState:
         )
         return adjoint, strain
 
-    def _slopes(self, size: int) -> Array:
-        """Memory for the maps' adjoints of one group, kept for the other groups and calls."""
-        if self._spare is None:
-            largest = max(len(g.maps) * self.workspace(i).points for i, g in enumerate(self.plan.groups))
-            self._spare = take(self, largest)
-        return self._spare[:size]
+    def _group_adjoint(self, g: int, map_adjoint: ComplexArray, adjoint: ComplexArray, sums: StrainSums) -> None:
+        """Take the maps' adjoints through the fields of a group."""
+        group, fields = self.plan.groups[g], self.prepared.fields[g]
+        with (
+            self._field_columns(g) as data,
+            # planes that have been read are free
+            fields.memory() if data is None else nullcontext(data) as onto_fields,
+            self.prepared.maps[g].memory() as slopes,
+        ):
+            self._fill_slopes(g, map_adjoint, slopes)
+            self._combine(g, data, slopes, onto_fields)
+            parts = self._map(lambda f: self._field_adjoint(g, f, onto_fields), group.fields)
+        for f, (onto_density, by_harmonic, by_length) in zip(group.fields, parts, strict=True):
+            l, count = f.wavelet.l, len(by_length)
+            adjoint[self.plan.spec.species.index(f.number), :count] += onto_density
+            sums.by_harmonic[l**2 : (l + 1) ** 2, :count] += by_harmonic
+            sums.by_length[:count] += by_length
 
-    def _group_adjoint(self, g: int, map_adjoint: ComplexArray, adjoint: ComplexArray, sums: StrainSums) -> float:
-        """Take the maps' adjoints through the fields of a group; returns the derivative by the trace of the strain."""
-        group, space = self.plan.groups[g], self.workspace(g)
-        slopes = self._slopes(len(group.maps) * space.points).reshape(len(group.maps), space.points)
-        trace = 0.0
-        for slot, i in enumerate(group.maps):
-            self.inverse_band(g, map_adjoint[i])
-            slopes[slot] = space.real.reshape(-1)
-            trace += np.vdot(map_adjoint[i], self.maps[i]).real
-        for f in group.fields:
-            kernel = self.prepared.filters[f.wavelet]
-            species = self.plan.spec.species.index(f.number)
-            places = self.prepared.field_places[g][f.wavelet]
-            for m in range(2 * kernel.l + 1):
-                _combine(slopes, self.fields[g], group.couplings[f], m, space.real.reshape(-1))
-                space.forward()
-                gather_adjoint(
-                    space.flat,
-                    places,
-                    self.lattice.weights,
-                    kernel.value,
-                    kernel.slope,
-                    kernel.harmonics[m],
-                    self.densities[species],
-                    kernel.phase,
-                    adjoint[species],
-                    sums.by_harmonic[kernel.l**2 + m],
-                    sums.by_length,
-                )
-        return trace - 2 * trace  # P^ has an explicit V, and two fields with 1/V each
+    def _fill_slopes(self, g: int, map_adjoint: ComplexArray, slopes: NDArray[Any]) -> None:
+        """The adjoints of a group's maps, dE/dP(u), as columns."""
+        maps = self.prepared.maps[g]
+        scale = (self.lattice.volume / math.prod(maps.shape)) / self.lattice.weights[: map_adjoint.shape[1]]
 
-    def inverse_band(self, g: int, adjoint: ComplexArray) -> None:
-        """Workspace real = dE/dP(u) from the adjoint of P^ on the half sphere in the band, dE = Re sum conj(Q) dP^."""
-        space, lattice = self.workspace(g), self.lattice
-        space.flat[:] = 0.0
-        scale = (lattice.volume / space.points) / lattice.weights[: len(adjoint)]
-        space.flat[self.prepared.band_places[g]] = scale * adjoint
-        space.inverse()
+        def spread(item: tuple[int, int]) -> None:
+            row, i = item
+            space = maps.column_space(row)
+            space.data[:] = 0.0
+            space.flat[maps.columns[row].places] = scale * map_adjoint[i]
+            maps.store(space, slopes, row)
+
+        self._map(spread, enumerate(self.plan.groups[g].maps))
+
+    def _combine(
+        self, g: int, data: NDArray[Any] | None, slopes: NDArray[Any], onto_fields: NDArray[Any]
+    ) -> None:
+        """The adjoints of a group's fields, dE/dU(u), as columns."""
+        group, fields, maps = self.plan.groups[g], self.prepared.fields[g], self.prepared.maps[g]
+
+        def combine(part: slice) -> None:
+            space = fields.space(part, 1)
+            values = self._fields(g, data, part)
+            _combine(maps.planes(slopes, part), values, group.starts, group.couplings, fields.values(space, part))
+            fields.take(space, onto_fields, part)
+
+        self._map(combine, self._parts(g))
+
+    def _field_adjoint(
+        self, g: int, f: SpeciesWavelet, onto_fields: NDArray[Any]
+    ) -> tuple[ComplexArray, Array, Array]:
+        """From the adjoint of a field to that of its density (P,), and to the filter's strain sums (2l+1, P), (P,)."""
+        group, rows, kernel = self.plan.groups[g], self.prepared.fields[g], self.prepared.filters[f.wavelet]
+        density = self.densities[self.plan.spec.species.index(f.number)]
+        onto_density = np.zeros(kernel.count, dtype=complex)
+        by_harmonic, by_length = np.zeros((2 * kernel.l + 1, kernel.count)), np.zeros(kernel.count)
+        for m in range(2 * kernel.l + 1):
+            row = group.first_row[f] + m
+            gather_adjoint(
+                rows.fetch(onto_fields, row),
+                rows.columns[row].places,
+                self.lattice.weights,
+                kernel.value,
+                kernel.slope,
+                kernel.harmonics[m],
+                density,
+                kernel.phase,
+                onto_density,
+                by_harmonic[m],
+                by_length,
+            )
+        return onto_density, by_harmonic, by_length
 
     def tangent(self, density_tangent: ComplexArray, strain: Array) -> Array:
         """Derivative of the features (F,) along a change of the densities and a strain."""
-        plan, lattice = self.plan, self.lattice
+        lattice = self.lattice
         trace = float(np.trace(strain))
         change = np.multiply(trace, self.maps, dtype=np.complex128)
-        for g in range(len(plan.groups)):
-            moved = np.zeros_like(self.fields[g])
-            if density_tangent.any():
-                moved += self._group_fields(g, density_tangent, np.empty(moved.size))
-            if strain.any():
-                moved += self._group_fields(g, self.densities, np.empty(moved.size), strain)
-            self._transform_maps(g, moved, self.fields[g], change)
-            self._transform_maps(g, self.fields[g], moved, change)
+        for g, rows in enumerate(self.prepared.fields):
+            with self._field_columns(g) as data, rows.memory() as moved:
+                self._fill_columns(g, moved, density_tangent, strain)
+                self._add_map_changes(g, data, moved, change)
         stretch = -np.einsum("pa,ab,pb->p", lattice.vectors, strain, lattice.vectors)
         derivative = -trace * self.features
         operands = self._operands(self.densities, self.maps)
@@ -383,6 +488,14 @@ class CorrelationState:
             table += _correlations(bands[0], left_change, right) + _correlations(bands[0], left, right_change)
             derivative[terms.columns] += table[terms.band, terms.first, terms.second]
         return derivative
+
+    def all_fields(self, g: int) -> NDArray[Any]:
+        """(n1, rows, n2 n3) of a group."""
+        kept = self._kept[g]
+        if kept is not None:
+            return kept
+        with self._field_columns(g) as data:
+            return np.concatenate([self._fields(g, data, part) for part in self._parts(g)])
 
 
 def _twice(bands: Array) -> Array:
@@ -410,23 +523,46 @@ def _add_banded(band, rows, out):  # type: ignore[no-untyped-def]
             out[k, p] += band[p] * rows[k, p]
 
 
-@numba.njit(cache=True, fastmath=True)
-def _product(left, right, first, second, components, out):  # type: ignore[no-untyped-def]
-    """out = sum_m left[first + m] right[second + m]."""
-    for u in range(out.shape[0]):
-        out[u] = left[first, u] * right[second, u]
-    for m in range(1, components):
-        for u in range(out.shape[0]):
-            out[u] += left[first + m, u] * right[second + m, u]
+@numba.njit(cache=True, fastmath=True, nogil=True)
+def _products(fields, table, out):  # type: ignore[no-untyped-def]
+    """out[:, i] = sum_m fields[:, first + m] fields[:, second + m] with (first, second, components) = table[i]."""
+    for plane in range(out.shape[0]):
+        for i in range(out.shape[1]):
+            first, second, components = table[i]
+            line = out[plane, i]
+            one, other = fields[plane, first], fields[plane, second]
+            for u in range(line.shape[0]):
+                line[u] = one[u] * other[u]
+            for m in range(1, components):
+                one, other = fields[plane, first + m], fields[plane, second + m]
+                for u in range(line.shape[0]):
+                    line[u] += one[u] * other[u]
 
 
-@numba.njit(cache=True, fastmath=True)
-def _combine(slopes, fields, couplings, m, out):  # type: ignore[no-untyped-def]
-    """out = sum over (map slot, partner row, times) of times slopes[slot] fields[row + m]."""
-    slot, row, times = couplings[0]
-    for u in range(out.shape[0]):
-        out[u] = times * slopes[slot, u] * fields[row + m, u]
-    for c in range(1, couplings.shape[0]):
-        slot, row, times = couplings[c]
-        for u in range(out.shape[0]):
-            out[u] += times * slopes[slot, u] * fields[row + m, u]
+@numba.njit(cache=True, fastmath=True, nogil=True)
+def _product_changes(fields, moved, table, out):  # type: ignore[no-untyped-def]
+    """The change of `_products` along a change of the fields."""
+    for plane in range(out.shape[0]):
+        for i in range(out.shape[1]):
+            first, second, components = table[i]
+            line = out[plane, i]
+            line[:] = 0.0
+            for m in range(components):
+                one, other = fields[plane, first + m], fields[plane, second + m]
+                one_moved, other_moved = moved[plane, first + m], moved[plane, second + m]
+                for u in range(line.shape[0]):
+                    line[u] += one[u] * other_moved[u] + one_moved[u] * other[u]
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True)
+def _combine(slopes, fields, starts, couplings, out):  # type: ignore[no-untyped-def]
+    """Adjoint of `_products`: out[:, row] = sum over couplings of times slopes[:, map] fields[:, partner]."""
+    for plane in range(out.shape[0]):
+        for row in range(out.shape[1]):
+            line = out[plane, row]
+            line[:] = 0.0
+            for c in range(starts[row], starts[row + 1]):
+                slot, partner, times = couplings[c]
+                slope, field = slopes[plane, slot], fields[plane, partner]
+                for u in range(line.shape[0]):
+                    line[u] += times * slope[u] * field[u]

@@ -1,19 +1,22 @@
-"""Real-to-complex FFTs on three-dimensional grids, one or a batch at a time: one workspace a shape and thread."""
+"""FFTs: real grids to half-complex ones, and columns along one axis; one workspace a shape and thread."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pyfftw
 from numpy.typing import NDArray
 
 Shape = tuple[int, int, int]
+RealType = type[np.floating[Any]]
 
 # Lengths at which FFTW is fast: between them a longer transform costs less than a shorter one (28 costs more than 32).
 _FAST_LENGTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 15, 16, 20, 25, 32, 36, 40, 48, 64, 72, 80, 96, 128)
-_WORKSPACES = 64  # shapes kept by each thread
+_WORKSPACES = 64  # kept by each thread
 
 _planner = threading.Lock()  # FFTW plans one at a time
 _local = threading.local()
@@ -27,28 +30,33 @@ def fast_length(points: int) -> int:
     return 32 * int(pyfftw.next_fast_len(-(-points // 32)))
 
 
+def _plan(source: NDArray[Any], target: NDArray[Any], axes: tuple[int, ...], direction: str) -> pyfftw.FFTW:
+    """Plans are estimated, not measured: the same input gives the same bits in every run."""
+    flags = ("FFTW_ESTIMATE", "FFTW_DESTROY_INPUT")
+    with _planner:
+        return pyfftw.FFTW(source, target, axes=axes, direction=direction, flags=flags)
+
+
 class Workspace:
-    """An in-place pair of buffers, `real` (shape) and `half` (shape with n3 // 2 + 1), and the transforms between them.
+    """A pair of buffers, `real` (shape) and `half` (shape with n_last // 2 + 1), and the transforms between them.
 
     With a batch, both have a leading axis: that many grids are transformed at once, which small grids need.
-    Plans are estimated, not measured: the same input gives the same bits in every run.
     """
 
-    def __init__(self, shape: Shape, batch: int | None = None) -> None:
+    def __init__(self, shape: tuple[int, ...], batch: int | None, real: RealType) -> None:
         self.shape = shape
-        self.points = shape[0] * shape[1] * shape[2]
+        self.points = int(np.prod(shape))
         leading = () if batch is None else (batch,)
-        self.real: NDArray[np.float64] = pyfftw.empty_aligned((*leading, *shape), dtype="float64")
-        half = (*leading, *shape[:2], shape[2] // 2 + 1)
-        self.half: NDArray[np.complex128] = pyfftw.empty_aligned(half, dtype="complex128")
+        axes = tuple(range(-len(shape), 0))
+        self.real: NDArray[Any] = pyfftw.empty_aligned((*leading, *shape), dtype=real)
+        half = (*leading, *shape[:-1], shape[-1] // 2 + 1)
+        self.half: NDArray[Any] = pyfftw.empty_aligned(half, dtype=np.result_type(real, np.complex64))
         self.flat = self.half.reshape(-1)
-        flags = ("FFTW_ESTIMATE", "FFTW_DESTROY_INPUT")
-        with _planner:
-            self._forward = pyfftw.FFTW(self.real, self.half, axes=(-3, -2, -1), flags=flags)
-            self._inverse = pyfftw.FFTW(self.half, self.real, axes=(-3, -2, -1), direction="FFTW_BACKWARD", flags=flags)
+        self._forward = _plan(self.real, self.half, axes, "FFTW_FORWARD")
+        self._inverse = _plan(self.half, self.real, axes, "FFTW_BACKWARD")
 
     def forward(self) -> None:
-        """half(G) = sum_u real(u) exp(-iGu)."""
+        """half(G) = sum_u real(u) exp(-iGu); `real` is overwritten."""
         self._forward.execute()
 
     def inverse(self) -> None:
@@ -56,12 +64,39 @@ class Workspace:
         self._inverse.execute()
 
 
-def workspace(shape: Shape, batch: int | None = None) -> Workspace:
-    """This thread's workspace of a shape and batch, made at first use, the least recently used dropped."""
-    spaces: OrderedDict[tuple[Shape, int | None], Workspace] = _local.__dict__.setdefault("spaces", OrderedDict())
-    key = (shape, batch)
+class ColumnWorkspace:
+    """A buffer (length, columns), complex, and its transforms in place along the first axis, unnormalised."""
+
+    def __init__(self, length: int, columns: int, complex_type: type[np.complexfloating[Any, Any]]) -> None:
+        self.data: NDArray[Any] = pyfftw.empty_aligned((length, columns), dtype=complex_type)
+        self.flat = self.data.reshape(-1)
+        self._forward = _plan(self.data, self.data, (0,), "FFTW_FORWARD")
+        self._inverse = _plan(self.data, self.data, (0,), "FFTW_BACKWARD")
+
+    def forward(self) -> None:
+        self._forward.execute()
+
+    def inverse(self) -> None:
+        self._inverse.execute()
+
+
+def workspace(
+    shape: tuple[int, ...], batch: int | None = None, real: RealType = np.float64, slot: int = 0
+) -> Workspace:
+    """This thread's workspace of a shape, batch and type; slots tell apart those needed at the same time."""
+    return _kept(("grid", shape, batch, real, slot), lambda: Workspace(shape, batch, real))
+
+
+def column_workspace(length: int, columns: int, complex_type: type[np.complexfloating[Any, Any]]) -> ColumnWorkspace:
+    """This thread's workspace of that many columns."""
+    return _kept(("columns", length, columns, complex_type), lambda: ColumnWorkspace(length, columns, complex_type))
+
+
+def _kept(key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+    """What this thread has under the key, made at first use; the least recently used is dropped."""
+    spaces: OrderedDict[tuple[Any, ...], Any] = _local.__dict__.setdefault("spaces", OrderedDict())
     if key not in spaces:
-        spaces[key] = Workspace(shape, batch)
+        spaces[key] = make()
         if len(spaces) > _WORKSPACES:
             spaces.popitem(last=False)
     spaces.move_to_end(key)

@@ -22,7 +22,7 @@ from ase_wavescat.scattering.features import AtomFeature, BandFeature, Feature, 
 from ase_wavescat.scattering.grid import ReciprocalLattice
 from ase_wavescat.scattering.moduli import ModuliPlan
 from ase_wavescat.scattering.spec import Correlations, Moduli, ScatteringSpec
-from ase_wavescat.scattering.structure_factor import Phases
+from ase_wavescat.scattering.structure_factor import structure_phases
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -214,7 +214,9 @@ class Evaluation:
         self._lattice, self._prepared = transform.prepared(self.cell, reference_cell)
         kinds = range(len(transform.spec.species))
         self._groups = [np.flatnonzero(self._species == s) for s in kinds]
-        self._phases = [Phases(self._lattice, self._positions[atoms]) for atoms in self._groups]
+        self._phases = [
+            structure_phases(self._lattice, self._positions[atoms], transform.execution) for atoms in self._groups
+        ]
         self._densities = np.array([phases.structure_factor() for phases in self._phases])
         self._counts = np.array([len(atoms) for atoms in self._groups])
         for (columns, _), prepared in zip(transform._band_plans, self._prepared, strict=True):
