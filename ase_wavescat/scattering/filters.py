@@ -5,6 +5,9 @@ With f_m(G) = R_nl(b|G|) C_lm(G) on the half sphere, a field is U_m(u) = (1/V) s
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +15,7 @@ from numpy.typing import NDArray
 from ase_wavescat.scattering.features import Wavelet
 from ase_wavescat.scattering.grid import ReciprocalLattice
 from ase_wavescat.scattering.spec import ScatteringSpec
-from ase_wavescat.scattering.wavelets import fourier_extent, fourier_radial
+from ase_wavescat.scattering.wavelets import fourier_extent, fourier_radial, radial_power
 
 Array = NDArray[np.float64]
 ComplexArray = NDArray[np.complex128]
@@ -26,7 +29,40 @@ def wavelet_cutoff(spec: ScatteringSpec, wavelet: Wavelet) -> float:
     return fourier_extent(wavelet.n, wavelet.l, spec.tolerance) / (spec.beta * 2.0**wavelet.scale)
 
 
-def tapered_radial(wavelet: Wavelet, extent: float, x: Array) -> tuple[Array, Array]:
+@dataclass(frozen=True)
+class RadialPart:
+    """amplitude R_nl(width |G|), cut where R_nl falls below the tolerance; width in A."""
+
+    n: int
+    l: int
+    width: float
+    tolerance: float
+    amplitude: float = 1.0
+
+    @classmethod
+    def of(cls, spec: ScatteringSpec, wavelet: Wavelet, tolerance: float | None = None) -> RadialPart:
+        """A wavelet's own, cut at the spec's tolerance unless another is given."""
+        cut = spec.tolerance if tolerance is None else tolerance
+        return cls(wavelet.n, wavelet.l, spec.beta * 2.0**wavelet.scale, cut)
+
+    def smeared(self, density_width: float) -> RadialPart:
+        """Times exp(-density_width^2 |G|^2 / 2), the transform of the density's Gaussians.
+
+        R_nl(b|G|) exp(-a^2 |G|^2/2) = (b/B)^p R_nl(B|G|) with B^2 = a^2 + b^2, p = 2(n-1) - l: a wider wavelet.
+        """
+        if density_width == 0:
+            return self
+        width = math.hypot(self.width, density_width)
+        amplitude = self.amplitude * (self.width / width) ** radial_power(self.n, self.l)
+        return RadialPart(self.n, self.l, width, self.tolerance, amplitude)
+
+    @property
+    def cutoff(self) -> float:
+        """|G| beyond which it is taken as zero (1/A)."""
+        return fourier_extent(self.n, self.l, self.tolerance) / self.width
+
+
+def tapered_radial(wavelet: Wavelet | RadialPart, extent: float, x: Array) -> tuple[Array, Array]:
     """`fourier_radial` times a taper, one below 0.9 extent, zero beyond the extent, twice continuously differentiable.
 
     So a reciprocal vector enters and leaves the sphere smoothly when the cell is strained.
@@ -38,23 +74,23 @@ def tapered_radial(wavelet: Wavelet, extent: float, x: Array) -> tuple[Array, Ar
     return value * taper, slope * taper + value * fall
 
 
-class Filter:
-    """One wavelet on one lattice.
+class RadialFilter:
+    """One filter on one lattice.
 
     value, slope: (P,) so that f_m = value S_lm(G) and df_m = slope (G.dG) S_lm + value grad S_lm . dG; both carry 1/V.
     harmonics (2l+1, P), gradients (2l+1, 3, P): views of the lattice's.
     """
 
-    def __init__(self, spec: ScatteringSpec, wavelet: Wavelet, lattice: ReciprocalLattice, l_max: int) -> None:
-        self.l = wavelet.l
-        self.count = lattice.count(wavelet_cutoff(spec, wavelet))
-        width = spec.beta * 2.0**wavelet.scale
-        extent = fourier_extent(wavelet.n, wavelet.l, spec.tolerance)
-        value, slope = tapered_radial(wavelet, extent, width * lattice.lengths[: self.count])
-        self.value: Array = value * width**wavelet.l / lattice.volume
-        self.slope: Array = slope * width ** (wavelet.l + 2) / lattice.volume
+    def __init__(self, radial: RadialPart, lattice: ReciprocalLattice, l_max: int) -> None:
+        l, width = radial.l, radial.width
+        self.l = l
+        self.count = lattice.count(radial.cutoff)
+        extent = fourier_extent(radial.n, l, radial.tolerance)
+        value, slope = tapered_radial(radial, extent, width * lattice.lengths[: self.count])
+        self.value: Array = value * (radial.amplitude * width**l) / lattice.volume
+        self.slope: Array = slope * (radial.amplitude * width ** (l + 2)) / lattice.volume
         harmonics, gradients = lattice.harmonics(l_max, len(lattice))
-        rows = slice(wavelet.l**2, (wavelet.l + 1) ** 2)
+        rows = slice(l**2, (l + 1) ** 2)
         self.harmonics: Array = harmonics[rows, : self.count]
         self.gradients: Array = gradients[rows, :, : self.count]
         self.vectors: Array = lattice.vectors[: self.count]
@@ -76,7 +112,14 @@ class Filter:
         )
 
 
-@numba.njit(cache=True)
+class Filter(RadialFilter):
+    """One wavelet on one lattice."""
+
+    def __init__(self, spec: ScatteringSpec, wavelet: Wavelet, lattice: ReciprocalLattice, l_max: int) -> None:
+        super().__init__(RadialPart.of(spec, wavelet), lattice, l_max)
+
+
+@numba.njit(cache=True, nogil=True)
 def scatter(flat, places, factor, harmonic, density, phase):  # type: ignore[no-untyped-def]
     """flat[places] = phase factor harmonic density; everything else zero."""
     flat[:] = 0.0
@@ -84,7 +127,7 @@ def scatter(flat, places, factor, harmonic, density, phase):  # type: ignore[no-
         flat[places[p]] = phase * density[p] * (factor[p] * harmonic[p])
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def gather_adjoint(flat, places, weights, value, slope, harmonic, density, phase, adjoint, value_sums, slope_sums):  # type: ignore[no-untyped-def]
     """Adjoint of `scatter`, from the transform of dE/dU: onto the density and onto the filter (for the strain).
 

@@ -1,11 +1,14 @@
 r"""First- and second-order scattering moduli (S20 sec. II D) and their polynomial twins, for any support.
 
-    order 0   sum_k |f(Z_k)|^q
+    order 0   sum_k |f(Z_k)|^q, or integral |rho_f|^q du of a density that is smooth
     order 1   integral sigma_1^q du,  sigma_1 = (sum_m |rho_f * psi_1m|^2)^(1/2)
     order 2   integral sigma_2^q du,  sigma_2 = (sum_m |sigma_1 * psi_2m|^2)^(1/2)        (second_input "modulus")
                                       sigma_2 = (sum_m |sigma_1^2 * psi_2m|^2)^(1/2)      (second_input "squared")
 
-with every sigma softened, on request, to (sigma^2 + epsilon^2 s^2)^(1/2), s the root mean square of that map.
+with rho_f a sum of points or of Gaussians (B18, E18), and every feature, on request, over its parent's (B18; see
+`normalisation`). A softened modulus is (sigma^2 + epsilon^2 s^2)^(1/2), s the root mean square of that map; its
+integrals are those of sigma^q - (epsilon s)^q and the second layer takes sigma - epsilon s, so that vacuum contributes
+nothing.
 
 Species are convolved once, as real fields; channels are combined point by point. Each first-order map is transformed
 once, on the finest grid that it and its children need; a child takes the reciprocal vectors within its own cutoff.
@@ -25,7 +28,7 @@ from ase_wavescat.scattering import pointwise
 from ase_wavescat.scattering.arena import take
 from ase_wavescat.scattering.execution import Execution
 from ase_wavescat.scattering.features import ModulusFeature
-from ase_wavescat.scattering.filters import Filter, StrainSums
+from ase_wavescat.scattering.filters import RadialFilter, StrainSums
 from ase_wavescat.scattering.fourier import workspace
 from ase_wavescat.scattering.grid import ReciprocalLattice
 from ase_wavescat.scattering.moduli_stage import Stage
@@ -37,6 +40,7 @@ Array = NDArray[np.float64]
 ComplexArray = NDArray[np.complex128]
 IntArray = NDArray[np.int64]
 
+_ROUNDING = 1e-13  # of a field, in parts of the largest that it could be
 _KEPT_BYTES = 2**28  # fields kept for the adjoint; beyond, they are computed again
 
 
@@ -53,10 +57,10 @@ class PreparedModuli:
 
     def __init__(self, plan: ModuliPlan, lattice: ReciprocalLattice) -> None:
         self.plan, self.lattice = plan, lattice
-        wavelets = {layer.wavelet for layer in [*plan.first, *plan.second]}
-        filters = {w: Filter(plan.spec, w, lattice, plan.l_max) for w in wavelets}
-        self.first = [Stage(layer, filters[layer.wavelet], lattice) for layer in plan.first]
-        self.second = [Stage(layer, filters[layer.wavelet], lattice) for layer in plan.second]
+        radials = {layer.radial for layer in [*plan.first, *plan.second]}
+        filters = {radial: RadialFilter(radial, lattice, plan.l_max) for radial in radials}
+        self.first = [Stage(layer, filters[layer.radial], lattice) for layer in plan.first]
+        self.second = [Stage(layer, filters[layer.radial], lattice) for layer in plan.second]
         self.spectra_shape = (
             sum(layer.spectra.stop - layer.spectra.start for layer in plan.first),
             max((len(stage.input_places) for stage in self.first), default=0),
@@ -86,15 +90,20 @@ class ModuliState:
         self._prepared, self._plan, self._volume = prepared, prepared.plan, prepared.lattice.volume
         self._densities = np.ascontiguousarray(densities)
         self._species: IntArray = np.arange(len(densities))
-        self.features: Array = np.zeros(self._plan.count)
+        self._integrals: Array = np.zeros(self._plan.integral_count)
+        self._floors: Array = np.zeros(self._plan.integral_count)
+        self._charges: Array = np.abs(self._plan.weights) @ counts
         for column, channel, power in self._plan.zeroth:
-            self.features[column] = counts @ np.abs(self._plan.weights[channel]) ** power
+            self._integrals[column] = counts @ np.abs(self._plan.weights[channel]) ** power
         self._spectra: ComplexArray = np.zeros(prepared.spectra_shape, dtype=complex)
         self._species_fields = [self._first(stage) for stage in prepared.first]
         self._arena = take(self, prepared.kept_values if keep else 0)
         self._used = 0
         self._kept: dict[tuple[int, int], Array] = {}
         self._means = [self._second(i, stage) for i, stage in enumerate(prepared.second)]
+        ratios = self._plan.ratios
+        self._ratios = None if ratios is None else ratios.of(self._integrals, self._floors, int(counts.sum()))
+        self.features: Array = self._integrals if self._ratios is None else self._ratios.features
 
     def _first(self, stage: Stage) -> tuple[Array, Array]:
         """Fills features and spectra of one wavelet; returns the species fields (S, M, n) and the mean squares (C,)."""
@@ -106,6 +115,7 @@ class ModuliState:
             fields, channels, layer.offsets, layer.table, layer.wanted, self._plan.squared, sums, stage.inputs
         )
         self._store(stage, sums)
+        self._set_floors(stage)
         self._transform(stage, self._spectra[layer.spectra])
         return fields, sums[:, -1] / stage.points
 
@@ -120,8 +130,16 @@ class ModuliState:
         return fields
 
     def _store(self, stage: Stage, sums: Array) -> None:
-        wanted = stage.layer.wanted
-        self.features[stage.layer.columns[wanted]] = sums[:, :-1][wanted] * (self._volume / stage.points)
+        layer = stage.layer
+        values = sums[:, :-1] - stage.points * layer.vacuum
+        self._integrals[layer.columns[layer.wanted]] = values[layer.wanted] * (self._volume / stage.points)
+
+    def _set_floors(self, stage: Stage) -> None:
+        """Integrals of a field that is zero but for rounding: below 1e-13 of what all atoms at one place would give."""
+        layer = stage.layer
+        largest = _ROUNDING * stage.peak * self._charges[layer.sources]
+        floors = self._volume * largest[:, None] ** np.array(layer.powers, dtype=float)
+        self._floors[layer.columns[layer.wanted]] = floors[layer.wanted]
 
     def _transform(self, stage: Stage, out: ComplexArray) -> None:
         """out (C, >= P) = integral of stage.inputs exp(-iGu) du."""
@@ -155,6 +173,7 @@ class ModuliState:
         dE/dstrain (3, 3) at fixed phases G.R."""
         prepared, plan = self._prepared, self._plan
         lattice = prepared.lattice
+        weights = weights if self._ratios is None else self._ratios.adjoint(weights)
         sums = StrainSums(lattice, plan.l_max)
         spectra = np.zeros_like(self._spectra)
         for index, stage in enumerate(prepared.second):
@@ -168,8 +187,8 @@ class ModuliState:
             stage.add_strain(sums, products, lattice.weights)
         adjoint *= lattice.weights[: adjoint.shape[1]]
         # explicit volumes: the cell integral, and 1/V of the densities (those of the second layer cancel)
-        zeroth = sum(weights[column] * self.features[column] for column, _, _ in plan.zeroth)
-        trace = float(weights @ self.features - zeroth - np.vdot(adjoint, self._densities).real)
+        zeroth = sum(weights[column] * self._integrals[column] for column, _, _ in plan.zeroth)
+        trace = float(weights @ self._integrals - zeroth - np.vdot(adjoint, self._densities).real)
         return adjoint, sums.strain() + trace * np.eye(3)
 
     def _second_adjoint(self, index: int, stage: Stage, weights: Array, spectra: ComplexArray, products: Array) -> None:
@@ -224,7 +243,7 @@ class ModuliState:
 
     def tangent(self, change: ComplexArray, strain: Array) -> Array:
         """Derivatives (F,) of the features along a change (S, P) of the densities with a strain (3, 3)."""
-        result = np.zeros(self._plan.count)
+        result = np.zeros(self._plan.integral_count)
         spectra = np.zeros_like(self._spectra)
         change = np.ascontiguousarray(change)
         for stage, kept in zip(self._prepared.first, self._species_fields, strict=True):
@@ -232,9 +251,10 @@ class ModuliState:
         spectra += np.trace(strain) * self._spectra
         for index, stage in enumerate(self._prepared.second):
             self._second_tangent(index, stage, spectra, strain, result)
-        orders = np.ones(self._plan.count)
+        orders = np.ones(self._plan.integral_count)
         orders[[column for column, _, _ in self._plan.zeroth]] = 0.0
-        return result + np.trace(strain) * orders * self.features
+        result += np.trace(strain) * orders * self._integrals
+        return result if self._ratios is None else self._ratios.tangent(result)
 
     def _first_tangent(
         self,
@@ -301,7 +321,9 @@ def measure_softening(spec: ScatteringSpec, structures: Sequence[Structure]) -> 
 
 def _measured(spec: ScatteringSpec, family: Moduli, structures: Sequence[Structure]) -> Moduli:
     orders = tuple(o for o in (1, 2) if max(family.orders) >= o)
-    plain = dataclasses.replace(family, powers=(Fraction(2),), softening=0.0, softening_rms=(), orders=orders)
+    plain = dataclasses.replace(
+        family, powers=(Fraction(2),), softening=0.0, softening_rms=(), orders=orders, normalisation="none"
+    )
     features = [f for f in plain.features(spec) if isinstance(f, ModulusFeature)]
     plan = ModuliPlan(spec, plain, features)
     sums, volume = np.zeros(len(features)), 0.0

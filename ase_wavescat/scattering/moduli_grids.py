@@ -10,6 +10,9 @@ so even powers get the bandwidth at which this falls below the tolerance.
 A modulus has kinks where its field crosses zero, and integrals of its powers converge algebraically, with the spacing
 squared: such maps get the bandwidth of their field's square, times (1e-4 / tolerance)^(1/4) for tighter tolerances than
 1e-4, and a minimum of points along each axis: few points average badly over kinks, and coarse grids cost nothing.
+
+A power q < 1 raises what is left of a field where it should vanish, in vacuum: for it wavelets are cut where they are
+below tolerance^(1/q), so that sigma^q is clean to the tolerance.
 """
 
 from __future__ import annotations
@@ -22,9 +25,9 @@ from fractions import Fraction
 from scipy.optimize import brentq
 
 from ase_wavescat.scattering.features import Wavelet
-from ase_wavescat.scattering.filters import wavelet_cutoff
-from ase_wavescat.scattering.spec import ScatteringSpec
-from ase_wavescat.scattering.wavelets import fourier_extent, radial_power
+from ase_wavescat.scattering.filters import RadialPart
+from ase_wavescat.scattering.spec import Moduli, ScatteringSpec
+from ase_wavescat.scattering.wavelets import direct_extent, fourier_extent, radial_power
 
 _KINK_TOLERANCE = 1e-4  # at which the bandwidth of a map with kinks is twice its field's cutoff
 _KINK_POINTS = 16  # least number of points along each axis of a map with kinks, at that tolerance
@@ -88,47 +91,81 @@ def product_extent(envelopes: Sequence[Envelope], tolerance: float) -> float:
 
 
 class GridRules:
-    """Grids of the maps of one spec."""
+    """Radial parts of the filters of one spec and the grids of their maps.
 
-    def __init__(self, spec: ScatteringSpec, squared: bool, refinement: float) -> None:
-        self._spec, self._squared, self._refinement = spec, squared, refinement
+    refinement: multiplies the points along each axis. points: every grid has so many along each axis, no rules.
+    """
+
+    def __init__(self, spec: ScatteringSpec, family: Moduli, refinement: float = 1.0, points: int = 0) -> None:
+        self._spec, self._family, self._refinement, self._points = spec, family, refinement, points
+        self._squared = family.second_input == "squared"
+        self._tolerance = spec.tolerance ** (1 / min(1.0, float(min(family.powers))))
         self._oversampling = max(1.0, (_KINK_TOLERANCE / spec.tolerance) ** 0.25)
         self._minimum = math.ceil(_KINK_POINTS * self._oversampling)
 
+    def density(self) -> RadialPart:
+        """Of the Gaussians that make the density."""
+        return RadialPart(1, 0, self._family.density_width, self._tolerance)
+
+    def first_radial(self, wavelet: Wavelet) -> RadialPart:
+        """Of a first-layer wavelet and the density's Gaussian together."""
+        return self.second_radial(wavelet).smeared(self._family.density_width)
+
+    def second_radial(self, wavelet: Wavelet) -> RadialPart:
+        """Of a second-layer wavelet."""
+        return RadialPart.of(self._spec, wavelet, self._tolerance)
+
+    def zeroth(self, powers: Iterable[Fraction]) -> Grid:
+        """Grid of the density itself."""
+        radial = self.density()
+        return self._chosen(self._integrals(_envelope(radial), radial.cutoff, powers))
+
     def first(self, wavelet: Wavelet, powers: Iterable[Fraction], children: Iterable[Wavelet]) -> Grid:
         """Grid of the first-order maps of a wavelet: good for integrals of sigma^q and for the children."""
-        cutoff = wavelet_cutoff(self._spec, wavelet)
-        grid = self._integrals(self._envelope(wavelet), cutoff, powers)
+        radial = self.first_radial(wavelet)
+        grid = self._integrals(_envelope(radial), radial.cutoff, powers)
         for child in children:
-            grid = grid.union(self._input(wavelet, cutoff, child))
-        return self._refined(grid)
+            grid = grid.union(self._input(radial, child))
+        return self._chosen(grid)
 
     def second(self, first: Wavelet, second: Wavelet, powers: Iterable[Fraction]) -> Grid:
         """Grid of a second-order map."""
-        envelope, cutoff = self._second_field(first, second)
-        return self._refined(self._integrals(envelope, cutoff, powers))
+        envelope, cutoff = self._second_field(self.first_radial(first), self.second_radial(second))
+        return self._chosen(self._integrals(envelope, cutoff, powers))
 
-    def _envelope(self, wavelet: Wavelet) -> Envelope:
-        return Envelope(radial_power(wavelet.n, wavelet.l), self._spec.beta * 2.0**wavelet.scale)
+    def reach(self, path: Sequence[Wavelet]) -> float:
+        """The gap (A) between two structures at which their maps along a path do not feel each other.
 
-    def _second_field(self, first: Wavelet, second: Wavelet) -> tuple[Envelope, float]:
+        A map of either falls below tolerance^(1/q), q the smallest power if below 1, of its peak within its extent:
+        twice that. Of the second order it is a convolution of Gaussians (times polynomials), whose squares of
+        extents add.
+        """
+        radial = self.first_radial(path[0]) if path else self.density()
+        # a square falls below the tolerance where its root falls below the tolerance's root
+        tolerance = math.sqrt(self._tolerance) if len(path) == 2 and self._squared else self._tolerance
+        extent = _direct_extent(radial, tolerance)
+        for wavelet in path[1:]:
+            extent = math.hypot(extent, _direct_extent(self.second_radial(wavelet), self._tolerance))
+        return 2 * extent
+
+    def _second_field(self, inner: RadialPart, outer: RadialPart) -> tuple[Envelope, float]:
         """Envelope and cutoff of sigma_1 or sigma_1^2 seen through the second wavelet.
 
         sigma_1^2 itself decays as R_1(|G|/2)^2; a modulus decays slowly, so that the second wavelet alone counts.
         """
-        cutoff = wavelet_cutoff(self._spec, second)
-        inner, outer = self._envelope(first), self._envelope(second)
         if not self._squared:
-            return outer, cutoff
-        envelope = Envelope(2 * inner.power + outer.power, math.hypot(inner.width / math.sqrt(2), outer.width))
-        return envelope, min(cutoff, envelope.extent(self._spec.tolerance))
+            return _envelope(outer), outer.cutoff
+        first, second = _envelope(inner), _envelope(outer)
+        envelope = Envelope(2 * first.power + second.power, math.hypot(first.width / math.sqrt(2), second.width))
+        return envelope, min(outer.cutoff, envelope.extent(self._tolerance))
 
-    def _input(self, first: Wavelet, cutoff: float, second: Wavelet) -> Grid:
+    def _input(self, inner: RadialPart, second: Wavelet) -> Grid:
         """What the second layer asks of the first: sigma_1 (or its square) free of aliases where the child looks."""
-        _, reach = self._second_field(first, second)
+        outer, cutoff = self.second_radial(second), inner.cutoff
+        _, reach = self._second_field(inner, outer)
         if self._squared:
-            inner, outer = self._envelope(first), self._envelope(second)
-            bandwidth = max(2 * cutoff, 2 * reach, product_extent([inner, inner, outer], self._spec.tolerance))
+            envelopes = [_envelope(inner), _envelope(inner), _envelope(outer)]
+            bandwidth = max(2 * cutoff, 2 * reach, product_extent(envelopes, self._tolerance))
             return Grid(bandwidth, 1, cutoff, reach)
         return Grid(self._oversampling * 2 * max(cutoff, reach), self._minimum, cutoff, reach)
 
@@ -141,6 +178,17 @@ class GridRules:
                 bandwidth, minimum = max(bandwidth, self._oversampling * 2 * cutoff), self._minimum
         return Grid(bandwidth, minimum, cutoff)
 
-    def _refined(self, grid: Grid) -> Grid:
+    def _chosen(self, grid: Grid) -> Grid:
+        if self._points:
+            return Grid(0.0, self._points, grid.cutoff, grid.input_cutoff)
         minimum = math.ceil(self._refinement * grid.minimum)
         return Grid(self._refinement * grid.bandwidth, minimum, grid.cutoff, grid.input_cutoff)
+
+
+def _envelope(radial: RadialPart) -> Envelope:
+    return Envelope(radial_power(radial.n, radial.l), radial.width)
+
+
+def _direct_extent(radial: RadialPart, tolerance: float) -> float:
+    """The |r| (A) beyond which the filter in direct space stays below the tolerance times its peak."""
+    return radial.width * direct_extent(radial.n, radial.l, tolerance)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ase_wavescat.scattering import pointwise
-from ase_wavescat.scattering.filters import Filter, StrainSums
+from ase_wavescat.scattering.filters import RadialFilter, StrainSums
 from ase_wavescat.scattering.fourier import workspace
 from ase_wavescat.scattering.grid import ReciprocalLattice
 from ase_wavescat.scattering.moduli_tree import Layer
@@ -24,18 +24,31 @@ _CHUNK = 2**17  # field values transformed at a time, where a map is small: abou
 class Stage:
     """One layer on one cell: from sources in reciprocal space to fields on its grid, and back."""
 
-    def __init__(self, layer: Layer, wavelet_filter: Filter, lattice: ReciprocalLattice) -> None:
-        self.layer, self.filter = layer, wavelet_filter
-        self.count = min(wavelet_filter.count, lattice.count(layer.grid.cutoff))
+    def __init__(self, layer: Layer, radial_filter: RadialFilter, lattice: ReciprocalLattice) -> None:
+        self.layer, self.filter = layer, radial_filter
+        self.count = min(radial_filter.count, lattice.count(layer.grid.cutoff))
         self.shape = lattice.shape(layer.grid.bandwidth, layer.grid.minimum)
         if self.count <= 1 and layer.grid.input_cutoff == 0:  # the cell holds no wave so long: fields are constant
             self.shape = (1, 1, 1)
+        self._check_shape(lattice)
         self.points = math.prod(self.shape)
         self.places = lattice.places(self.shape, self.count)
-        self.components = 2 * layer.wavelet.l + 1
-        self.value: Array = wavelet_filter.value[: self.count]
-        self.harmonics: Array = np.ascontiguousarray(wavelet_filter.harmonics[:, : self.count])
+        self.components = 2 * layer.radial.l + 1
+        self.value: Array = radial_filter.value[: self.count]
+        self.harmonics: Array = np.ascontiguousarray(radial_filter.harmonics[:, : self.count])
+        # the largest value of the field of one atom of unit weight
+        self.peak = float(self.value @ (lattice.weights * lattice.lengths**layer.radial.l)[: self.count])
         self.input_places = lattice.places(self.shape, lattice.count(layer.grid.input_cutoff))
+
+    def _check_shape(self, lattice: ReciprocalLattice) -> None:
+        """A number of points that is given, not derived, may be too small for the fields."""
+        count = max(self.count, lattice.count(self.layer.grid.input_cutoff))
+        needed = 2 * np.abs(lattice.indices[:count]).max(axis=0, initial=0) + 1
+        if (np.array(self.shape) < needed).any():
+            raise ValueError(
+                f"a grid of {self.shape} points does not hold fields up to {needed.tolist()} points: take more points, "
+                "wider wavelets or a larger tolerance"
+            )
 
     def chunks(self, rows: IntArray) -> Iterator[tuple[slice, IntArray]]:
         """The rows in chunks of equal length whose fields fit the cache; a chunk's transforms are one call."""
@@ -83,7 +96,7 @@ class Stage:
 
     def add_strain(self, sums: StrainSums, products: Array, weights: Array) -> None:
         """The filter's part of dE/dstrain."""
-        l, count = self.layer.wavelet.l, self.count
+        l, count = self.layer.radial.l, self.count
         weighted = products * weights[:count]
         sums.by_harmonic[l**2 : (l + 1) ** 2, :count] += weighted * self.value
         sums.by_length[:count] += self.filter.slope[:count] * (weighted * self.harmonics).sum(axis=0)

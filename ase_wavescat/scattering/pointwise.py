@@ -4,7 +4,8 @@ Everything works on s = sigma^2 = sum_m U_m^2 (+ softening). A power with an int
 
     sigma^q = s^i (s^(1/2))^r (s^(1/3))^c,    r in {0, 1}, c in {0, 1, 2},
 
-so that all of them together need one square root and one cube root a point, and even powers none. Maps are taken in
+so that all of them together need one square root and one cube root a point, and even powers none. Powers in between,
+with an integer 6q (q = 1/2 of E18), take the square root's root: r in {1/2, 3/2}. Maps are taken in
 blocks that stay in the first-level cache. Fields are (rows, 2l+1, points), maps (rows, points).
 """
 
@@ -26,7 +27,8 @@ _FLOOR = 1e-26  # s below this part of its mean is rounding noise of an exact ze
 
 
 def power_table(powers: Sequence[Fraction]) -> Array:
-    """(Q, 8): i, r, c and exponent q/2 of s^(q/2), then the same of its derivative s^(q/2-1), whose factor is q/2.
+    """(Q, 8): i, r, c and exponent q/2 of s^(q/2), then the same of its derivative s^(q/2-1); its entry 3 is the
+    derivative's factor q/2 too.
 
     r = -1 marks a power that roots do not give.
     """
@@ -34,15 +36,14 @@ def power_table(powers: Sequence[Fraction]) -> Array:
 
 
 def _exponents(exponent: Fraction) -> tuple[float, float, float, float]:
-    sixths = exponent * 6
-    if sixths.denominator != 1:
+    if (exponent * 12).denominator != 1:
         return 0.0, -1.0, 0.0, float(exponent)
-    for root in (0, 1):
+    for root in (Fraction(0), Fraction(1), Fraction(1, 2), Fraction(3, 2)):
         for cube in (0, 1, 2):
-            rest = int(sixths) - 3 * root - 2 * cube
-            if rest % 6 == 0:
-                return float(rest // 6), float(root), float(cube), float(exponent)
-    raise AssertionError("every integer is 6 i + 3 r + 2 c")
+            rest = exponent - root / 2 - Fraction(cube, 3)
+            if rest.denominator == 1:
+                return float(rest), float(root), float(cube), float(exponent)
+    raise AssertionError("every twelfth is i + r/2 + c/3")
 
 
 @numba.njit
@@ -117,10 +118,13 @@ def _monomial(s, entry, floor, root, cube, inverse, out):  # type: ignore[no-unt
         out[:] = cube
     else:
         out[:] = 1.0
-    if entry[1] > 0.0:
+    if entry[1] >= 1.0:
         for i in range(s.shape[0]):
             out[i] *= root[i]
-    if whole < 0:
+    if entry[1] % 1.0 != 0.0:
+        for i in range(s.shape[0]):
+            out[i] *= np.sqrt(root[i])
+    for _ in range(-whole):
         for i in range(s.shape[0]):
             out[i] *= inverse[i]
     for _ in range(whole):
@@ -295,7 +299,8 @@ def _add_changes(s, change, table, wanted, linear, floor, root, cube, inverse, v
 def first_sums(fields, channels, offsets, table, wanted, squared, sums, inputs):  # type: ignore[no-untyped-def]
     """Channel maps of species fields (S, M, n), channels (C, S): sums (C, Q + 1) of s^(q/2) and s, as `second_sums`.
 
-    inputs (C, n): what the second layer takes, s if `squared` else its root, of the first maps only
+    inputs (C, n): what the second layer takes, s if `squared` else its root, less its value where the field vanishes;
+    of the first maps only.
     """
     points = fields.shape[2]
     scratch = np.empty((9, _BLOCK))
@@ -308,10 +313,12 @@ def first_sums(fields, channels, offsets, table, wanted, squared, sums, inputs):
             if row < inputs.shape[0]:
                 entry = inputs[row, start:stop]
                 if squared:
-                    entry[:] = s
-                else:
                     for i in range(stop - start):
-                        entry[i] = np.sqrt(s[i])
+                        entry[i] = s[i] - offsets[row]
+                else:
+                    vacuum = np.sqrt(offsets[row])
+                    for i in range(stop - start):
+                        entry[i] = np.sqrt(s[i]) - vacuum
 
 
 @numba.njit(cache=True, fastmath=_FAST)

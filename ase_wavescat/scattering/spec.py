@@ -75,15 +75,28 @@ class Maps:
         )
 
 
+_CHOICES = {
+    "second_input": ("modulus", "squared"),
+    "second_orbitals": ("any", "same", "ascending"),
+    "normalisation": ("none", "ratio"),
+}
+
+
 @dataclass(frozen=True)
 class Moduli:
-    """First- and second-order scattering moduli of the papers (S20 sec. II D, B21 ch. 2).
+    """First- and second-order scattering moduli of the papers (S20 sec. II D, B18, E18, B21 ch. 2).
 
-    powers: exponents q >= 1 of the integrals.
-    scale_step: second-order paths keep j2 - j1 >= scale_step (S20: -1, B21: 0).
+    powers: exponents q > 0 of the integrals; below 1 (E18) derivatives are finite but steep where a field vanishes.
+    scale_step: second-order paths keep j2 - j1 >= scale_step (S20: -1, B21: 0, B18 with half octaves: 0.5, E18: 1).
+    second_orbitals: and of the wavelets (n2, l2) keep "any" (S20), those with the "same" l as the first (E18), or those
+        with (n2, l2) > (n1, l1), n before l, "ascending" (B18).
     second_input: the second layer acts on the "modulus" (papers) or its square ("squared": polynomial scattering).
-    softening: epsilon of sigma = sqrt(sigma^2 + epsilon^2 s^2); s is the map's root mean square, in `softening_rms`
-        by feature path (channel, wavelets), filled in by training.
+    density_width: alpha (A) of the Gaussians of unit integral that make the density, rho_f(u) = sum_k f(Z_k)
+        g_alpha(u - R_k) (B18, E18); the zeroth order is integral |rho_f|^q du then. 0: points, sum_k |f(Z_k)|^q.
+    normalisation: "none", or "ratio" (B18): features of orders 1 and 2 are N integral sigma^q du over the same of the
+        parent, that of the first order being the zeroth. The number of atoms N keeps energies extensive.
+    softening: epsilon of sigma = sqrt(sigma^2 + epsilon^2 s^2), less epsilon s where it vanishes (see `moduli`); s is
+        the map's root mean square, in `softening_rms` by feature path (channel, wavelets), filled in by training.
     orders: which of the orders 0, 1, 2 are present.
     """
 
@@ -93,18 +106,25 @@ class Moduli:
     softening: float = 0.0
     softening_rms: tuple[tuple[str, float], ...] = ()
     orders: tuple[int, ...] = (0, 1, 2)
+    second_orbitals: str = "any"
+    density_width: float = 0.0
+    normalisation: str = "none"
 
     def __post_init__(self) -> None:
         powers = tuple(Fraction(q).limit_denominator(1000) for q in self.powers)
         object.__setattr__(self, "powers", powers)
         object.__setattr__(self, "orders", tuple(int(o) for o in self.orders))
         object.__setattr__(self, "softening_rms", tuple((str(k), float(v)) for k, v in self.softening_rms))
-        _require(len(powers) > 0 and all(q >= 1 for q in powers), f"powers q must be at least 1, got {self.powers}")
-        _require(
-            self.second_input in ("modulus", "squared"),
-            f"second_input is 'modulus' or 'squared', got {self.second_input!r}",
-        )
-        _require(self.softening >= 0, f"softening must not be negative, got {self.softening}")
+        _require(len(powers) > 0 and all(q > 0 for q in powers), f"powers q must be positive, got {self.powers}")
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            _require(value in choices, f"{name} is one of {', '.join(map(repr, choices))}, got {value!r}")
+        for name, unit in (("softening", ""), ("density_width", " of A")):
+            value = getattr(self, name)
+            valid = isinstance(value, (int, float)) and math.isfinite(value) and value >= 0
+            _require(valid, f"{name} must be a number{unit}, zero or positive, got {value!r}")
+        valid = isinstance(self.scale_step, (int, float)) and not math.isnan(self.scale_step)
+        _require(valid, f"scale_step must be a number of octaves, got {self.scale_step!r}")
         _require(len(set(powers)) == len(powers), f"powers q must be given once each, got {self.powers}")
         _require(0 < len(self.orders) == len(set(self.orders)), f"orders must be given once each, got {self.orders}")
         _require(set(self.orders) <= {0, 1, 2}, f"orders are among 0, 1, 2, got {self.orders}")
@@ -115,8 +135,16 @@ class Moduli:
         if 1 in self.orders:
             paths += [(w,) for w in wavelets]
         if 2 in self.orders:
-            paths += [(a, b) for a in wavelets for b in wavelets if b.scale - a.scale >= self.scale_step - 1e-9]
+            paths += [(a, b) for a in wavelets for b in wavelets if self._has_path(a, b)]
         return [ModulusFeature(c, q, p) for p in paths for c, _ in spec.channels for q in self.powers]
+
+    def _has_path(self, first: Wavelet, second: Wavelet) -> bool:
+        orbitals = {
+            "any": True,
+            "same": second.l == first.l,
+            "ascending": (second.n, second.l) > (first.n, first.l),
+        }
+        return second.scale - first.scale >= self.scale_step - 1e-9 and orbitals[self.second_orbitals]
 
 
 @dataclass(frozen=True)

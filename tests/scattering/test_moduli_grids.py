@@ -11,8 +11,11 @@ from ase_wavescat.scattering.features import Wavelet
 from ase_wavescat.scattering.filters import wavelet_cutoff
 from ase_wavescat.scattering.moduli_grids import Envelope, GridRules, product_extent
 from ase_wavescat.scattering.presets import preset
+from ase_wavescat.scattering.spec import Moduli
+from ase_wavescat.scattering.wavelets import fourier_extent
 
 SPEC = preset("polynomial", ["Li", "Si"])
+POLYNOMIAL, PAPERS = SPEC.families[0], Moduli()
 FINE, COARSE = Wavelet(0.0, 3, 0), Wavelet(1.0, 3, 1)
 
 
@@ -36,8 +39,8 @@ def test_product_extent_is_the_best_split():
 
 
 def test_every_grid_holds_its_fields():
-    for squared in (True, False):
-        rules = GridRules(SPEC, squared, 1.0)
+    for family in (POLYNOMIAL, PAPERS):
+        rules = GridRules(SPEC, family)
         for powers in ({Fraction(1)}, {Fraction(2)}, {Fraction(4)}, set()):
             grid = rules.first(COARSE, powers, {FINE})
             assert grid.bandwidth >= 2 * max(grid.cutoff, grid.input_cutoff)
@@ -49,12 +52,27 @@ def test_every_grid_holds_its_fields():
 def test_squares_need_a_narrower_band_than_moduli():
     """sigma^2 of a coarse wavelet decays within its own band: its child is cut there."""
     even = {Fraction(2)}
-    assert GridRules(SPEC, True, 1.0).second(COARSE, FINE, even).cutoff < wavelet_cutoff(SPEC, FINE)
-    assert GridRules(SPEC, False, 1.0).second(COARSE, FINE, even).cutoff == wavelet_cutoff(SPEC, FINE)
+    assert GridRules(SPEC, POLYNOMIAL).second(COARSE, FINE, even).cutoff < wavelet_cutoff(SPEC, FINE)
+    assert GridRules(SPEC, PAPERS).second(COARSE, FINE, even).cutoff == wavelet_cutoff(SPEC, FINE)
 
 
 def test_refinement_scales_the_grid_and_not_the_fields():
-    plain, fine = (GridRules(SPEC, False, r).first(FINE, {Fraction(1)}, {COARSE}) for r in (1.0, 2.5))
+    plain, fine = (GridRules(SPEC, PAPERS, r).first(FINE, {Fraction(1)}, {COARSE}) for r in (1.0, 2.5))
     assert fine.bandwidth == pytest.approx(2.5 * plain.bandwidth)
     assert fine.minimum == 40 and plain.minimum == 16
     assert (fine.cutoff, fine.input_cutoff) == (plain.cutoff, plain.input_cutoff)
+
+
+def test_a_smooth_density_needs_coarser_grids_and_small_powers_finer_ones():
+    plain, smooth, steep = (
+        GridRules(SPEC, Moduli(**options)).first(FINE, {Fraction(1)}, {COARSE})
+        for options in ({}, {"density_width": SPEC.beta}, {"powers": (Fraction(1, 2), Fraction(1))})
+    )
+    assert smooth.cutoff == pytest.approx(plain.cutoff / np.sqrt(2))
+    assert steep.cutoff == pytest.approx(plain.cutoff * fourier_extent(3, 0, 1e-8) / fourier_extent(3, 0, 1e-4))
+
+
+def test_a_number_of_points_replaces_the_rules():
+    grid = GridRules(SPEC, PAPERS, points=48).first(FINE, {Fraction(1)}, {COARSE})
+    assert (grid.bandwidth, grid.minimum) == (0.0, 48)
+    assert grid.cutoff == wavelet_cutoff(SPEC, FINE)

@@ -9,7 +9,9 @@ import pytest
 
 from ase_wavescat.scattering import pointwise
 
-POWERS = tuple(Fraction(q) for q in ("1", "4/3", "5/3", "2", "7/3", "5/2", "3", "10/3", "4", "6", "13/10"))
+POWERS = tuple(
+    Fraction(q) for q in ("1", "4/3", "5/3", "2", "7/3", "5/2", "3", "10/3", "4", "6", "13/10", "1/2", "5/6", "1/4")
+)
 
 
 def fields_over_many_sizes(points=1300):

@@ -87,8 +87,8 @@ def test_bad_specs_are_refused_by_name(overrides, message):
 
 
 def test_bad_families_are_refused():
-    with pytest.raises(SpecError, match="powers q must be at least 1"):
-        Moduli(powers=(Fraction(1, 2),))
+    with pytest.raises(SpecError, match="powers q must be positive"):
+        Moduli(powers=(Fraction(0),))
     with pytest.raises(SpecError, match="once each"):
         Moduli(powers=(2, 2))
     with pytest.raises(SpecError, match="orders must be given"):
@@ -101,6 +101,50 @@ def test_bad_families_are_refused():
         Correlations()
     with pytest.raises(SpecError, match="band spacing must be positive"):
         Bands(3, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"second_input": "cubed"}, "second_input is one of 'modulus', 'squared', got 'cubed'"),
+        ({"second_orbitals": "all"}, "second_orbitals is one of 'any', 'same', 'ascending', got 'all'"),
+        ({"normalisation": 1}, "normalisation is one of 'none', 'ratio', got 1"),
+        ({"density_width": -0.1}, "density_width must be a number of A, zero or positive, got -0.1"),
+        ({"density_width": float("inf")}, "density_width must be a number"),
+        ({"softening": "much"}, "softening must be a number, zero or positive, got 'much'"),
+        ({"scale_step": None}, "scale_step must be a number of octaves, got None"),
+    ],
+)
+def test_bad_options_of_moduli_are_refused_by_name(option, message):
+    with pytest.raises(SpecError, match=message):
+        Moduli(**option)
+
+
+def test_paths_of_second_order():
+    settings = {"channels": {"all": {3: 1, 14: 1}}, "wavelets": ((1, 0), (2, 0), (2, 1)), "scales": (0.0, 0.5)}
+
+    def paths(**options):
+        family = Moduli(powers=(1,), orders=(2,), **options)
+        return {tuple((w.n, w.l) for w in f.path) for f in minimal(families=(family,), **settings).features}
+
+    assert len(paths(scale_step=0.5)) == 9
+    assert paths(scale_step=0.5, second_orbitals="same") == {
+        ((n, l), (n2, l)) for n, l in settings["wavelets"] for n2, l2 in settings["wavelets"] if l2 == l
+    }
+    assert paths(scale_step=0.5, second_orbitals="ascending") == {
+        ((1, 0), (2, 0)), ((1, 0), (2, 1)), ((2, 0), (2, 1))
+    }
+
+
+def test_files_from_before_an_option_existed_load_with_its_default():
+    spec = preset("sinz2020", LI_SI)
+    data = spec.to_dict()
+    for option in ("second_orbitals", "density_width", "normalisation"):
+        del data["families"][0][option]
+    assert ScatteringSpec.from_dict(data) == spec
+    changed = Moduli(second_orbitals="same", density_width=0.5, normalisation="ratio", powers=(Fraction(1, 2),))
+    data = minimal(families=(changed,), channels=spec.channels).to_dict()
+    assert ScatteringSpec.from_dict(json.loads(json.dumps(data))).families == (changed,)
 
 
 def test_keys_hold_every_digit_of_a_scale():
