@@ -16,11 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from ase_wavescat.scattering.execution import Execution
 from ase_wavescat.scattering.features import AtomFeature, SpeciesWavelet, Wavelet
 from ase_wavescat.scattering.neighbours import neighbour_pairs
 from ase_wavescat.scattering.spec import ScatteringSpec
@@ -38,6 +40,7 @@ IntArray = NDArray[np.int64]
 # The real-space tail is cut two decades below the spec's tolerance and tapered over the last tenth of its range.
 _DIRECT_TAIL = 1e-2
 _TAPER_START = 0.9
+_ATOMS = 256  # whose pairs are one thread's work at a time
 
 
 @dataclass(frozen=True)
@@ -144,9 +147,11 @@ class AtomPlan:
             columns, first, second = np.array(triples).T
             self._five[centre] = columns, first, second
 
-    def forward(self, cell: Array, positions: Array, species: IntArray) -> AtomState:
+    def forward(
+        self, cell: Array, positions: Array, species: IntArray, execution: Execution = Execution()
+    ) -> AtomState:
         """species: (N,) index of each atom's species in the spec."""
-        return AtomState(self, cell, positions, species)
+        return AtomState(self, cell, positions, species, execution)
 
     def matrix(self, fields: Array, l: int) -> Array:
         """(..., 2l+1, species * wavelets_l) view of fields (..., columns)."""
@@ -157,15 +162,27 @@ class AtomPlan:
 class AtomState:
     """Fields at the atoms of one structure, its features and their derivatives."""
 
-    def __init__(self, plan: AtomPlan, cell: Array, positions: Array, species: IntArray) -> None:
-        self._plan = plan
-        self._species = species
+    def __init__(
+        self, plan: AtomPlan, cell: Array, positions: Array, species: IntArray, execution: Execution
+    ) -> None:
+        self._plan, self._species, self._execution = plan, species, execution
         self._pairs = neighbour_pairs(cell, positions, float(plan.table.cutoffs.max()))
         shape = (len(positions), int(plan.offsets[-1]))
         self.fields = np.zeros(shape)
         _add_self(self.fields, species, len(plan.species), plan.table.coefficients[: plan.table.starts[1], 0])
-        _sum_fields(self._pairs, species, len(plan.species), plan.offsets, plan.table.arguments, self.fields)
+        table = plan.table.arguments
+
+        def fill(pairs: tuple[IntArray, IntArray, Array]) -> None:
+            _sum_fields(pairs, species, len(plan.species), plan.offsets, table, self.fields)
+
+        self._execution.map(fill, self._pair_parts())
         self.features = self._features()
+
+    def _pair_parts(self) -> list[tuple[IntArray, IntArray, Array]]:
+        """The pairs in parts, each of atoms of its own."""
+        first, second, vectors = self._pairs
+        ends = np.searchsorted(first, np.arange(0, len(self._species) + _ATOMS, _ATOMS))
+        return [(first[a:b], second[a:b], vectors[a:b]) for a, b in pairwise(ends)]
 
     def _atoms(self, centre: int) -> IntArray:
         return np.flatnonzero(self._species == centre)
@@ -203,10 +220,16 @@ class AtomState:
             adjoint[atoms, start:stop] += (x @ (coupling + coupling.T)).reshape(len(atoms), stop - start)
         if plan._five:
             self._add_five_adjoint(weights, adjoint)
-        gradient, strain = np.zeros((len(self.fields), 3)), np.zeros((3, 3))
         table = plan.table.arguments
-        _sum_gradient(self._pairs, self._species, len(plan.species), plan.offsets, table, adjoint, gradient, strain)
-        return gradient, (strain + strain.T) / 2
+
+        def contract(pairs: tuple[IntArray, IntArray, Array]) -> tuple[Array, Array]:
+            gradient, strain = np.zeros((len(self.fields), 3)), np.zeros((3, 3))
+            _sum_gradient(pairs, self._species, len(plan.species), plan.offsets, table, adjoint, gradient, strain)
+            return gradient, strain
+
+        gradients, strains = zip(*self._execution.map(contract, self._pair_parts()), strict=True)
+        strain = np.sum(strains, axis=0)
+        return np.sum(gradients, axis=0), (strain + strain.T) / 2
 
     def _add_five_adjoint(self, weights: Array, adjoint: Array) -> None:
         plan = self._plan
@@ -367,7 +390,7 @@ def _look(x, y, z, table, scratch):  # type: ignore[no-untyped-def]
             change[w] = derivative * inverse * gauss[j] + polynomial * slope[j]
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(cache=True, fastmath=True, nogil=True)
 def _sum_fields(pairs, species, species_count, offsets, table, fields):  # type: ignore[no-untyped-def]
     """fields[k] += psi(R_k - R_j) over all pairs."""
     first, second, vectors = pairs
@@ -385,7 +408,7 @@ def _sum_fields(pairs, species, species_count, offsets, table, fields):  # type:
                     row[base + w] += factor * value[starts[l] + w]
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(cache=True, fastmath=True, nogil=True)
 def _sum_gradient(pairs, species, species_count, offsets, table, adjoint, gradient, strain):  # type: ignore[no-untyped-def]
     """Adjoint of `_sum_fields`: pair forces f = sum adjoint . grad psi, onto both atoms and the strain (f outer r)."""
     first, second, vectors = pairs

@@ -495,7 +495,7 @@ class CorrelationState:
         if kept is not None:
             return kept
         with self._field_columns(g) as data:
-            return np.concatenate([self._fields(g, data, part) for part in self._parts(g)])
+            return np.concatenate([self._fields(g, data, part).copy() for part in self._parts(g)])
 
 
 def _twice(bands: Array) -> Array:

@@ -133,10 +133,10 @@ class NonuniformPhases:
 
     def tangent(self, displacements: Array) -> ComplexArray:
         """dS(G) = sum_k -iG.d_k exp(-iG.R_k) for displacements d (N, 3)."""
-        along = (displacements @ self._lattice.reciprocal.T).astype(complex)
+        along = (self._lattice.reciprocal @ displacements.T).astype(complex)
         total = np.zeros(len(self._lattice), dtype=complex)
         for axis in range(3):
-            total += -1j * self._lattice.indices[:, axis] * self._sum(along[:, axis])
+            total += -1j * self._lattice.indices[:, axis] * self._sum(along[axis])
         return total
 
     def gradient(self, adjoint: ComplexArray) -> Array:

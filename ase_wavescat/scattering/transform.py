@@ -204,7 +204,7 @@ class Evaluation:
         self._atom_state: AtomState | None = None
         self._band_states: list[Any] = []
         if transform._atoms is not None:
-            self._atom_state = transform._atoms.forward(cell, positions, species)
+            self._atom_state = transform._atoms.forward(cell, positions, species, transform.execution)
             self.features[transform._atom_columns] = self._atom_state.features
         if transform._band_plans:
             self._forward_bands(reference_cell)
