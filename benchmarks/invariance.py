@@ -2,15 +2,17 @@
 
     python benchmarks/invariance.py [--model lisi.h5] [--json FILE] [--document FILE ...]
 
-For the model: energy in meV/atom and forces in meV/A, largest over the structures. For the presets: relative change of
-the features: the median over features of the change by the feature's own size, and the largest change by its own size
-or that of a typical feature, whichever is larger (a coarse feature of a small cell may be zero but for the grid).
+For the model: energy in meV/atom and forces in meV/A, largest over the periodic structures, and over a molecule, a wire
+and a slab in skewed cells, whose boxes follow their extents. For the presets: relative change of the features: the
+median over features of the change by the feature's own size, and the largest change by its own size or that of a
+typical feature, whichever is larger (a coarse feature of a small cell may be zero but for the grid). `brumwell2018` and
+`solid-harmonic` have two of their scales.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,8 +23,10 @@ from scipy.spatial.transform import Rotation
 
 from ase_wavescat import WaveScatCalculator, preset
 from ase_wavescat.demo import shipped_structure
+from ase_wavescat.scattering.presets import PRESETS
 from ase_wavescat.scattering.transform import Transform
 
+TWO_SCALES = {"brumwell2018": (0.0, 0.5), "solid-harmonic": (0.0, 1.0)}
 # a changed structure, the matrix that turns vectors, the original atom of each of its atoms
 Change = tuple[Atoms, np.ndarray, np.ndarray]
 
@@ -33,8 +37,9 @@ def permutation(atoms: Atoms, rng: np.random.Generator) -> Change:
 
 
 def wrapping(atoms: Atoms, rng: np.random.Generator) -> Change:
+    """Along periodic directions."""
     moved = atoms.copy()
-    moved.positions += rng.integers(-3, 4, size=(len(atoms), 3)) @ atoms.cell.array
+    moved.positions += (atoms.pbc * rng.integers(-3, 4, size=(len(atoms), 3))) @ atoms.cell.array
     return moved, np.eye(3), np.arange(len(atoms))
 
 
@@ -47,20 +52,24 @@ def translation(atoms: Atoms, rng: np.random.Generator) -> Change:
 
 def rotation(atoms: Atoms, rng: np.random.Generator) -> Change:
     turn = Rotation.random(rng=rng).as_matrix()
-    moved = Atoms(atoms.numbers, atoms.positions @ turn.T, cell=atoms.cell.array @ turn.T, pbc=True)
+    moved = Atoms(atoms.numbers, atoms.positions @ turn.T, cell=atoms.cell.array @ turn.T, pbc=atoms.pbc)
     return moved, turn, np.arange(len(atoms))
 
 
 def other_cell(atoms: Atoms, rng: np.random.Generator) -> Change:
-    """The same lattice by other vectors."""
+    """The same lattice by other vectors; any vectors along open directions."""
     moved = atoms.copy()
-    moved.set_cell(np.array([[1, 0, 0], [2, 1, 0], [-1, 3, 1]]) @ atoms.cell.array)
+    matrix = np.array([[1, 0, 0], [2, 1, 0], [-1, 3, 1]])
+    matrix[np.ix_(atoms.pbc, ~atoms.pbc)] = 0
+    moved.set_cell(matrix @ atoms.cell.array)
     return moved, np.eye(3), np.arange(len(atoms))
 
 
 def tiling(*repeats: int) -> Callable[[Atoms, np.random.Generator], Change]:
     def tile(atoms: Atoms, rng: np.random.Generator) -> Change:
-        return atoms.repeat(repeats), np.eye(3), np.tile(np.arange(len(atoms)), int(np.prod(repeats)))
+        """Along periodic directions."""
+        own = tuple(np.where(atoms.pbc, repeats, 1).tolist())
+        return atoms.repeat(own), np.eye(3), np.tile(np.arange(len(atoms)), int(np.prod(own)))
 
     return tile
 
@@ -86,23 +95,39 @@ CHANGES = {
 }
 
 
-def structures() -> Iterator[tuple[str, Atoms]]:
+# Only where all directions repeat is there a cell of this shape.
+PERIODIC_ONLY = ("conventional for primitive cell",)
+
+
+def periodic_structures() -> Iterator[Atoms]:
+    """A glass, two atoms of silicon, twelve atoms in a triclinic cell."""
     rng = np.random.default_rng(4)
-    yield "glass", shipped_structure()
+    yield shipped_structure()
     silicon = bulk("Si")
     silicon.rattle(0.05, rng=rng)
-    yield "Si, two atoms", silicon
+    yield silicon
     triclinic = glass(atoms=12, seed=3)
     triclinic.set_cell(triclinic.cell.array + rng.uniform(-0.8, 0.8, (3, 3)), scale_atoms=True)
-    yield "triclinic, twelve atoms", triclinic
+    yield triclinic
 
 
-def model_changes(model: str, change: Callable[[Atoms, np.random.Generator], Change]) -> tuple[float, float]:
+def open_structures() -> Iterator[Atoms]:
+    """Twelve atoms in the same triclinic cell as a molecule, a wire and a slab."""
+    *_, triclinic = periodic_structures()
+    for pbc in ((False, False, False), (False, True, False), (True, False, True)):
+        piece = triclinic.copy()
+        piece.pbc = pbc
+        yield piece
+
+
+def model_changes(
+    model: str, structures: Iterable[Atoms], change: Callable[[Atoms, np.random.Generator], Change]
+) -> tuple[float, float]:
     """Largest change of the energy (meV/atom) and of a force component (meV/A)."""
     rng = np.random.default_rng(0)
     calculator = WaveScatCalculator(model)
     energies, forces = [], []
-    for _, atoms in structures():
+    for atoms in structures:
         moved, turn, origins = change(atoms, rng)
         if len(moved) > 700:
             continue
@@ -131,16 +156,22 @@ def main() -> None:
     standard_options(parser, "invariance")
     chosen = parser.parse_args()
     print(machine(), "\n")
-    presets = {name: Transform(preset(name, ["Li", "Si"])) for name in ("correlations", "polynomial", "sinz2020")}
+    presets = {
+        name: Transform(preset(name, ["Li", "Si"], **({"scales": TWO_SCALES[name]} if name in TWO_SCALES else {})))
+        for name in PRESETS
+    }
     rows, figures = [], {}
     for name, change in CHANGES.items():
-        energy, force = model_changes(chosen.model, change)
+        energy, force = model_changes(chosen.model, periodic_structures(), change)
+        alone = None if name in PERIODIC_ONLY else model_changes(chosen.model, open_structures(), change)
         relative = {p: preset_changes(t, change) for p, t in presets.items()}
-        figures[name] = {"energy_mev_per_atom": energy, "force_mev_per_a": force, **relative}
+        figures[name] = {"energy_mev_per_atom": energy, "force_mev_per_a": force, "open": alone, **relative}
         cells: list[Any] = [f"{m:.0e}, {top:.0e}" for m, top in relative.values()]
-        rows.append([name, f"{energy:.1e}", f"{force:.1e}", *cells])
+        apart = ["-", "-"] if alone is None else [f"{value:.1e}" for value in alone]
+        rows.append([name, f"{energy:.1e}", f"{force:.1e}", *apart, *cells])
         print(rows[-1], flush=True)
-    header = ["change", f"{chosen.model}: meV/atom", "meV/A", *(f"{p}: median, largest" for p in presets)]
+    header = ["change", f"{chosen.model}: meV/atom", "meV/A", "open: meV/atom", "meV/A"]
+    header += [f"{p}: median, largest" for p in presets]
     text = table(header, rows)
     print("\n" + text)
     update_documents(chosen.document, "invariance", f"{machine()}\n\n{text}")
