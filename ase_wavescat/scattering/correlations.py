@@ -38,7 +38,7 @@ Array = NDArray[np.float64]
 ComplexArray = NDArray[np.complex128]
 IntArray = NDArray[np.int64]
 
-_KEPT_BYTES = 2**28  # fields kept for the derivatives; beyond, they are made again
+_KEPT_BYTES = 2**30  # fields kept for the derivatives; beyond, they are made again
 _WINDOW = 16.0  # b of the bands' window: side lobes of 2e-7 from a distance of 8 / spacing on
 
 

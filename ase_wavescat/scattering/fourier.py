@@ -43,17 +43,16 @@ class Workspace:
     With a batch, both have a leading axis: that many grids are transformed at once, which small grids need.
     """
 
-    def __init__(self, shape: tuple[int, ...], batch: int | None, real: RealType) -> None:
+    def __init__(self, shape: Shape, batch: int | None, real: RealType) -> None:
         self.shape = shape
-        self.points = int(np.prod(shape))
+        self.points = shape[0] * shape[1] * shape[2]
         leading = () if batch is None else (batch,)
-        axes = tuple(range(-len(shape), 0))
         self.real: NDArray[Any] = pyfftw.empty_aligned((*leading, *shape), dtype=real)
-        half = (*leading, *shape[:-1], shape[-1] // 2 + 1)
+        half = (*leading, *shape[:2], shape[2] // 2 + 1)
         self.half: NDArray[Any] = pyfftw.empty_aligned(half, dtype=np.result_type(real, np.complex64))
         self.flat = self.half.reshape(-1)
-        self._forward = _plan(self.real, self.half, axes, "FFTW_FORWARD")
-        self._inverse = _plan(self.half, self.real, axes, "FFTW_BACKWARD")
+        self._forward = _plan(self.real, self.half, (-3, -2, -1), "FFTW_FORWARD")
+        self._inverse = _plan(self.half, self.real, (-3, -2, -1), "FFTW_BACKWARD")
 
     def forward(self) -> None:
         """half(G) = sum_u real(u) exp(-iGu); `real` is overwritten."""
@@ -62,6 +61,32 @@ class Workspace:
     def inverse(self) -> None:
         """real(u) = sum_G half(G) exp(iGu) over the whole grid, unnormalised; `half` is overwritten."""
         self._inverse.execute()
+
+
+class PlaneWorkspace:
+    """As `Workspace` for many planes (n2, n3), of which only the first `used` of the n3 // 2 + 1 columns are not zero:
+    the others are left out of the transforms along the first axis, and must be cleared before `inverse`.
+    """
+
+    def __init__(self, shape: tuple[int, int], planes: int, used: int, real: RealType) -> None:
+        self.real: NDArray[Any] = pyfftw.empty_aligned((planes, *shape), dtype=real)
+        half = (planes, shape[0], shape[1] // 2 + 1)
+        self.half: NDArray[Any] = pyfftw.empty_aligned(half, dtype=np.result_type(real, np.complex64))
+        part = self.half[:, :, :used]
+        self._along_last = _plan(self.real, self.half, (2,), "FFTW_FORWARD")
+        self._along_first = _plan(part, part, (1,), "FFTW_FORWARD")
+        self._back_along_first = _plan(part, part, (1,), "FFTW_BACKWARD")
+        self._back_along_last = _plan(self.half, self.real, (2,), "FFTW_BACKWARD")
+
+    def forward(self) -> None:
+        """half(G) = sum_u real(u) exp(-iGu) in the used columns."""
+        self._along_last.execute()
+        self._along_first.execute()
+
+    def inverse(self) -> None:
+        """real(u) = sum_G half(G) exp(iGu), unnormalised; `half` is overwritten."""
+        self._back_along_first.execute()
+        self._back_along_last.execute()
 
 
 class ColumnWorkspace:
@@ -80,11 +105,14 @@ class ColumnWorkspace:
         self._inverse.execute()
 
 
-def workspace(
-    shape: tuple[int, ...], batch: int | None = None, real: RealType = np.float64, slot: int = 0
-) -> Workspace:
-    """This thread's workspace of a shape, batch and type; slots tell apart those needed at the same time."""
-    return _kept(("grid", shape, batch, real, slot), lambda: Workspace(shape, batch, real))
+def workspace(shape: Shape, batch: int | None = None, real: RealType = np.float64) -> Workspace:
+    """This thread's workspace of a shape, batch and type."""
+    return _kept(("grid", shape, batch, real), lambda: Workspace(shape, batch, real))
+
+
+def plane_workspace(shape: tuple[int, int], planes: int, used: int, real: RealType, slot: int = 0) -> PlaneWorkspace:
+    """This thread's workspace of that many planes; slots tell apart those needed at the same time."""
+    return _kept(("planes", shape, planes, used, real, slot), lambda: PlaneWorkspace(shape, planes, used, real))
 
 
 def column_workspace(length: int, columns: int, complex_type: type[np.complexfloating[Any, Any]]) -> ColumnWorkspace:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ase_wavescat.scattering.arena import borrowed
 from ase_wavescat.scattering.execution import Execution
-from ase_wavescat.scattering.fourier import ColumnWorkspace, Shape, Workspace, column_workspace, workspace
+from ase_wavescat.scattering.fourier import ColumnWorkspace, PlaneWorkspace, Shape, column_workspace, plane_workspace
 from ase_wavescat.scattering.grid import ReciprocalLattice
 
 Array = NDArray[np.float64]
@@ -49,6 +49,7 @@ class Rows:
         self.shape, self.columns, self.execution = shape, columns, execution
         self.starts: IntArray = np.cumsum([0] + [c.count for c in columns])
         self._half_places = np.concatenate([c.half_places for c in columns])
+        self._used = int((self._half_places % (shape[2] // 2 + 1)).max(initial=0)) + 1
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -73,9 +74,10 @@ class Rows:
         space.forward()
         return space.flat
 
-    def space(self, part: slice, slot: int = 0) -> Workspace:
+    def space(self, part: slice, slot: int = 0) -> PlaneWorkspace:
         """This thread's buffers for some planes of all rows."""
-        return workspace(self.shape[1:], (part.stop - part.start) * len(self), self.execution.real, slot)
+        planes = (part.stop - part.start) * len(self)
+        return plane_workspace(self.shape[1:], planes, self._used, self.execution.real, slot)
 
     def planes(self, data: NDArray[Any], part: slice, slot: int = 0) -> NDArray[Any]:
         """(planes, rows, n2 n3) real values of `data`, in this thread's buffer."""
@@ -85,11 +87,11 @@ class Rows:
         space.inverse()
         return self.values(space, part)
 
-    def values(self, space: Workspace, part: slice) -> NDArray[Any]:
+    def values(self, space: PlaneWorkspace, part: slice) -> NDArray[Any]:
         """The buffer's real values, (planes, rows, n2 n3)."""
         return space.real.reshape(part.stop - part.start, len(self), -1)
 
-    def take(self, space: Workspace, data: NDArray[Any], part: slice) -> None:
+    def take(self, space: PlaneWorkspace, data: NDArray[Any], part: slice) -> None:
         """Transform the buffer's planes and put their columns into `data`."""
         space.forward()
         half = space.half.reshape(part.stop - part.start, len(self), -1)

@@ -143,11 +143,14 @@ class NonuniformPhases:
         """dE/dR (N, 3) from the adjoint A of E, dE = Re sum_G conj(A(G)) dS(G)."""
         import finufft
 
-        boxes = np.zeros((3, *self._shape), dtype=complex)
         places = tuple(place[: len(adjoint)] for place in self._places)
-        for axis, box in enumerate(boxes):
-            box[places] = adjoint.conj() * self._lattice.vectors[: len(adjoint), axis]
-        return finufft.nufft3d2(*self._points, boxes, **self._options).imag.T
+        boxes = np.zeros((3, *self._shape), dtype=complex)
+        for box, components in zip(boxes, self._lattice.vectors[: len(adjoint)].T, strict=True):
+            box[places] = -0.5j * components * adjoint.conj()
+            box += box[::-1, ::-1, ::-1].conj()  # of G and -G: the sum is real, so that two fit one transform
+        boxes[0] += 1j * boxes[1]
+        sums = finufft.nufft3d2(*self._points, np.ascontiguousarray(boxes[::2]), **self._options)
+        return np.stack([sums[0].real, sums[0].imag, sums[1].real], axis=1)
 
 
 @numba.njit(cache=True, fastmath=True, nogil=True)
