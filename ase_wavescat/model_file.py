@@ -1,7 +1,7 @@
 """Model files: one HDF5 file, no pickle, every part checked on the way in.
 
-Layout, version 1
-    /                   attributes format = "ase-wavescat-model", version = 1
+Layout, version 2
+    /                   attributes format = "ase-wavescat-model", version = 2
     /spec               the ScatteringSpec as JSON
     /features           table, one row a kept feature: key, label
     /members/weights    (M, F) eV per unit of feature
@@ -32,7 +32,7 @@ from ase_wavescat.repulsion import PairRepulsion
 from ase_wavescat.scattering.spec import ScatteringSpec
 
 FORMAT = "ase-wavescat-model"
-VERSION = 1
+VERSION = 2  # 1: bands of another shape, so that its weights mean something else
 SEARCH_VARIABLE = "WAVESCAT_MODELS"
 
 _TEXT = h5py.string_dtype("utf-8")
@@ -165,9 +165,14 @@ def _check_format(file: h5py.File, path: Path) -> None:
         raise ModelFileError(
             f"{path} has the version {version!r}, expected a whole number; copy it again from its source"
         )
+    if version < VERSION:
+        raise ModelFileError(
+            f"{path} is a model of version {version}, whose features were defined otherwise; train it again, "
+            f"this ase_wavescat reads version {VERSION}"
+        )
     if version > VERSION:
         raise ModelFileError(
-            f"{path} is a model of version {version}, this ase_wavescat reads up to {VERSION}; upgrade ase_wavescat"
+            f"{path} is a model of version {version}, this ase_wavescat reads version {VERSION}; upgrade ase_wavescat"
         )
 
 

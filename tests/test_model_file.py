@@ -125,7 +125,8 @@ def _unknown_key(file: h5py.File) -> None:
 
 
 DAMAGE = {
-    "newer": (_attribute("version", 2), "version 2, this ase_wavescat reads up to 1; upgrade"),
+    "newer": (_attribute("version", 3), "version 3, this ase_wavescat reads version 2; upgrade"),
+    "older": (_attribute("version", 1), "version 1, whose features were defined otherwise; train it again"),
     "version is text": (_attribute("version", "one"), "version 'one'"),
     "other format": (_attribute("format", "other"), "no model"),
     "NaN weight": (_poison("members/weights", (2, 3), np.nan), "member weights holds 1 values that are not finite"),
@@ -134,8 +135,8 @@ DAMAGE = {
     "weights missing": (_delete("members/weights"), "lacks members/weights"),
     "spec missing": (_delete("spec"), "lacks spec"),
     "half a domain": (_delete("domain/std"), "lacks domain/std"),
-    "extra dataset": (lambda file: file.__setitem__("members/biases", [1.0]), "unknown to version 1: members/biases"),
-    "extra group": (lambda file: file.create_group("notes"), "unknown to version 1: notes"),
+    "extra dataset": (lambda file: file.__setitem__("members/biases", [1.0]), "unknown to version 2: members/biases"),
+    "extra group": (lambda file: file.create_group("notes"), "unknown to version 2: notes"),
     "weights as text": (_set("members/weights", "many"), "expected numbers"),
     "weights of other shape": (_set("members/weights", np.zeros((5, 2))), "member weights must have the shape"),
     "energies of other shape": (_set("baseline/species_energies", np.zeros((5, 3))), "species energies must have"),

@@ -39,14 +39,14 @@ ComplexArray = NDArray[np.complex128]
 IntArray = NDArray[np.int64]
 
 _KEPT_BYTES = 2**30  # fields kept for the derivatives; beyond, they are made again
-_WINDOW = 16.0  # b of the bands' window: side lobes of 2e-7 from a distance of 8 / spacing on
+_WINDOW = 16.0  # b of the bands' window: side lobes of 2e-7 from a distance of 6.4 / spacing on
 
 
 def band_weights(bands: Bands, lengths: Array) -> tuple[Array, Array]:
     """Bands w_k(|G|) and their derivatives, (bands, P).
 
-    w_k(G) = phi((G - k d) / 2d) + phi((G + k d) / 2d), the first term alone for k = 0, with the spacing d and the
-    generalised Kaiser-Bessel window of Lewitt (J. Opt. Soc. Am. A 7, 1834, 1990), order 2,
+    w_k(G) = phi((G - k d) / h) + phi((G + k d) / h), the first term alone for k = 0, with spacing d, half width h and
+    the generalised Kaiser-Bessel window of Lewitt (J. Opt. Soc. Am. A 7, 1834, 1990), order 2,
 
         phi(t) = z^2 I_2(z) / (b^2 I_2(b)),   z = b (1 - t^2)^(1/2).
 
@@ -54,11 +54,11 @@ def band_weights(bands: Bands, lengths: Array) -> tuple[Array, Array]:
     that is further apart than `band_reach`, which vacuum needs and an ordinary spline does not give.
     """
     centres = bands.spacing * np.arange(bands.count)[:, None]
-    value, slope = _window((lengths - centres) / (2 * bands.spacing))
-    mirrored, mirrored_slope = _window((lengths + centres[1:]) / (2 * bands.spacing))
+    value, slope = _window((lengths - centres) / bands.half_width)
+    mirrored, mirrored_slope = _window((lengths + centres[1:]) / bands.half_width)
     value[1:] += mirrored
     slope[1:] += mirrored_slope
-    return value, slope / (2 * bands.spacing)
+    return value, slope / bands.half_width
 
 
 def _window(t: Array) -> tuple[Array, Array]:
@@ -71,7 +71,7 @@ def _window(t: Array) -> tuple[Array, Array]:
 
 def band_reach(bands: Bands) -> float:
     """The distance (A) beyond which a band's kernel in real space has fallen to its side lobes, some exp(-b)."""
-    return _WINDOW / (2 * bands.spacing)
+    return _WINDOW / bands.half_width
 
 
 class GridGroup:

@@ -35,9 +35,9 @@ class SpecError(ValueError):
 
 @dataclass(frozen=True)
 class Bands:
-    """Radial bands in reciprocal space: cubic B-splines of |G|, centred at k * spacing, k = 0..count-1 (1/A).
+    """Radial bands in reciprocal space: smooth windows of |G|, centred at k * spacing, k = 0..count-1 (1/A).
 
-    Each reaches two spacings to either side, so that nothing lies beyond `maximum` = (count + 1) * spacing.
+    Each reaches `half_width` = 2.5 spacings to either side, so that nothing lies beyond `maximum`.
     """
 
     count: int
@@ -48,8 +48,12 @@ class Bands:
         _require(math.isfinite(self.spacing) and self.spacing > 0, f"band spacing must be positive, got {self.spacing}")
 
     @property
+    def half_width(self) -> float:
+        return 2.5 * self.spacing
+
+    @property
     def maximum(self) -> float:
-        return (self.count + 1) * self.spacing
+        return (self.count - 1) * self.spacing + self.half_width
 
 
 @dataclass(frozen=True)
