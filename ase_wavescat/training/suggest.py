@@ -35,15 +35,18 @@ PRODUCTION = "correlations"
 MOLECULES = "solid-harmonic"
 CRYSTALS = ("sinz2020", "brumwell2018")
 
+_MOST_FEATURES = 10_000  # a fit holds matrices of that size squared
+_TIMED_FEATURES = 2000  # of more than these, a part is timed
 _WIDTH_STEP = 0.05  # A; fits do not tell widths apart that are closer
 _KINDS = ("molecules (periodic along no direction)", "wires (one)", "slabs (two)", "fully periodic")
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What features cost, measured on a structure of `atoms` atoms; seconds and bytes.
+    """What features cost, measured on a structure of `atoms` atoms.
 
-    rows: of features by energy, forces and stress of that structure; all_rows: of the data set, as training keeps them.
+    features, derivatives: seconds for values alone, and for the rows of energy, forces and stress; rows: their bytes.
+    all_rows, all_time: bytes and seconds (estimated) of such rows for the data set, as training keeps them.
     """
 
     atoms: int
@@ -87,9 +90,10 @@ def propose(survey: Survey, preset_name: str = PRODUCTION) -> tuple[ScatteringSp
     width = round(_WIDTH_STEP * math.ceil(width_from_overlap(survey.nearest.median) / _WIDTH_STEP - 1e-9), 6)
     step = plain.scales[1] - plain.scales[0]
     largest = largest_scale(width, plain.wavelets, survey.room.median)
-    spec = _sized(plain, width, scales_up_to(min(largest, plain.scales[-1]), step))
+    full = _sized(plain, width, scales_up_to(min(largest, plain.scales[-1]), step))
+    spec = _thinned(full)
     reasons = {
-        "preset": _why_preset(preset_name, survey),
+        "preset": _why_preset(preset_name, survey) + _why_fewer(full, spec),
         "beta": _why_width(survey, width, plain.beta),
         "scales": _why_scales(survey, plain, spec, largest),
         "tolerance": _why_tolerance(spec),
@@ -105,7 +109,7 @@ def _sized(spec: ScatteringSpec, width: float, scales: tuple[float, ...]) -> Sca
 def _sized_family(family: Family, finer: float, scales: tuple[float, ...]) -> Family:
     """The family with all lengths divided by `finer`; maps on the grid leave out the finest scale where they can."""
     if isinstance(family, Moduli):
-        return family
+        return dataclasses.replace(family, density_width=round(family.density_width / finer, 4))
 
     def sized(bands: Bands | None) -> Bands | None:
         return bands and Bands(bands.count, round(bands.spacing * finer, 4))
@@ -117,6 +121,27 @@ def _sized_family(family: Family, finer: float, scales: tuple[float, ...]) -> Fa
         grid_maps=family.grid_maps and dataclasses.replace(family.grid_maps, scales=scales[1:] or scales),
         three_body=sized(family.three_body),
         four_body=sized(family.four_body),
+    )
+
+
+def _thinned(spec: ScatteringSpec) -> ScatteringSpec:
+    """Of too many features, four-body ones of the coarsest scale alone: they grow as (species x scales)^4."""
+    families = tuple(
+        dataclasses.replace(f, grid_maps=dataclasses.replace(f.grid_maps, scales=f.grid_maps.scales[-1:]))
+        if isinstance(f, Correlations) and f.grid_maps and len(spec.keys) > _MOST_FEATURES
+        else f
+        for f in spec.families
+    )
+    return dataclasses.replace(spec, families=families)
+
+
+def _why_fewer(full: ScatteringSpec, spec: ScatteringSpec) -> str:
+    if spec == full:
+        return ""
+    return (
+        f"; four-body features at the coarsest scale alone, {len(spec.keys)} features instead of {len(full.keys)}:"
+        f" their number grows with the fourth power of that of the species, here {len(spec.species)} (what this costs"
+        " in accuracy was not measured)"
     )
 
 
@@ -188,13 +213,17 @@ def _why_tolerance(spec: ScatteringSpec) -> str:
 
 
 def measure_cost(spec: ScatteringSpec, structures: Sequence[Atoms]) -> Cost:
-    """Times the features of the structure of median size, values alone and with the rows that training takes."""
-    transform = Transform(spec)
+    """Times the features of the structure of median size, values alone and with the rows that training takes.
+
+    The rows of many features are timed on an even part of them and scaled up.
+    """
+    stride = -(-len(spec.keys) // _TIMED_FEATURES)
+    transform, part = Transform(spec), Transform(spec, spec.keys[::stride])
     ordered = sorted(structures, key=len)
     typical = ordered[len(ordered) // 2]
-    _differentiate(transform, ordered[0])  # compiles
+    _differentiate(part, ordered[0])  # compiles
     values = _seconds(lambda: _evaluate(transform, typical))
-    derivatives = _seconds(lambda: _differentiate(transform, typical))
+    derivatives = stride * _seconds(lambda: _differentiate(part, typical))
     # a Jacobian has a row for each coordinate, tangents a fixed number; a row costs as much as the cell is large
     power = 2 if transform.has_jacobian else 1
     total = sum(derivatives * (len(atoms) / len(typical)) ** power for atoms in ordered)
@@ -269,7 +298,7 @@ def _survey_lines(survey: Survey) -> list[str]:
 def _cost_lines(suggestion: Suggestion) -> list[str]:
     cost, count = suggestion.cost, len(suggestion.spec.keys)
     return [
-        f"  features    {count}",
+        f"  features    {count}; each matrix of the fit takes {8e-9 * count**2:.2g} GB",
         f"  measured    {cost.atoms} atoms, on this machine: {1000 * cost.features:.0f} ms for values",
         f"              {cost.derivatives:.2f} s, {cost.rows / 1e6:.1f} MB for the rows of energy, forces and stress",
         f"  training    rows of all structures, one core: some {_duration(cost.all_time)},"
