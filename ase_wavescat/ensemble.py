@@ -13,6 +13,7 @@ from ase.data import chemical_symbols
 
 from ase_wavescat.repulsion import PairRepulsion, pair_name, pair_table
 from ase_wavescat.scattering.boundary import FULLY_PERIODIC, Periodicity, padded_cell
+from ase_wavescat.scattering.execution import Execution
 from ase_wavescat.scattering.neighbours import neighbour_pairs
 from ase_wavescat.scattering.spec import ScatteringSpec
 
@@ -226,11 +227,11 @@ class Ensemble:
         share = float(np.sum(singular[:kept] ** 2)) / total if total > 0 else 1.0
         return ForceComponents(rotation[:, :kept].T @ centred / np.sqrt(self.members - 1), share)
 
-    def transform(self) -> Transform:
+    def transform(self, execution: Execution = Execution()) -> Transform:
         """A transform that computes this model's features and nothing else; one for each thread or process."""
         from ase_wavescat.scattering.transform import Transform
 
-        return Transform(self.spec, self.keys)
+        return Transform(self.spec, self.keys, execution=execution)
 
     def predict(
         self,

@@ -542,3 +542,28 @@ def test_ase_lists_the_plugin() -> None:
     (plugin,) = __ase_plugins__
     assert plugin.name == "wavescat"
     assert plugin.implementation is WaveScatCalculator
+
+
+def test_threads_change_nothing_and_single_precision_little(small_ensemble, make_structure):
+    atoms = make_structure(seed=4)
+    calculator = WaveScatCalculator(small_ensemble)
+    atoms.calc = calculator
+    energy, forces, stress = atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
+    calculator.set(threads=2)
+    assert atoms.get_potential_energy() == energy
+    np.testing.assert_array_equal(atoms.get_forces(), forces)
+    calculator.set(precision="single")
+    assert atoms.get_potential_energy() != energy
+    assert atoms.get_potential_energy() == pytest.approx(energy, rel=1e-6)
+    np.testing.assert_allclose(atoms.get_stress(), stress, atol=1e-4 * np.abs(stress).max())
+    assert copy.deepcopy(calculator)._transform.execution == calculator._transform.execution
+    assert calculator.parameters["precision"] == "single"
+
+
+@pytest.mark.parametrize("wrong", [{"threads": 0}, {"precision": "half"}])
+def test_unusable_threads_and_precisions_are_refused(small_ensemble, wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        WaveScatCalculator(small_ensemble, **wrong)
+    calculator = WaveScatCalculator(small_ensemble)
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        calculator.set(**wrong)
