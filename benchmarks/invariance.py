@@ -5,8 +5,8 @@
 For the model: energy in meV/atom and forces in meV/A, largest over the periodic structures, and over a molecule, a wire
 and a slab in skewed cells, whose boxes follow their extents. For the presets: relative change of the features: the
 median over features of the change by the feature's own size, and the largest change by its own size or that of a
-typical feature, whichever is larger (a coarse feature of a small cell may be zero but for the grid). `brumwell2018` and
-`solid-harmonic` have two of their scales.
+typical feature, whichever is larger (a coarse feature of a small cell may be zero but for the grid); `brumwell2018`
+with two scales and n <= 3.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.build import bulk, make_supercell
+from boundaries import small_preset
 from common import glass, machine, standard_options, table, update_documents, write_json
 from scipy.spatial.transform import Rotation
 
@@ -26,7 +27,6 @@ from ase_wavescat.demo import shipped_structure
 from ase_wavescat.scattering.presets import PRESETS
 from ase_wavescat.scattering.transform import Transform
 
-TWO_SCALES = {"brumwell2018": (0.0, 0.5), "solid-harmonic": (0.0, 1.0)}
 # a changed structure, the matrix that turns vectors, the original atom of each of its atoms
 Change = tuple[Atoms, np.ndarray, np.ndarray]
 
@@ -156,10 +156,8 @@ def main() -> None:
     standard_options(parser, "invariance")
     chosen = parser.parse_args()
     print(machine(), "\n")
-    presets = {
-        name: Transform(preset(name, ["Li", "Si"], **({"scales": TWO_SCALES[name]} if name in TWO_SCALES else {})))
-        for name in PRESETS
-    }
+    specs = {name: preset(name, ["Li", "Si"]) for name in PRESETS} | {"brumwell2018": small_preset("brumwell2018")}
+    presets = {name: Transform(spec) for name, spec in specs.items()}
     rows, figures = [], {}
     for name, change in CHANGES.items():
         energy, force = model_changes(chosen.model, periodic_structures(), change)

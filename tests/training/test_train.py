@@ -232,8 +232,8 @@ def test_clusters_slabs_and_crystals_train_one_model(tmp_path):
         boxed = atoms.copy()
         boxed.center(vacuum=20.0)
         boxed.pbc = True
-        assert calculator.get_potential_energy(boxed) == pytest.approx(calculator.get_potential_energy(atoms), abs=1e-4)
-        np.testing.assert_allclose(calculator.get_forces(boxed), calculator.get_forces(atoms), atol=1e-4)
+        assert calculator.get_potential_energy(boxed) == pytest.approx(calculator.get_potential_energy(atoms), abs=5e-4)
+        np.testing.assert_allclose(calculator.get_forces(boxed), calculator.get_forces(atoms), atol=5e-4)
 
 
 def test_settings_out_of_range():
