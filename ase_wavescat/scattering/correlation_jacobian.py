@@ -91,20 +91,20 @@ class PositionsJacobian:
         used = sorted({row + m for i in wanted for row in group.operands[i][:2] for m in range(group.operands[i][2])})
         spectra = np.empty((group.rows, count), dtype=complex)
         for row in used:
-            np.multiply(q, fields[:, row], out=space.real.reshape(shape[0], -1))
+            np.multiply(q, fields[row], out=space.real.reshape(-1))
             space.forward()
             spectra[row] = space.flat[places]
         for moving, partner in ((0, 1), (1, 0)):
             self._project(group, wanted, spectra, moving, partner)
 
     def _band_field(self, shape: Shape, adjoint: ComplexArray) -> Array:
-        """dE/dP(u) (n1, n2 n3) from the adjoint of P^ on the half sphere in the band, dE = Re sum conj(Q) dP^."""
+        """dE/dP(u) (n1 n2 n3,) from the adjoint of P^ on the half sphere in the band, dE = Re sum conj(Q) dP^."""
         lattice, space = self._prepared.lattice, workspace(shape)
         space.flat[:] = 0.0
         scale = (lattice.volume / space.points) / lattice.weights[: len(adjoint)]
         space.flat[lattice.places(shape, len(adjoint))] = scale * adjoint
         space.inverse()
-        return space.real.reshape(shape[0], -1).copy()
+        return space.real.reshape(-1).copy()
 
     def _project(
         self, group: GridGroup, wanted: dict[int, list[int]], spectra: ComplexArray, moving: int, partner: int

@@ -490,12 +490,10 @@ class CorrelationState:
         return derivative
 
     def all_fields(self, g: int) -> NDArray[Any]:
-        """(n1, rows, n2 n3) of a group."""
-        kept = self._kept[g]
-        if kept is not None:
-            return kept
+        """(rows, n1 n2 n3) of a group."""
         with self._field_columns(g) as data:
-            return np.concatenate([self._fields(g, data, part).copy() for part in self._parts(g)])
+            planes = [self._fields(g, data, part).swapaxes(0, 1).copy() for part in self._parts(g)]
+        return np.concatenate(planes, axis=1).reshape(self.plan.groups[g].rows, -1)
 
 
 def _twice(bands: Array) -> Array:
