@@ -141,6 +141,8 @@ def test_molecules_get_widths_and_bands_of_their_own_size() -> None:
     water, methane = molecule("H2O"), molecule("CH4")
     spec, reasons = propose(survey(water, methane))
     assert "solid-harmonic" in reasons["preset"] and "molecule" in reasons["scales"]
+    # no images: the larger molecule decides
+    assert f"within {2 * np.ptp(methane.positions, axis=0)[0] * np.sqrt(3) / 2:.2f}" in reasons["scales"]
     assert 0.2 < spec.beta < 0.4
     plain = preset("correlations", ("H", "C", "O"))
     mine, usual = spec.families[0], plain.families[0]

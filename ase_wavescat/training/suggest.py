@@ -26,7 +26,7 @@ from ase_wavescat.scattering.parameter_rules import (
 )
 from ase_wavescat.scattering.presets import preset
 from ase_wavescat.scattering.spec import Bands, Correlations, Family, Moduli, ScatteringSpec
-from ase_wavescat.scattering.transform import Transform, unit_strains
+from ase_wavescat.scattering.transform import Transform
 from ase_wavescat.training.dataset import NO_GROUPS
 from ase_wavescat.training.store import DEFAULT_DIRECTIONS
 from ase_wavescat.training.survey import Survey, read_structures, survey_structures
@@ -36,7 +36,7 @@ MOLECULES = "solid-harmonic"
 CRYSTALS = ("sinz2020", "brumwell2018")
 
 _MOST_FEATURES = 10_000  # a fit holds matrices of that size squared
-_TIMED_FEATURES = 2000  # of more than these, a part is timed
+_TIMED_FEATURES, _TIMED_DIRECTIONS = 2000, 4  # of more than these, a part is timed
 _WIDTH_STEP = 0.05  # A; fits do not tell widths apart that are closer
 _KINDS = ("molecules (periodic along no direction)", "wires (one)", "slabs (two)", "fully periodic")
 
@@ -89,7 +89,7 @@ def propose(survey: Survey, preset_name: str = PRODUCTION) -> tuple[ScatteringSp
     plain = preset(preset_name, survey.species)
     width = round(_WIDTH_STEP * math.ceil(width_from_overlap(survey.nearest.median) / _WIDTH_STEP - 1e-9), 6)
     step = plain.scales[1] - plain.scales[0]
-    largest = largest_scale(width, plain.wavelets, survey.room.median)
+    largest = largest_scale(width, plain.wavelets, _room(survey))
     full = _sized(plain, width, scales_up_to(min(largest, plain.scales[-1]), step))
     spec = _thinned(full)
     reasons = {
@@ -159,8 +159,13 @@ def _mostly_molecules(survey: Survey) -> bool:
     return survey.kinds[0] > survey.structures / 2
 
 
+def _room(survey: Survey) -> float:
+    """What the widest wavelet must fit (A): typical cells, but the largest molecule, since vacuum has no images."""
+    return survey.room.most if _mostly_molecules(survey) else survey.room.median
+
+
 def _room_means(survey: Survey) -> str:
-    return "the size of a molecule" if _mostly_molecules(survey) else "half of the shortest cell height"
+    return "size of a molecule" if _mostly_molecules(survey) else "half of the shortest cell height"
 
 
 def _why_width(survey: Survey, width: float, usual: float) -> str:
@@ -171,21 +176,23 @@ def _why_width(survey: Survey, width: float, usual: float) -> str:
         f" least {width_from_overlap(typical):.2f} Å; rounded up to {_WIDTH_STEP:g})"
     )
     strict = width_from_overlap(least)
-    if strict < 0.9 * width:
+    if strict < 0.9 * width_from_overlap(typical):
         text += (
             f"; read literally, for the one closest pair of the set, {least:.2f} Å, the rule would allow"
             f" {strict:.2f} Å, which is not taken: grids would need {(width / strict) ** 3:.1f} times the points, and"
             " on amorphous Li-Si, where pairs come as close as 1.67 Å, widths of 0.5 and 0.6 Å gave the same errors"
         )
     if abs(width - usual) > 0.02:
-        text += f"; the preset alone would take {usual:g} Å, which fits distances near 2.3 Å"
+        fitting = 2 * usual * math.sqrt(2 * math.log(1 / OVERLAP))
+        text += f"; the preset alone would take {usual:g} Å, which by this rule is for distances of {fitting:.1f} Å"
     return text
 
 
 def _why_scales(survey: Survey, plain: ScatteringSpec, spec: ScatteringSpec, largest: float) -> str:
     text = (
-        f"up to j = {largest:.2f} the widest wavelet falls to {TAIL:g} of its height within {survey.room.median:.2f} Å,"
-        f" the median room, {_room_means(survey)} (B21 ch. 2)"
+        f"up to j = {largest:.2f} the widest wavelet falls to {TAIL:g} of its height within {_room(survey):.2f} Å,"
+        f" {'the largest' if _mostly_molecules(survey) else 'the median over structures of'} {_room_means(survey)}"
+        " (B21 ch. 2)"
     )
     if largest < 0:
         return f"{text}: even the finest wavelet reaches further, so one scale is left; larger cells would tell more"
@@ -197,7 +204,8 @@ def _why_scales(survey: Survey, plain: ScatteringSpec, spec: ScatteringSpec, lar
         )
         return f"{text}; the preset stops at {plain.scales[-1]:g}{measured}"
     if spec.scales != plain.scales:
-        return f"{text}; the preset alone would go on to {plain.scales[-1]:g}, where wavelets overlap their own images"
+        beyond = "are larger than the molecules" if _mostly_molecules(survey) else "overlap their own images"
+        return f"{text}; the preset alone would go on to {plain.scales[-1]:g}, where wavelets {beyond}"
     return text
 
 
@@ -215,12 +223,15 @@ def _why_tolerance(spec: ScatteringSpec) -> str:
 def measure_cost(spec: ScatteringSpec, structures: Sequence[Atoms]) -> Cost:
     """Times the features of the structure of median size, values alone and with the rows that training takes.
 
-    The rows of many features are timed on an even part of them and scaled up.
+    So that this is quick, the rows are timed on a part and scaled up: an even part of many correlations, each of which
+    has a pass of its own, or a few of the directions that moduli take.
     """
-    stride = -(-len(spec.keys) // _TIMED_FEATURES)
-    transform, part = Transform(spec), Transform(spec, spec.keys[::stride])
     ordered = sorted(structures, key=len)
     typical = ordered[len(ordered) // 2]
+    transform = Transform(spec)
+    whole = len(spec.keys) if transform.has_jacobian else DEFAULT_DIRECTIONS + 6
+    stride = -(-whole // (_TIMED_FEATURES if transform.has_jacobian else _TIMED_DIRECTIONS))
+    part = Transform(spec, spec.keys[::stride]) if transform.has_jacobian else transform
     _differentiate(part, ordered[0])  # compiles
     values = _seconds(lambda: _evaluate(transform, typical))
     derivatives = stride * _seconds(lambda: _differentiate(part, typical))
@@ -247,12 +258,12 @@ def _evaluate(transform: Transform, atoms: Atoms) -> object:
 
 
 def _differentiate(transform: Transform, atoms: Atoms) -> object:
+    """The Jacobian, or a few tangents where there is none."""
     structure = atoms.cell.array, atoms.positions, atoms.numbers
     if transform.has_jacobian:
         return transform.jacobian(*structure, pbc=atoms.pbc)
-    directions = np.random.default_rng(0).standard_normal((DEFAULT_DIRECTIONS + 6, len(atoms), 3))
-    strains = np.concatenate([np.zeros((DEFAULT_DIRECTIONS, 3, 3)), unit_strains()])
-    return transform.tangent(*structure, directions, strains, pbc=atoms.pbc)
+    displacements = np.random.default_rng(0).standard_normal((_TIMED_DIRECTIONS, len(atoms), 3))
+    return transform.tangent(*structure, displacements, np.zeros((_TIMED_DIRECTIONS, 3, 3)), pbc=atoms.pbc)
 
 
 # ------------------------------------------------------------ report
@@ -298,12 +309,16 @@ def _survey_lines(survey: Survey) -> list[str]:
 def _cost_lines(suggestion: Suggestion) -> list[str]:
     cost, count = suggestion.cost, len(suggestion.spec.keys)
     return [
-        f"  features    {count}; each matrix of the fit takes {8e-9 * count**2:.2g} GB",
+        f"  features    {count}; each matrix of the fit takes {_size(8 * count**2)}",
         f"  measured    {cost.atoms} atoms, on this machine: {1000 * cost.features:.0f} ms for values",
-        f"              {cost.derivatives:.2f} s, {cost.rows / 1e6:.1f} MB for the rows of energy, forces and stress",
+        f"              {cost.derivatives:.2f} s, {_size(cost.rows)} for the rows of energy, forces and stress",
         f"  training    rows of all structures, one core: some {_duration(cost.all_time)},"
-        f" {cost.all_rows / 1e9:.2f} GB on disk",
+        f" {_size(cost.all_rows)} on disk",
     ]
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def _duration(seconds: float) -> str:
@@ -320,10 +335,10 @@ def _use_lines(survey: Survey, data: Sequence[str | Path], spec_file: str | Path
     if survey.energies < survey.structures:
         lines.append(f"      {survey.structures - survey.energies} structures lack the energy that training needs")
     if "group" not in survey.info_keys:
-        known = ", ".join(survey.info_keys) or "none"
+        known = " or ".join([*survey.info_keys, NO_GROUPS])
         lines += _wrapped(
-            "no key 'group' says which structures belong together (one trajectory, one melt): add --group-key with one"
-            f" of the keys that all have ({known}), or with {NO_GROUPS}"
+            "no key 'group' says which structures belong together (one trajectory, one melt): add --group-key, one of"
+            f" {known}"
         )
     return [
         *lines,
