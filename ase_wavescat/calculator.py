@@ -133,9 +133,9 @@ class WaveScatCalculator(Calculator):
             structure = self.atoms if atoms is None else atoms
             if name == "stress" and allow_calculation and structure is not None and not _has_stress(structure):
                 raise PropertyNotImplementedError(
-                    f"no stress without a volume: the cell {structure.cell.array.tolist()} has none, and the structure "
-                    f"repeats along {structure.pbc.tolist()} only; energy and forces need no cell along open "
-                    "directions, for a stress set three independent cell vectors"
+                    f"no stress without a volume: the cell {structure.cell.array.tolist()} has none, with pbc = "
+                    f"{structure.pbc.tolist()}; energy and forces need no cell along open directions, for a stress set "
+                    "three independent cell vectors"
                 )
             return super().get_property(name, atoms, allow_calculation)
 
