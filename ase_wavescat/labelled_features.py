@@ -18,7 +18,7 @@ from ase_wavescat.scattering.spec import ScatteringSpec, did_you_mean
 from ase_wavescat.scattering.transform import Evaluation, Transform, unit_strains
 
 if TYPE_CHECKING:
-    import pandas  # type: ignore[import-untyped]
+    import pandas
 
 Array = NDArray[np.float64]
 
@@ -90,8 +90,9 @@ def scattering_features(
     atoms: one structure or a sequence, periodic or not along each direction (`atoms.pbc`).
     spec: a specification, or the name of a preset, made for the species found in all of the structures.
     keys: the features wanted, in this order (default: all of the spec); nothing else is computed.
-    derivatives: also by positions and by strain, exact. Correlations and features at the atoms have a Jacobian pass
-        that costs a few evaluations; moduli take tangents along all 3N + 6 directions, about two evaluations each.
+    derivatives: also by positions and by strain, exact. Correlations and features at the atoms have a Jacobian pass,
+        which takes about as long as 3N evaluations; moduli take tangents along all 3N + 6 directions, each as long as
+        one to two evaluations. For one weighted sum of features a reverse pass, as the calculator has, is far cheaper.
 
     Raises, before any work, StructureError for no structures, no atoms, positions or cells that are not finite and
     species that the spec does not know; SpecError for unknown presets and keys.
