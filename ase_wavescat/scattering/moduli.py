@@ -20,6 +20,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,6 @@ from ase_wavescat.scattering.arena import take
 from ase_wavescat.scattering.execution import Execution
 from ase_wavescat.scattering.features import ModulusFeature
 from ase_wavescat.scattering.filters import RadialFilter, StrainSums
-from ase_wavescat.scattering.fourier import workspace
 from ase_wavescat.scattering.grid import ReciprocalLattice
 from ase_wavescat.scattering.moduli_stage import Stage
 from ase_wavescat.scattering.moduli_tree import MapRow, ModuliTree
@@ -41,7 +41,7 @@ ComplexArray = NDArray[np.complex128]
 IntArray = NDArray[np.int64]
 
 _ROUNDING = 1e-13  # of a field, in parts of the largest that it could be
-_KEPT_BYTES = 2**28  # fields kept for the adjoint; beyond, they are computed again
+_KEPT_BYTES = 2**28  # fields of each order kept for the adjoint; beyond, they are computed again
 
 
 class ModuliPlan(ModuliTree):
@@ -49,30 +49,52 @@ class ModuliPlan(ModuliTree):
 
     def prepare(self, lattice: ReciprocalLattice, execution: Execution = Execution()) -> PreparedModuli:
         """Grids and filters on a cell's reciprocal lattice (cutoff at least `cutoff`)."""
-        return PreparedModuli(self, lattice)
+        return PreparedModuli(self, lattice, execution)
+
+
+class Chunk(NamedTuple):
+    """Some second-order maps of one layer, whose fields are transformed together; start: of these among all fields."""
+
+    layer: int
+    stage: Stage
+    part: slice
+    rows: IntArray
+    start: int
+
+    @property
+    def stop(self) -> int:
+        return self.start + len(self.rows) * self.stage.components * self.stage.points
 
 
 class PreparedModuli:
     """A plan on one cell: grids, places and filters."""
 
-    def __init__(self, plan: ModuliPlan, lattice: ReciprocalLattice) -> None:
-        self.plan, self.lattice = plan, lattice
+    def __init__(self, plan: ModuliPlan, lattice: ReciprocalLattice, execution: Execution) -> None:
+        self.plan, self.lattice, self.execution = plan, lattice, execution
         radials = {layer.radial for layer in [*plan.first, *plan.second]}
         filters = {radial: RadialFilter(radial, lattice, plan.l_max) for radial in radials}
-        self.first = [Stage(layer, filters[layer.radial], lattice) for layer in plan.first]
-        self.second = [Stage(layer, filters[layer.radial], lattice) for layer in plan.second]
+        self.first = [Stage(layer, filters[layer.radial], lattice, execution) for layer in plan.first]
+        self.second = [Stage(layer, filters[layer.radial], lattice, execution) for layer in plan.second]
         self.spectra_shape = (
             sum(layer.spectra.stop - layer.spectra.start for layer in plan.first),
             max((len(stage.input_places) for stage in self.first), default=0),
         )
-        self.kept_values = sum(s.points * s.components * len(s.layer.rows) for s in self.second)
+        self.chunks: list[Chunk] = []
+        for index, stage in enumerate(self.second):
+            for part, rows in stage.chunks(stage.layer.sources):
+                self.chunks.append(Chunk(index, stage, part, rows, self.chunks[-1].stop if self.chunks else 0))
+
+    def fits(self, values: int) -> bool:
+        """Whether so many values of fields are few enough to be kept."""
+        return values * np.dtype(self.execution.real).itemsize <= _KEPT_BYTES
 
     def forward(self, densities: ComplexArray, counts: IntArray, keep: bool = True) -> ModuliState:
         """Features of densities (S, P), the structure factors of each species, and counts (S,) of atoms.
 
-        keep: fields are stored for the adjoint if they fit 256 MB, which then costs one forward pass, not two.
+        keep: fields are stored for the adjoint where those of an order fit 256 MB; it costs one forward pass then, not
+        two.
         """
-        return ModuliState(self, densities, counts, keep and 8 * self.kept_values <= _KEPT_BYTES)
+        return ModuliState(self, densities, counts, keep)
 
     def tangent(
         self, densities: ComplexArray, counts: IntArray, density_tangents: ComplexArray, strains: Array
@@ -84,10 +106,11 @@ class PreparedModuli:
 
 
 class ModuliState:
-    """One evaluation: features (F,), and what their derivatives need."""
+    """One evaluation: features (F,), and what their derivatives need. Threads share layers and chunks of maps."""
 
     def __init__(self, prepared: PreparedModuli, densities: ComplexArray, counts: IntArray, keep: bool) -> None:
         self._prepared, self._plan, self._volume = prepared, prepared.plan, prepared.lattice.volume
+        self._map = prepared.execution.map
         self._densities = np.ascontiguousarray(densities)
         self._species: IntArray = np.arange(len(densities))
         self._integrals: Array = np.zeros(self._plan.integral_count)
@@ -96,19 +119,25 @@ class ModuliState:
         for column, channel, power in self._plan.zeroth:
             self._integrals[column] = counts @ np.abs(self._plan.weights[channel]) ** power
         self._spectra: ComplexArray = np.zeros(prepared.spectra_shape, dtype=complex)
-        self._species_fields = [self._first(stage) for stage in prepared.first]
-        self._arena = take(self, prepared.kept_values if keep else 0)
-        self._used = 0
-        self._kept: dict[tuple[int, int], Array] = {}
-        self._means = [self._second(i, stage) for i, stage in enumerate(prepared.second)]
+        self._keep_first = keep and prepared.fits(sum(len(densities) * s.components * s.points for s in prepared.first))
+        self._first_kept = self._map(self._first, prepared.first)
+        self._second_kept = self._arena(prepared.chunks[-1].stop if keep and prepared.chunks else 0)
+        self._second_means = self._second()
         ratios = self._plan.ratios
         self._ratios = None if ratios is None else ratios.of(self._integrals, self._floors, int(counts.sum()))
         self.features: Array = self._integrals if self._ratios is None else self._ratios.features
 
-    def _first(self, stage: Stage) -> tuple[Array, Array]:
-        """Fills features and spectra of one wavelet; returns the species fields (S, M, n) and the mean squares (C,)."""
+    def _arena(self, values: int) -> Array | None:
+        """Room for all second-order fields, if they are kept."""
+        if values == 0 or not self._prepared.fits(values):
+            return None
+        real = self._prepared.execution.real
+        return take(self, -(-values * np.dtype(real).itemsize // 8)).view(real)
+
+    def _first(self, stage: Stage) -> tuple[Array | None, Array]:
+        """Fills integrals and spectra of one wavelet; the species fields, if kept, and mean squares (C,) with noise."""
         layer = stage.layer
-        fields = self._species_fields_of(stage)
+        fields = self._species_fields(stage)
         sums = np.zeros((len(layer.rows), len(layer.powers) + 1))
         channels = self._plan.weights[layer.sources]
         pointwise.first_sums(
@@ -117,17 +146,20 @@ class ModuliState:
         self._store(stage, sums)
         self._set_floors(stage)
         self._transform(stage, self._spectra[layer.spectra])
-        return fields, sums[:, -1] / stage.points
+        return fields if self._keep_first else None, sums[:, -1] * (stage.noise / stage.points)
 
-    def _species_fields_of(self, stage: Stage, more: tuple[ComplexArray, ComplexArray, Array] | None = None) -> Array:
+    def _species_fields(self, stage: Stage, more: tuple[ComplexArray, ComplexArray, Array] | None = None) -> Array:
         """(S, M, n) of the densities; with more = (density tangents, densities, factors) their tangent."""
-        fields = np.empty((len(self._species), stage.components, stage.points))
+        fields = np.empty((len(self._species), stage.components, stage.points), self._prepared.execution.real)
         for part, rows in stage.chunks(self._species):
             if more is None:
                 fields[part] = stage.fields(self._densities, rows)
             else:
                 fields[part] = stage.fields(more[0], rows, more[1:])
         return fields
+
+    def _kept_or_again(self, stage: Stage, fields: Array | None) -> Array:
+        return self._species_fields(stage) if fields is None else fields
 
     def _store(self, stage: Stage, sums: Array) -> None:
         layer = stage.layer
@@ -144,29 +176,34 @@ class ModuliState:
     def _transform(self, stage: Stage, out: ComplexArray) -> None:
         """out (C, >= P) = integral of stage.inputs exp(-iGu) du."""
         if len(out):
-            space = workspace(stage.shape, len(out))
+            space = stage.space(len(out))
             space.forward()
             spectra = space.half.reshape(len(out), -1)[:, stage.input_places]
             np.multiply(spectra, self._volume / stage.points, out=out[:, : len(stage.input_places)])
 
-    def _second(self, index: int, stage: Stage) -> Array:
-        """Fills the features of one layer, keeps its fields on request; returns the mean squares (R,)."""
-        layer = stage.layer
-        sums = np.zeros((len(layer.rows), len(layer.powers) + 1))
-        for part, rows in stage.chunks(layer.sources):
-            fields = stage.fields(self._spectra, rows)
-            pointwise.second_sums(fields, layer.offsets[part], layer.table, layer.wanted[part], sums[part])
-            if len(self._arena):
-                kept = self._arena[self._used : self._used + fields.size].reshape(fields.shape)
-                kept[:] = fields
-                self._kept[index, part.start] = kept
-                self._used += fields.size
-        self._store(stage, sums)
-        return sums[:, -1] / stage.points
+    def _second(self) -> list[Array]:
+        """Fills the integrals of the second order, keeps its fields on request; mean squares (R,) of each layer."""
+        stages = self._prepared.second
+        sums = [np.zeros((len(stage.layer.rows), len(stage.layer.powers) + 1)) for stage in stages]
 
-    def _second_fields(self, index: int, stage: Stage, part: slice, rows: IntArray) -> Array:
-        kept = self._kept.get((index, part.start))
-        return stage.fields(self._spectra, rows) if kept is None else kept
+        def fill(chunk: Chunk) -> None:
+            index, stage, part, rows, _ = chunk
+            layer = stage.layer
+            fields = stage.fields(self._spectra, rows)
+            pointwise.second_sums(fields, layer.offsets[part], layer.table, layer.wanted[part], sums[index][part])
+            if self._second_kept is not None:
+                self._second_kept[chunk.start : chunk.stop].reshape(fields.shape)[:] = fields
+
+        self._map(fill, self._prepared.chunks)
+        for stage, of_stage in zip(stages, sums, strict=True):
+            self._store(stage, of_stage)
+        return [s[:, -1] * (stage.noise / stage.points) for stage, s in zip(stages, sums, strict=True)]
+
+    def _second_fields(self, chunk: Chunk) -> Array:
+        """(R, M, n), kept or in this thread's workspace."""
+        if self._second_kept is None:
+            return chunk.stage.fields(self._spectra, chunk.rows)
+        return self._second_kept[chunk.start : chunk.stop].reshape(len(chunk.rows), chunk.stage.components, -1)
 
     def adjoint(self, weights: Array) -> tuple[ComplexArray, Array]:
         """Reverse mode of E = weights . features: A (S, P) with dE = Re sum over the half sphere of conj(A) dS, and
@@ -175,15 +212,14 @@ class ModuliState:
         lattice = prepared.lattice
         weights = weights if self._ratios is None else self._ratios.adjoint(weights)
         sums = StrainSums(lattice, plan.l_max)
-        spectra = np.zeros_like(self._spectra)
-        for index, stage in enumerate(prepared.second):
-            products = np.zeros((stage.components, stage.count))
-            self._second_adjoint(index, stage, weights, spectra, products)
-            stage.add_strain(sums, products, lattice.weights)
+        spectra = self._second_adjoint(weights, sums)
         adjoint = np.zeros_like(self._densities)
-        for stage, kept in zip(prepared.first, self._species_fields, strict=True):
-            products = np.zeros((stage.components, stage.count))
-            self._first_adjoint(stage, kept, weights, spectra[stage.layer.spectra], adjoint, products)
+        parts = self._map(
+            lambda item: self._first_adjoint(*item, weights, spectra[item[0].layer.spectra]),
+            list(zip(prepared.first, self._first_kept, strict=True)),
+        )
+        for stage, (part, products) in zip(prepared.first, parts, strict=True):
+            adjoint[:, : stage.count] += part
             stage.add_strain(sums, products, lattice.weights)
         adjoint *= lattice.weights[: adjoint.shape[1]]
         # explicit volumes: the cell integral, and 1/V of the densities (those of the second layer cancel)
@@ -191,29 +227,40 @@ class ModuliState:
         trace = float(weights @ self._integrals - zeroth - np.vdot(adjoint, self._densities).real)
         return adjoint, sums.strain() + trace * np.eye(3)
 
-    def _second_adjoint(self, index: int, stage: Stage, weights: Array, spectra: ComplexArray, products: Array) -> None:
-        layer = stage.layer
-        coefficients = layer.coefficients(weights) * (self._volume / stage.points)
-        for part, rows in stage.chunks(layer.sources):
-            if not coefficients[part].any():
-                continue
-            fields = self._second_fields(index, stage, part, rows)
-            out, _ = stage.buffer(len(rows))
-            pointwise.second_adjoint(
-                fields, layer.offsets[part], layer.table, coefficients[part], self._means[index][part], out
-            )
-            stage.adjoint(self._spectra, rows, spectra, products)
+    def _second_adjoint(self, weights: Array, sums: StrainSums) -> ComplexArray:
+        """dE/dspectra; adds to the strain sums."""
+        prepared = self._prepared
+        coefficients = [
+            stage.layer.coefficients(weights) * (self._volume / stage.points) for stage in prepared.second
+        ]
+
+        def pull(chunk: Chunk) -> tuple[ComplexArray, Array]:
+            index, stage, part, rows, _ = chunk
+            layer, means = stage.layer, self._second_means[index][part]
+            fields, out = self._second_fields(chunk), stage.buffer(len(rows))[0]
+            pointwise.second_adjoint(fields, layer.offsets[part], layer.table, coefficients[index][part], means, out)
+            return stage.adjoint(self._spectra, rows)
+
+        used = [chunk for chunk in prepared.chunks if coefficients[chunk.layer][chunk.part].any()]
+        spectra = np.zeros_like(self._spectra)
+        totals = [np.zeros((stage.components, stage.count)) for stage in prepared.second]
+        # added in the order of the chunks: the sums are the same for any number of threads; few at a time to save memory
+        size = 4 * prepared.execution.threads
+        for start in range(0, len(used), size):
+            some = used[start : start + size]
+            for chunk, (part, products) in zip(some, self._map(pull, some), strict=True):
+                pointwise.add_rows(part, chunk.rows, spectra)
+                totals[chunk.layer] += products
+        for stage, total in zip(prepared.second, totals, strict=True):
+            stage.add_strain(sums, total, prepared.lattice.weights)
+        return spectra
 
     def _first_adjoint(
-        self,
-        stage: Stage,
-        kept: tuple[Array, Array],
-        weights: Array,
-        spectra: ComplexArray,
-        adjoint: ComplexArray,
-        products: Array,
-    ) -> None:
+        self, stage: Stage, kept: tuple[Array | None, Array], weights: Array, spectra: ComplexArray
+    ) -> tuple[ComplexArray, Array]:
+        """Adjoints (S, P) of the densities and products (M, P) of one wavelet."""
         layer, (fields, means) = stage.layer, kept
+        fields = self._kept_or_again(stage, fields)
         out = np.empty_like(fields)
         pointwise.first_adjoint(
             fields,
@@ -226,31 +273,35 @@ class ModuliState:
             self._transform_adjoint(stage, spectra),
             out,
         )
+        adjoint = np.zeros((len(self._species), stage.count), dtype=complex)
+        products = np.zeros((stage.components, stage.count))
         for part, rows in stage.chunks(self._species):
             stage.buffer(len(rows))[0][:] = out[part]
-            stage.adjoint(self._densities, rows, adjoint, products)
+            adjoint[part], more = stage.adjoint(self._densities, rows)
+            products += more
+        return adjoint, products
 
     def _transform_adjoint(self, stage: Stage, spectra: ComplexArray) -> Array:
         """dE/d(stage.inputs) (C, n), in its place, from the adjoints (C, >= P) of the spectra."""
-        inputs = stage.inputs
         if len(spectra):
-            space = workspace(stage.shape, len(spectra))
+            space = stage.space(len(spectra))
             half = space.half.reshape(len(spectra), -1)
             half[:] = 0.0
             half[:, stage.input_places] = spectra[:, : len(stage.input_places)] * (self._volume / stage.points)
             space.inverse()
-        return inputs
+        return stage.inputs
 
     def tangent(self, change: ComplexArray, strain: Array) -> Array:
         """Derivatives (F,) of the features along a change (S, P) of the densities with a strain (3, 3)."""
         result = np.zeros(self._plan.integral_count)
         spectra = np.zeros_like(self._spectra)
         change = np.ascontiguousarray(change)
-        for stage, kept in zip(self._prepared.first, self._species_fields, strict=True):
-            self._first_tangent(stage, kept, change, strain, spectra[stage.layer.spectra], result)
+        self._map(
+            lambda item: self._first_tangent(*item, change, strain, spectra[item[0].layer.spectra], result),
+            list(zip(self._prepared.first, self._first_kept, strict=True)),
+        )
         spectra += np.trace(strain) * self._spectra
-        for index, stage in enumerate(self._prepared.second):
-            self._second_tangent(index, stage, spectra, strain, result)
+        self._second_tangent(spectra, strain, result)
         orders = np.ones(self._plan.integral_count)
         orders[[column for column, _, _ in self._plan.zeroth]] = 0.0
         result += np.trace(strain) * orders * self._integrals
@@ -259,14 +310,15 @@ class ModuliState:
     def _first_tangent(
         self,
         stage: Stage,
-        kept: tuple[Array, Array],
+        kept: tuple[Array | None, Array],
         change: ComplexArray,
         strain: Array,
         spectra: ComplexArray,
         result: Array,
     ) -> None:
         layer, (fields, means) = stage.layer, kept
-        tangents = self._species_fields_of(stage, (change, self._densities, stage.strained(strain)))
+        fields = self._kept_or_again(stage, fields)
+        tangents = self._species_fields(stage, (change, self._densities, stage.strained(strain)))
         sums = np.zeros((len(layer.rows), len(layer.powers)))
         pointwise.first_tangent(
             fields,
@@ -283,25 +335,26 @@ class ModuliState:
         result[layer.columns[layer.wanted]] = sums[layer.wanted] * (self._volume / stage.points)
         self._transform(stage, spectra)
 
-    def _second_tangent(self, index: int, stage: Stage, spectra: ComplexArray, strain: Array, result: Array) -> None:
-        layer = stage.layer
-        sums = np.zeros((len(layer.rows), len(layer.powers)))
-        factors = stage.strained(strain)
-        for part, rows in stage.chunks(layer.sources):
+    def _second_tangent(self, spectra: ComplexArray, strain: Array, result: Array) -> None:
+        stages = self._prepared.second
+        sums = [np.zeros((len(stage.layer.rows), len(stage.layer.powers))) for stage in stages]
+        factors = [stage.strained(strain) for stage in stages]
+
+        def push(chunk: Chunk) -> None:
+            index, stage, part, rows, _ = chunk
+            layer, means = stage.layer, self._second_means[index][part]
             # the workspace holds one set of fields at a time
-            kept = self._kept.get((index, part.start))
-            fields = stage.fields(self._spectra, rows).copy() if kept is None else kept
-            tangents = stage.fields(spectra, rows, (self._spectra, factors))
+            fields = self._second_fields(chunk)
+            fields = fields.copy() if self._second_kept is None else fields
+            tangents = stage.fields(spectra, rows, (self._spectra, factors[index]))
             pointwise.second_tangent(
-                fields,
-                tangents,
-                layer.offsets[part],
-                layer.table,
-                layer.wanted[part],
-                self._means[index][part],
-                sums[part],
+                fields, tangents, layer.offsets[part], layer.table, layer.wanted[part], means, sums[index][part]
             )
-        result[layer.columns[layer.wanted]] = sums[layer.wanted] * (self._volume / stage.points)
+
+        self._map(push, self._prepared.chunks)
+        for stage, of_stage in zip(stages, sums, strict=True):
+            wanted = stage.layer.wanted
+            result[stage.layer.columns[wanted]] = of_stage[wanted] * (self._volume / stage.points)
 
 
 Structure = tuple[Array, Array, IntArray]

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ase_wavescat.scattering import pointwise
+from ase_wavescat.scattering.execution import Execution
 from ase_wavescat.scattering.filters import RadialFilter, StrainSums
-from ase_wavescat.scattering.fourier import workspace
+from ase_wavescat.scattering.fourier import Workspace, workspace
 from ase_wavescat.scattering.grid import ReciprocalLattice
 from ase_wavescat.scattering.moduli_tree import Layer
 
@@ -24,8 +25,12 @@ _CHUNK = 2**17  # field values transformed at a time, where a map is small: abou
 class Stage:
     """One layer on one cell: from sources in reciprocal space to fields on its grid, and back."""
 
-    def __init__(self, layer: Layer, radial_filter: RadialFilter, lattice: ReciprocalLattice) -> None:
-        self.layer, self.filter = layer, radial_filter
+    def __init__(
+        self, layer: Layer, radial_filter: RadialFilter, lattice: ReciprocalLattice, execution: Execution
+    ) -> None:
+        self.layer, self.filter, self._real = layer, radial_filter, execution.real
+        # rounding noise of sigma^2, in units of that of 64 bits
+        self.noise = float(np.finfo(self._real).eps / np.finfo(float).eps) ** 2
         self.count = min(radial_filter.count, lattice.count(layer.grid.cutoff))
         self.shape = lattice.shape(layer.grid.bandwidth, layer.grid.minimum)
         if self.count <= 1 and layer.grid.input_cutoff == 0:  # the cell holds no wave so long: fields are constant
@@ -58,16 +63,20 @@ class Stage:
             part = slice(start, min(start + size, len(rows)))
             yield part, rows[part]
 
+    def space(self, fields: int) -> Workspace:
+        """This thread's workspace for so many fields."""
+        return workspace(self.shape, fields, self._real)
+
     def buffer(self, rows: int) -> tuple[Array, ComplexArray]:
         """The fields (rows, M, n) and their transforms (rows M, ...) in this thread's workspace."""
-        space = workspace(self.shape, rows * self.components)
+        space = self.space(rows * self.components)
         return space.real.reshape(rows, self.components, -1), space.half.reshape(rows * self.components, -1)
 
     @property
     def inputs(self) -> Array:
         """(C, n) in this thread's workspace: what the layer's maps hand to the second layer."""
         count = self.layer.spectra.stop - self.layer.spectra.start
-        return workspace(self.shape, count).real.reshape(count, -1) if count else np.empty((0, self.points))
+        return self.space(count).real.reshape(count, -1) if count else np.empty((0, self.points), dtype=self._real)
 
     def fields(self, sources: ComplexArray, rows: IntArray, more: tuple[ComplexArray, Array] | None = None) -> Array:
         """(rows, M, n) fields of sources[rows], valid until the workspace is used again.
@@ -79,16 +88,18 @@ class Stage:
         pointwise.scatter(sources, rows, self.value, self.harmonics, phase, self.places, half)
         if more is not None:
             pointwise.scatter_more(more[0], rows, more[1], phase, self.places, half)
-        workspace(self.shape, len(rows) * self.components).inverse()
+        self.space(len(rows) * self.components).inverse()
         return real
 
-    def adjoint(self, sources: ComplexArray, rows: IntArray, adjoint: ComplexArray, products: Array) -> None:
-        """From dE/dfields in the workspace to `adjoint`[rows] and `products` (M, P); see `pointwise.gather`."""
+    def adjoint(self, sources: ComplexArray, rows: IntArray) -> tuple[ComplexArray, Array]:
+        """From dE/dfields in the workspace to adjoints (R, P) of the rows and products (M, P): `pointwise.gather`."""
         _, half = self.buffer(len(rows))
-        workspace(self.shape, len(rows) * self.components).forward()
+        self.space(len(rows) * self.components).forward()
+        adjoint, products = np.empty((len(rows), self.count), dtype=complex), np.zeros((self.components, self.count))
         pointwise.gather(
             half, sources, rows, self.value, self.harmonics, self.filter.phase, self.places, adjoint, products
         )
+        return adjoint, products
 
     def strained(self, strain: Array) -> Array:
         """Change of the filter's factors (M, P) along a strain."""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from ase_wavescat.scattering.execution import Execution
 from ase_wavescat.scattering.features import ModulusFeature, Wavelet
 from ase_wavescat.scattering.grid import ReciprocalLattice
 from ase_wavescat.scattering.moduli import ModuliPlan, measure_softening
@@ -51,17 +52,18 @@ STRUCTURES = {"triclinic": atoms(TRICLINIC, 5), "one atom": atoms(SMALL, 1), "lo
 class Case:
     """A plan evaluated on (cell, positions, numbers)."""
 
-    def __init__(self, spec, features=None, refinement=1.0, points=0):
+    def __init__(self, spec, features=None, refinement=1.0, points=0, execution=Execution()):
         self.spec = spec
         self.features = spec.features if features is None else features
         self.plan = ModuliPlan(spec, spec.families[0], self.features, refinement, points)
+        self.execution = execution
 
     def state(self, cell, positions, numbers, reference_cell=None, keep=True):
         self.lattice = ReciprocalLattice(cell, self.plan.cutoff, reference_cell)
         self.phases = [Phases(self.lattice, positions[numbers == z]) for z in self.spec.species]
         self.counts = np.array([np.count_nonzero(numbers == z) for z in self.spec.species])
         self.densities = np.array([p.structure_factor() for p in self.phases])
-        self.prepared = self.plan.prepare(self.lattice)
+        self.prepared = self.plan.prepare(self.lattice, self.execution)
         return self.prepared.forward(self.densities, self.counts, keep)
 
     def values(self, *structure, **options):
@@ -443,3 +445,23 @@ def test_images_beyond_the_reach_are_not_felt(name):
     nearest = np.ptp(CLUSTER, axis=0).max() + Case(spec).plan.reach
     values = [in_box(Case(spec, points=factor * points // 4), factor * nearest / 4) for factor in (4, 6, 8)]
     assert max(deviation(v, values[-1]) for v in values) < tolerance
+
+
+@pytest.mark.parametrize("kind", ["polynomial", "B18"])
+def test_threads_change_nothing_and_single_precision_little(kind):
+    spec = make_spec({"polynomial": POLYNOMIAL, "B18": B18}[kind], wavelets=((3, 1), (2, 0), (3, 2)))
+    structure = STRUCTURES["triclinic"]
+    weights = balanced(Case(spec).values(*structure))
+
+    def results(execution):
+        case = Case(spec, execution=execution)
+        return case.values(*structure), *case.gradient(*structure, weights)
+
+    expected = results(Execution())
+    for found, wanted in zip(results(Execution(threads=3)), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    features, forces, strain = results(Execution(precision="single"))
+    assert np.any(features != expected[0])
+    np.testing.assert_allclose(features, expected[0], rtol=1e-5)
+    for found, wanted in ((forces, expected[1]), (strain, expected[2])):
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
