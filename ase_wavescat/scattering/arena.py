@@ -31,9 +31,10 @@ def take(user: object, size: int) -> Array:
 def borrowed(shape: tuple[int, ...], dtype: type[np.generic]) -> Iterator[NDArray[Any]]:
     """An array, not cleared, for the time of a `with` block."""
     count = math.prod(shape)
-    arena = _fitting(-(-count * np.dtype(dtype).itemsize // 8))
+    size = -(-count * np.dtype(dtype).itemsize // 8)
+    arena = _fitting(size)
     try:
-        yield arena.view(dtype)[:count].reshape(shape)
+        yield arena[:size].view(dtype)[:count].reshape(shape)
     finally:
         _give_back(arena)
 

@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numba
@@ -39,7 +40,8 @@ ComplexArray = NDArray[np.complex128]
 IntArray = NDArray[np.int64]
 
 _KEPT_BYTES = 2**30  # fields kept for the derivatives; beyond, they are made again
-_WINDOW = 16.0  # b of the bands' window: side lobes of 2e-7 from a distance of 6.4 / spacing on
+_WINDOW = 16.0  # b of the bands' window
+_REACH = 17.5  # side lobes of 2e-7 from a distance of this over the half width on
 
 
 def band_weights(bands: Bands, lengths: Array) -> tuple[Array, Array]:
@@ -71,7 +73,7 @@ def _window(t: Array) -> tuple[Array, Array]:
 
 def band_reach(bands: Bands) -> float:
     """The distance (A) beyond which a band's kernel in real space has fallen to its side lobes, some exp(-b)."""
-    return _WINDOW / bands.half_width
+    return _REACH / bands.half_width
 
 
 class GridGroup:
@@ -139,9 +141,9 @@ class CorrelationPlan:
             else:
                 three.append((column, spec.species.index(f.first), place[f.second], f.band))
         self.pair, self.three, self.four = Terms.build(pair), Terms.build(three), Terms.build(four)
-        self.band_cutoff = max(
-            [b.maximum for b, t in ((family.three_body, three), (family.four_body, four)) if b and t], default=0.0
-        )
+        between = [b for b, terms in ((family.three_body, three), (family.four_body, four)) if b and terms]
+        self.band_cutoff = max((b.maximum for b in between), default=0.0)
+        self.band_slack = 0.2 * min((b.half_width for b in between), default=0.0)
         self.l_max = max((m.first.wavelet.l for m in self.maps), default=0)
         self.groups = self._groups()
 
@@ -152,11 +154,15 @@ class CorrelationPlan:
         return [GridGroup(maps, self._bandwidth(maps.values())) for maps in by_scale.values()]
 
     def _bandwidth(self, maps: Iterable[Map]) -> float:
-        """What a grid must resolve for these maps to be free of aliases in the bands."""
+        """What a grid must resolve for these maps to be free of aliases in the bands.
+
+        In the outer tenths of a band aliases do not matter: windows are below 1e-3 there, and what would be folded in
+        are products of the tapered ends of two fields.
+        """
         products = [
             wavelet_cutoff(self.spec, m.first.wavelet) + wavelet_cutoff(self.spec, m.second.wavelet) for m in maps
         ]
-        return max(products) + self.band_cutoff
+        return max(products) + self.band_cutoff - self.band_slack
 
     @property
     def wavelets(self) -> set[Wavelet]:
@@ -253,11 +259,12 @@ class CorrelationState:
             for rows in self.prepared.fields
         ]
         sizes = [math.prod(shape) for shape in shapes]
-        real = self.prepared.execution.real
-        if sum(sizes) * np.dtype(real).itemsize > _KEPT_BYTES:
+        real = np.dtype(self.prepared.execution.real)
+        if sum(sizes) * real.itemsize > _KEPT_BYTES:
             return [None] * len(shapes)
-        memory = np.split(take(self, sum(sizes)), np.cumsum(sizes)[:-1]) if sizes else []
-        return [part.view(real)[:size].reshape(s) for part, size, s in zip(memory, sizes, shapes, strict=True)]
+        memory = take(self, -(-sum(sizes) * real.itemsize // 8)).view(real)
+        ends = np.cumsum([0, *sizes])
+        return [memory[a:b].reshape(s) for (a, b), s in zip(pairwise(ends), shapes, strict=True)]
 
     def _fill_columns(
         self, g: int, data: NDArray[Any], change: ComplexArray | None = None, strain: Array | None = None

@@ -38,3 +38,18 @@ def test_spares_are_few_and_not_large():
     del user
     gc.collect()
     assert [len(spare) for spare in arena._spares] == [10] * 4
+
+
+@pytest.mark.parametrize("dtype", [np.complex128, np.complex64, np.float32])
+def test_a_borrowed_array_fits_any_spare_and_comes_back(dtype):
+    user = User()
+    spare = arena.take(user, 1001)  # an odd number of values
+    del user
+    gc.collect()
+    with arena.borrowed((3, 7), dtype) as mine:
+        assert mine.shape == (3, 7) and mine.dtype == dtype
+        assert np.shares_memory(mine, spare)
+        with arena.borrowed((3, 7), dtype) as other:
+            assert not np.shares_memory(mine, other)
+    with arena.borrowed((3, 7), dtype) as again:
+        assert np.shares_memory(again, spare) or np.shares_memory(again, other)
