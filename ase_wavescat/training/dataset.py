@@ -87,14 +87,14 @@ def read_frames(paths: str | Path | Sequence[str | Path], group_key: str = "grou
         raise DataError("no data files given; name at least one extended XYZ file or ASE database")
     frames = []
     for path in map(Path, paths):
-        structures = _read_file(path)
+        structures = structures_of(path)
         if not structures:
             raise DataError(f"{path} holds no structures; leave it out or check how it was written")
         frames += [_frame(atoms, group_key, f"{path.name}#{index}") for index, atoms in enumerate(structures)]
     return frames
 
 
-def _read_file(path: Path) -> list[Atoms]:
+def structures_of(path: Path) -> list[Atoms]:
     if not path.is_file():
         raise DataError(f"there is no file {path}; check the path")
     suffixes = [suffix.lower() for suffix in path.suffixes]

@@ -15,7 +15,7 @@ from ase_wavescat.errors import DataError
 from ase_wavescat.scattering.boundary import padded_cell
 from ase_wavescat.scattering.neighbours import neighbour_pairs
 from ase_wavescat.scattering.parameter_rules import room
-from ase_wavescat.training.dataset import _read_file
+from ase_wavescat.training.dataset import structures_of
 
 _CUTOFF = 4.0  # A; distances are sought up to this, and twice as far for as long as there are none
 _FARTHEST = 32.0
@@ -68,7 +68,7 @@ def read_structures(paths: Sequence[Path]) -> dict[str, Atoms]:
     """The structures of the files by name (file and position in it), labelled or not."""
     structures = {}
     for path in paths:
-        found = _read_file(path)
+        found = structures_of(path)
         if not found:
             raise DataError(f"{path} holds no structures; leave it out or check how it was written")
         structures.update({f"{path.name}#{index}": atoms for index, atoms in enumerate(found)})
