@@ -95,6 +95,7 @@ def read_frames(paths: str | Path | Sequence[str | Path], group_key: str = "grou
 
 
 def structures_of(path: Path) -> list[Atoms]:
+    """All structures of an extended XYZ file or an ASE database; DataError says what is wrong with it."""
     if not path.is_file():
         raise DataError(f"there is no file {path}; check the path")
     suffixes = [suffix.lower() for suffix in path.suffixes]
