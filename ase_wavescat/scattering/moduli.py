@@ -244,7 +244,7 @@ class ModuliState:
         used = [chunk for chunk in prepared.chunks if coefficients[chunk.layer][chunk.part].any()]
         spectra = np.zeros_like(self._spectra)
         totals = [np.zeros((stage.components, stage.count)) for stage in prepared.second]
-        # added in the order of the chunks: the sums are the same for any number of threads; few at a time to save memory
+        # added in the order of the chunks: the same for any number of threads; few at a time to save memory
         size = 4 * prepared.execution.threads
         for start in range(0, len(used), size):
             some = used[start : start + size]
