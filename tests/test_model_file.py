@@ -15,6 +15,7 @@ from ase_wavescat import model_file
 from ase_wavescat.ensemble import Domain, Ensemble
 from ase_wavescat.errors import ModelFileError, ModelNotFoundError
 from ase_wavescat.model_file import find_model, load_model, save_model
+from ase_wavescat.scattering.presets import preset
 
 
 @pytest.fixture
@@ -49,6 +50,17 @@ def test_round_trip_of_a_bare_model(tmp_path: Path, small_ensemble: Ensemble) ->
     save_model(tmp_path / "bare.h5", bare)
     loaded = load_model(tmp_path / "bare.h5")
     assert loaded.repulsion is None and loaded.domain is None and loaded.provenance == {}
+
+
+@pytest.mark.parametrize("name", ["brumwell2018", "solid-harmonic", "sinz2020"])
+def test_round_trip_of_moduli(tmp_path: Path, name: str) -> None:
+    spec = preset(name, ["Li", "Si"], scales=(0.0, 1.0), wavelets=((1, 0), (2, 1)))
+    keys = spec.keys[::7]
+    weights = np.random.default_rng(0).normal(size=(2, len(keys)))
+    save_model(tmp_path / "moduli.h5", Ensemble(spec, keys, weights, np.zeros((2, 2))))
+    loaded = load_model(tmp_path / "moduli.h5")
+    assert loaded.spec == spec and loaded.keys == keys
+    np.testing.assert_array_equal(loaded.weights, weights)
 
 
 def test_provenance_takes_numpy_values_and_turns_infinities_to_null(tmp_path: Path, ensemble: Ensemble) -> None:
