@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 _SPARES = 4
-_LARGEST_SPARE = 1 << 26  # values; larger arrays go back to the system
+_SPARE_VALUES = 1 << 27  # of all spares together, 1 GB; what is beyond goes back to the system
 
 _spares: list[Array] = []
 
@@ -53,6 +53,8 @@ def _fitting(size: int) -> Array:
 
 
 def _give_back(arena: Array) -> None:
-    if 0 < len(arena) <= _LARGEST_SPARE:
+    if 0 < len(arena) <= _SPARE_VALUES:
         _spares.append(arena)
         del _spares[:-_SPARES]
+        while sum(map(len, tuple(_spares))) > _SPARE_VALUES:
+            del _spares[:1]

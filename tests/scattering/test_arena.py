@@ -33,7 +33,7 @@ def test_spares_are_few_and_not_large():
     users = [User() for _ in range(9)]
     for user in users:
         arena.take(user, 10)
-    arena.take(users[0], arena._LARGEST_SPARE + 1)
+    arena.take(users[0], arena._SPARE_VALUES + 1)
     users.clear()
     del user
     gc.collect()
@@ -53,3 +53,15 @@ def test_a_borrowed_array_fits_any_spare_and_comes_back(dtype):
             assert not np.shares_memory(mine, other)
     with arena.borrowed((3, 7), dtype) as again:
         assert np.shares_memory(again, spare) or np.shares_memory(again, other)
+
+
+def test_spares_together_stay_below_their_limit(monkeypatch):
+    monkeypatch.setattr(arena, "_SPARE_VALUES", 100)
+    for size in (40, 50, 60):
+        user = User()
+        arena.take(user, size)[:] = 0.0
+        with arena.borrowed((size + 20,), np.float64):
+            del user
+            gc.collect()
+        assert sum(map(len, arena._spares)) <= 100
+    assert arena._spares
