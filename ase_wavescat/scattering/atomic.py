@@ -38,7 +38,7 @@ Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 # The real-space tail is cut two decades below the spec's tolerance and tapered over the last tenth of its range.
-_DIRECT_TAIL = 1e-2
+DIRECT_TAIL = 1e-2
 _TAPER_START = 0.9
 _ATOMS = 256  # whose pairs are one thread's work at a time
 
@@ -62,7 +62,7 @@ class RadialTable:
         scales = sorted({w.scale for w in ordered})
         widths = np.array([spec.beta * 2.0**j for j in scales])
         extents = [
-            max(direct_extent(w.n, w.l, _DIRECT_TAIL * spec.tolerance) for w in ordered if w.scale == j) for j in scales
+            max(direct_extent(w.n, w.l, DIRECT_TAIL * spec.tolerance) for w in ordered if w.scale == j) for j in scales
         ]
         table = np.zeros((len(ordered), max(w.n - w.l for w in ordered)))
         for row, w in zip(table, ordered, strict=True):
@@ -109,11 +109,6 @@ class AtomPlan:
         self._five: dict[int, tuple[IntArray, IntArray, IntArray]] = {}  # centre: columns, map indices
         self._index_three(features)
         self._index_five(features)
-
-    @property
-    def reach(self) -> float:
-        """The range of the widest wavelet (A)."""
-        return float(self.table.cutoffs.max())
 
     def _column(self, field: SpeciesWavelet) -> int:
         """Column of a field in the matrix X of its l."""

@@ -33,7 +33,6 @@ from ase_wavescat.scattering.fourier import Shape
 from ase_wavescat.scattering.grid import ReciprocalLattice
 from ase_wavescat.scattering.planes import Columns, Rows
 from ase_wavescat.scattering.spec import Bands, Correlations, ScatteringSpec
-from ase_wavescat.scattering.wavelets import direct_extent
 
 Array = NDArray[np.float64]
 ComplexArray = NDArray[np.complex128]
@@ -180,21 +179,6 @@ class CorrelationPlan:
         pair = self.family.pair.maximum if self.family.pair and len(self.pair.columns) else 0.0
         return max([pair, self.band_cutoff, *(wavelet_cutoff(self.spec, w) for w in self.wavelets)])
 
-    @property
-    def reach(self) -> float:
-        """The vacuum between images beyond which they do not feel each other (A).
-
-        Fields of two images, and the band between them, are all Gaussian-like: their ranges add in squares.
-        """
-        family = self.family
-        pair = band_reach(family.pair) if family.pair and len(self.pair.columns) else 0.0
-        extents = [
-            self.spec.beta * 2.0**w.scale * direct_extent(w.n, w.l, self.spec.tolerance**2) for w in self.wavelets
-        ]
-        kinds = ((family.three_body, self.three), (family.four_body, self.four))
-        between = [band_reach(bands) for bands, terms in kinds if bands and len(terms.columns)]
-        return max(pair, math.hypot(math.sqrt(2) * max(extents, default=0.0), max(between, default=0.0)))
-
     def prepare(self, lattice: ReciprocalLattice, execution: Execution = Execution()) -> PreparedCorrelations:
         return PreparedCorrelations(self, lattice, execution)
 
@@ -217,10 +201,10 @@ class PreparedCorrelations:
     def _field_rows(self, group: GridGroup, shape: Shape) -> Rows:
         wavelets = [f.wavelet for f in group.fields]
         columns = {w: Columns(self.lattice, self.filters[w].count, shape) for w in set(wavelets)}
-        return Rows(shape, [columns[w] for w in wavelets for _ in range(2 * w.l + 1)], self.execution)
+        return Rows("fields", shape, [columns[w] for w in wavelets for _ in range(2 * w.l + 1)], self.execution)
 
     def _map_rows(self, group: GridGroup, shape: Shape) -> Rows:
-        return Rows(shape, [Columns(self.lattice, self.band_count, shape)] * len(group.maps), self.execution)
+        return Rows("maps", shape, [Columns(self.lattice, self.band_count, shape)] * len(group.maps), self.execution)
 
     def _bands(self, bands: Bands, count: int) -> tuple[Array, Array]:
         """Band weights with the half sphere's weights and 1/V, and their derivatives divided by |G| (0 at G = 0)."""
@@ -338,7 +322,7 @@ class CorrelationState:
 
         def multiply(part: slice, products: NDArray[Any]) -> None:
             space = maps.space(part)
-            values, changes = self._fields(g, data, part), fields.planes(moved, part, 1)
+            values, changes = self._fields(g, data, part), fields.planes(moved, part, "moved")
             _product_changes(values, changes, table, maps.values(space, part))
             maps.take(space, products, part)
 
@@ -451,7 +435,7 @@ class CorrelationState:
         group, fields, maps = self.plan.groups[g], self.prepared.fields[g], self.prepared.maps[g]
 
         def combine(part: slice) -> None:
-            space = fields.space(part, 1)
+            space = fields.space(part, "adjoint")
             values = self._fields(g, data, part)
             _combine(maps.planes(slopes, part), values, group.starts, group.couplings, fields.values(space, part))
             fields.take(space, onto_fields, part)

@@ -110,9 +110,9 @@ def workspace(shape: Shape, batch: int | None = None, real: RealType = np.float6
     return _kept(("grid", shape, batch, real), lambda: Workspace(shape, batch, real))
 
 
-def plane_workspace(shape: tuple[int, int], planes: int, used: int, real: RealType, slot: int = 0) -> PlaneWorkspace:
-    """This thread's workspace of that many planes; slots tell apart those needed at the same time."""
-    return _kept(("planes", shape, planes, used, real, slot), lambda: PlaneWorkspace(shape, planes, used, real))
+def plane_workspace(shape: tuple[int, int], planes: int, used: int, real: RealType, name: str) -> PlaneWorkspace:
+    """This thread's workspace of that many planes; names tell apart those needed at the same time."""
+    return _kept(("planes", shape, planes, used, real, name), lambda: PlaneWorkspace(shape, planes, used, real))
 
 
 def column_workspace(length: int, columns: int, complex_type: type[np.complexfloating[Any, Any]]) -> ColumnWorkspace:

@@ -171,9 +171,3 @@ class ModuliTree:
     def cutoff(self) -> float:
         """The largest |G| that any feature needs (1/A)."""
         return max((layer.radial.cutoff for layer in [*self.first, *self.second]), default=0.0)
-
-    @property
-    def reach(self) -> float:
-        """The gap (A) between periodic images beyond which they do not feel each other, to the spec's tolerance."""
-        paths = {row.path for layer in [*self.first, *self.second] for row in layer.rows}
-        return max(map(self.rules.reach, paths), default=0.0)

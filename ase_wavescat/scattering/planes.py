@@ -43,10 +43,13 @@ class Columns:
 
 
 class Rows:
-    """Several fields, or maps, on one grid: `data` (n1, all columns of all rows), planes (rows, n2, n3) at a time."""
+    """Several fields, or maps, on one grid: `data` (n1, all columns of all rows), planes (rows, n2, n3) at a time.
 
-    def __init__(self, shape: Shape, columns: Sequence[Columns], execution: Execution) -> None:
-        self.shape, self.columns, self.execution = shape, columns, execution
+    name: tells apart the buffers of rows that are used at the same time.
+    """
+
+    def __init__(self, name: str, shape: Shape, columns: Sequence[Columns], execution: Execution) -> None:
+        self.name, self.shape, self.columns, self.execution = name, shape, columns, execution
         self.starts: IntArray = np.cumsum([0] + [c.count for c in columns])
         self._half_places = np.concatenate([c.half_places for c in columns])
         self._used = int((self._half_places % (shape[2] // 2 + 1)).max(initial=0)) + 1
@@ -74,14 +77,14 @@ class Rows:
         space.forward()
         return space.flat
 
-    def space(self, part: slice, slot: int = 0) -> PlaneWorkspace:
-        """This thread's buffers for some planes of all rows."""
+    def space(self, part: slice, use: str = "") -> PlaneWorkspace:
+        """This thread's buffers for some planes of all rows; those for another use are others."""
         planes = (part.stop - part.start) * len(self)
-        return plane_workspace(self.shape[1:], planes, self._used, self.execution.real, slot)
+        return plane_workspace(self.shape[1:], planes, self._used, self.execution.real, self.name + use)
 
-    def planes(self, data: NDArray[Any], part: slice, slot: int = 0) -> NDArray[Any]:
+    def planes(self, data: NDArray[Any], part: slice, use: str = "") -> NDArray[Any]:
         """(planes, rows, n2 n3) real values of `data`, in this thread's buffer."""
-        space = self.space(part, slot)
+        space = self.space(part, use)
         half = space.half.reshape(part.stop - part.start, len(self), -1)
         _unpack(data[part], self.starts, self._half_places, half)
         space.inverse()

@@ -134,13 +134,17 @@ class Moduli:
         _require(set(self.orders) <= {0, 1, 2}, f"orders are among 0, 1, 2, got {self.orders}")
 
     def features(self, spec: ScatteringSpec) -> list[Feature]:
+        return [ModulusFeature(c, q, p) for p in self.paths(spec) for c, _ in spec.channels for q in self.powers]
+
+    def paths(self, spec: ScatteringSpec) -> list[tuple[Wavelet, ...]]:
+        """The wavelets of every map, none for the zeroth order."""
         wavelets = [Wavelet(j, n, l) for j in spec.scales for n, l in spec.wavelets]
         paths: list[tuple[Wavelet, ...]] = [()] if 0 in self.orders else []
         if 1 in self.orders:
             paths += [(w,) for w in wavelets]
         if 2 in self.orders:
             paths += [(a, b) for a in wavelets for b in wavelets if self._has_path(a, b)]
-        return [ModulusFeature(c, q, p) for p in paths for c, _ in spec.channels for q in self.powers]
+        return paths
 
     def _has_path(self, first: Wavelet, second: Wavelet) -> bool:
         orbitals = {

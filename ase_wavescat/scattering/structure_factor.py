@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.util import find_spec
+from typing import Any
 
 import numba
 import numpy as np
@@ -26,14 +27,15 @@ IntArray = NDArray[np.int64]
 _CHUNK = 2**17  # complex values between the matrix products
 _CROSSOVER = 2 * 10**8  # atoms x reciprocal vectors in the box from which on non-uniform FFTs are faster
 # Errors of S, relative to the largest, are 2e-13; a smaller fine grid with a wider kernel is the faster of the two.
-_NONUNIFORM = {"eps": 1e-12, "upsampfac": 1.5}
+# One thread: its threads would change bits from run to run and do not survive a fork.
+_NONUNIFORM: dict[str, Any] = {"eps": 1e-12, "upsampfac": 1.5, "isign": -1, "nthreads": 1}
 
 
 def structure_phases(lattice: ReciprocalLattice, positions: Array, execution: Execution) -> Phases | NonuniformPhases:
     """What is faster for so many atoms (N, 3) and vectors."""
     large = len(positions) * np.prod(2 * lattice.extent + 1) / 2 > _CROSSOVER
     if large and find_spec("finufft") is not None:
-        return NonuniformPhases(lattice, positions, execution)
+        return NonuniformPhases(lattice, positions)
     return Phases(lattice, positions, execution)
 
 
@@ -110,18 +112,17 @@ class Phases:
 class NonuniformPhases:
     """The same sums as `Phases` by non-uniform FFTs."""
 
-    def __init__(self, lattice: ReciprocalLattice, positions: Array, execution: Execution) -> None:
+    def __init__(self, lattice: ReciprocalLattice, positions: Array) -> None:
         self._lattice = lattice
         fractional = _fractional(lattice, positions)
         self._points = np.ascontiguousarray(2 * np.pi * (fractional - np.round(fractional)).T)
         self._places = tuple((lattice.indices + lattice.extent).T)
         self._shape = tuple(int(n) for n in 2 * lattice.extent + 1)
-        self._options = {**_NONUNIFORM, "isign": -1, "nthreads": execution.threads}
 
     def _sum(self, weights: ComplexArray) -> ComplexArray:
         import finufft
 
-        return finufft.nufft3d1(*self._points, weights, self._shape, **self._options)[self._places]
+        return finufft.nufft3d1(*self._points, weights, self._shape, **_NONUNIFORM)[self._places]
 
     def structure_factor(self) -> ComplexArray:
         """S(G) on the lattice's vectors."""
@@ -149,7 +150,7 @@ class NonuniformPhases:
             box[places] = -0.5j * components * adjoint.conj()
             box += box[::-1, ::-1, ::-1].conj()  # of G and -G: the sum is real, so that two fit one transform
         boxes[0] += 1j * boxes[1]
-        sums = finufft.nufft3d2(*self._points, np.ascontiguousarray(boxes[::2]), **self._options)
+        sums = finufft.nufft3d2(*self._points, np.ascontiguousarray(boxes[::2]), **_NONUNIFORM)
         return np.stack([sums[0].real, sums[0].imag, sums[1].real], axis=1)
 
 

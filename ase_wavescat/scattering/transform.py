@@ -14,20 +14,20 @@ from numpy.typing import NDArray
 
 from ase_wavescat.errors import StructureError
 from ase_wavescat.scattering.atomic import AtomPlan, AtomState
-from ase_wavescat.scattering.boundary import check_size, padded_cell
+from ase_wavescat.scattering.boundary import FULLY_PERIODIC, Periodicity, check_size, padded_cell
 from ase_wavescat.scattering.correlation_jacobian import PositionsJacobian
 from ase_wavescat.scattering.correlations import CorrelationPlan, CorrelationState
 from ase_wavescat.scattering.execution import Execution
 from ase_wavescat.scattering.features import AtomFeature, BandFeature, Feature, ModulusFeature, PairFeature, parse_key
 from ase_wavescat.scattering.grid import ReciprocalLattice
 from ase_wavescat.scattering.moduli import ModuliPlan
+from ase_wavescat.scattering.reach import reach
 from ase_wavescat.scattering.spec import Correlations, Moduli, ScatteringSpec
 from ase_wavescat.scattering.structure_factor import structure_phases
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-_PERIODIC = (True, True, True)
 _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
@@ -93,9 +93,8 @@ class Transform:
 
     @cached_property
     def reach(self) -> float:
-        """The vacuum (A) between images beyond which they do not feel each other, to the spec's tolerance."""
-        plans = [plan for _, plan in self._band_plans]
-        return max((plan.reach for plan in [*plans, self._atoms] if plan is not None), default=0.0)
+        """The vacuum (A) that is put along open directions."""
+        return reach(self.spec)
 
     def evaluate(
         self,
@@ -103,7 +102,7 @@ class Transform:
         positions: Array,
         numbers: IntArray,
         reference_cell: Array | None = None,
-        pbc: Sequence[bool] = _PERIODIC,
+        pbc: Periodicity = FULLY_PERIODIC,
     ) -> Evaluation:
         """Features of a structure: cell (3, 3) rows in A, positions (N, 3) in A, numbers (N,).
 
@@ -124,14 +123,14 @@ class Transform:
         displacements: Array,
         strains: Array,
         reference_cell: Array | None = None,
-        pbc: Sequence[bool] = _PERIODIC,
+        pbc: Periodicity = FULLY_PERIODIC,
     ) -> tuple[Array, Array]:
         """Features (F,) and derivatives (D, F) along displacements (D, N, 3) plus strains (D, 3, 3)."""
         evaluation = self.evaluate(cell, positions, numbers, reference_cell, pbc)
         return evaluation.features, evaluation.tangent(np.asarray(displacements), np.asarray(strains))
 
     def jacobian(
-        self, cell: Array, positions: Array, numbers: IntArray, pbc: Sequence[bool] = _PERIODIC
+        self, cell: Array, positions: Array, numbers: IntArray, pbc: Periodicity = FULLY_PERIODIC
     ) -> tuple[Array, Array, Array]:
         """Features (F,), derivatives by positions (F, N, 3) and by strain (F, 6).
 
@@ -162,7 +161,7 @@ class Transform:
         return entry
 
     def _check(
-        self, cell: Array, positions: Array, numbers: IntArray, pbc: Sequence[bool]
+        self, cell: Array, positions: Array, numbers: IntArray, pbc: Periodicity
     ) -> tuple[Array, Array, IntArray]:
         """The fully periodic cell, positions and indices of species; StructureError names what is wrong."""
         cell = np.array(cell, dtype=float)

@@ -6,10 +6,13 @@ import itertools
 
 import numpy as np
 import pytest
+from ase.build import molecule
 from scipy.spatial.transform import Rotation
 
 from ase_wavescat.errors import StructureError
 from ase_wavescat.scattering.boundary import LARGEST_SPHERE, check_size, padded_cell
+from ase_wavescat.scattering.presets import preset
+from ase_wavescat.scattering.reach import reach
 from ase_wavescat.scattering.transform import Transform
 
 CELL = np.array([[4.6, 0.3, 0.0], [1.4, 4.9, -0.5], [-0.8, 0.7, 5.2]])
@@ -129,3 +132,20 @@ def test_the_limit_leaves_room_for_thousands_of_atoms():
     check_size(0.999 * edge * np.eye(3), cutoff)
     with pytest.raises(StructureError, match="reciprocal vectors"):
         check_size(1.001 * edge * np.eye(3), cutoff)
+
+
+@pytest.mark.parametrize("name", ["correlations", "sinz2020", "solid-harmonic"])
+def test_the_vacuum_does_not_depend_on_the_features_asked_for(name):
+    spec = preset(name, ["H", "O"])
+    some = [Transform(spec, [key]) for key in spec.keys[:: len(spec.keys) // 5]]
+    assert len({transform.reach for transform in some}) == 1
+    assert some[0].reach == reach(spec) > 10
+
+
+def test_a_feature_of_a_molecule_does_not_depend_on_its_company():
+    spec, water = preset("correlations", ["H", "O"]), molecule("H2O")
+    arguments = water.cell.array, water.positions, water.numbers, None, (False,) * 3
+    keys = spec.keys[::300]
+    together = Transform(spec, keys).evaluate(*arguments).features
+    alone = [Transform(spec, [key]).evaluate(*arguments).features[0] for key in keys]
+    np.testing.assert_allclose(alone, together, rtol=1e-9, atol=1e-12 * np.abs(together).max())

@@ -14,6 +14,7 @@ from ase_wavescat.scattering.execution import Execution
 from ase_wavescat.scattering.features import ModulusFeature, Wavelet
 from ase_wavescat.scattering.grid import ReciprocalLattice
 from ase_wavescat.scattering.moduli import ModuliPlan, measure_softening
+from ase_wavescat.scattering.reach import reach
 from ase_wavescat.scattering.spec import Moduli, ScatteringSpec, SpecError
 from ase_wavescat.scattering.structure_factor import Phases
 from ase_wavescat.scattering.wavelets import direct_coefficients, direct_extent, solid_harmonics_at
@@ -442,7 +443,7 @@ def test_images_beyond_the_reach_are_not_felt(name):
     """
     family, wavelets, points, tolerance = REACHES[name]
     spec = make_spec(family, wavelets=wavelets, scales=(0.0,))
-    nearest = np.ptp(CLUSTER, axis=0).max() + Case(spec).plan.reach
+    nearest = np.ptp(CLUSTER, axis=0).max() + reach(spec)
     values = [in_box(Case(spec, points=factor * points // 4), factor * nearest / 4) for factor in (4, 6, 8)]
     assert max(deviation(v, values[-1]) for v in values) < tolerance
 

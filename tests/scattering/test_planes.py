@@ -16,7 +16,7 @@ def rows(request):
     lattice = ReciprocalLattice(CELL, max(CUTOFFS))
     shape = lattice.shape(2 * max(CUTOFFS))
     columns = [Columns(lattice, lattice.count(cutoff), shape) for cutoff in CUTOFFS]
-    return lattice, Rows(shape, columns, Execution(precision=request.param))
+    return lattice, Rows("rows", shape, columns, Execution(precision=request.param))
 
 
 def dense(lattice, shape, coefficients):

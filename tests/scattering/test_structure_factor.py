@@ -15,7 +15,7 @@ POSITIONS = np.random.default_rng(0).uniform(-1, 2, (40, 3)) @ CELL  # wrapped a
 
 def both():
     pytest.importorskip("finufft")
-    return [Phases(LATTICE, POSITIONS), NonuniformPhases(LATTICE, POSITIONS, Execution())]
+    return [Phases(LATTICE, POSITIONS), NonuniformPhases(LATTICE, POSITIONS)]
 
 
 def plain():
