@@ -1,5 +1,7 @@
 """Transforms in two steps against dense ones."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -67,3 +69,13 @@ def test_parts_cover_every_plane_once(rows):
     for count in (1, 7, 10**6):
         covered = [plane for part in rows.parts(count) for plane in range(part.start, part.stop)]
         assert covered == list(range(rows.shape[0]))
+
+
+def test_rows_of_another_name_or_use_have_other_buffers(rows):
+    _, rows = rows
+    others = Rows("others", rows.shape, rows.columns, rows.execution)
+    part = next(rows.parts(len(rows)))
+    buffers = [rows.space(part), rows.space(part, "moved"), others.space(part)]
+    for first, second in itertools.combinations(buffers, 2):
+        assert not np.shares_memory(first.real, second.real) and not np.shares_memory(first.half, second.half)
+    assert rows.space(part) is buffers[0]
