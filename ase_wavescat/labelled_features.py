@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ase_wavescat.errors import StructureError, WaveScatError
 from ase_wavescat.scattering.features import ModulusFeature
 from ase_wavescat.scattering.presets import preset
-from ase_wavescat.scattering.spec import ScatteringSpec, did_you_mean
+from ase_wavescat.scattering.spec import ScatteringSpec, SpecError, did_you_mean
 from ase_wavescat.scattering.transform import Evaluation, Transform, unit_strains
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class MissingPackageError(WaveScatError, ImportError):
 class ScatteringFeatures:
     """Features of one structure, or of several, by key.
 
-    values: (F,) for one structure, (structures, F) for a sequence; sums over the cell.
+    values: (F,) for one structure, (structures, F) for a sequence; for the whole cell.
     keys: (F,), as model files store them; labels: (F,), the same in words.
     atom_counts: () or (structures,), the number of atoms.
     by_positions: derivatives by positions (F, N, 3), 1/A, a list of them for a sequence; None unless asked for.
@@ -100,6 +100,8 @@ def scattering_features(
     single = isinstance(atoms, Atoms)
     structures: list[Atoms] = [atoms] if isinstance(atoms, Atoms) else list(atoms)
     _check(structures, single)
+    if isinstance(keys, str):
+        raise SpecError(f"keys are a sequence of feature keys, got the text {keys!r}: give [{keys!r}]")
     if isinstance(spec, str):
         spec = preset(spec, sorted({int(z) for structure in structures for z in structure.numbers}))
     _check_species(structures, spec, single)

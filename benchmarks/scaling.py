@@ -131,7 +131,7 @@ def structure_table(figures: dict[str, Any]) -> str:
         for kind in (Phases, NonuniformPhases):
 
             def both(kind=kind, lattice=lattice, positions=positions):
-                phases = kind(lattice, positions, Execution())
+                phases = kind(lattice, positions)
                 factor = phases.structure_factor()
                 phases.gradient(factor)
                 return factor

@@ -388,7 +388,7 @@ def _broken(atoms: Atoms, change: str) -> Atoms:
     [
         ("nothing", "no atoms"),
         ("endless", "cell vectors along periodic directions.*or set pbc = False"),
-        ("drifted", "reciprocal vectors.*atoms of an open structure have drifted apart"),
+        ("drifted", "reciprocal vectors.*if atoms have drifted apart"),
         ("NaN", "position of atom 2"),
         ("flat", "no volume"),
         ("gold", "knows Li, Si, not Au"),
@@ -432,7 +432,7 @@ def test_warnings_come_once_for_each_kind(small_ensemble: Ensemble, wide_domain:
             atoms.get_forces()
     messages = sorted(str(warning.message) for warning in caught if warning.category is WaveScatWarning)
     assert len(messages) == 3
-    assert "apart" in messages[1] or "apart" in messages[0]
+    assert sum("apart" in message for message in messages) == 1
     assert all(message.startswith("outside the training domain: ") and "; " in message for message in messages)
 
 

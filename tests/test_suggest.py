@@ -132,7 +132,7 @@ def test_the_width_is_the_rule_for_the_typical_shortest_distance() -> None:
 def test_small_cells_get_fewer_scales_and_say_why() -> None:
     spec, reasons = propose(survey(bulk("Si", "diamond", 5.43, cubic=True)), "sinz2020")
     assert spec.scales == (0.0,)
-    assert "the preset alone would go on to 4" in reasons["scales"] or "one scale is left" in reasons["scales"]
+    assert "the preset alone would go on to 4" in reasons["scales"]
     larger, _ = propose(survey(bulk("Si", "diamond", 5.43, cubic=True).repeat(4)), "sinz2020")
     assert larger.scales == (0.0, 1.0, 2.0)
 

@@ -16,7 +16,7 @@ Periodicity = Sequence[bool] | NDArray[np.bool_]
 FULLY_PERIODIC = (True, True, True)
 
 # Edges along open directions are whole multiples of this (A): the cell, and with it grids and filters, stays the same
-# while atoms move a little.
+# while atoms move a little. Where it does change, energies change by what the vacuum leaves.
 _EDGE_STEP = 1.0
 
 # Half of the reciprocal vectors in the sphere of the features, at most. By figures measured on smaller boxes, forces
@@ -57,9 +57,9 @@ def check_size(cell: Array, cutoff: float) -> None:
         points = cutoff**3 * volume / np.pi**3
         raise StructureError(
             f"a box with edges of {edges} A needs {count:.2g} reciprocal vectors and grids of {points:.2g} points, the "
-            f"limit is {LARGEST_SPHERE:.2g} vectors; if atoms of an open structure have drifted apart, take the pieces "
-            "one by one; set atoms.pbc = True where the structure repeats; or use a model with coarser wavelets (less "
-            "detail needs fewer vectors) or fewer coarse scales (less vacuum)"
+            f"limit is {LARGEST_SPHERE:.2g} vectors; open directions get vacuum for the widest wavelet, take "
+            "fewer coarse scales for molecules; if atoms have drifted apart, take the pieces one by one; set "
+            "atoms.pbc = True where the structure repeats; or take coarser wavelets (less detail needs fewer vectors)"
         )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from numbers import Integral
 from typing import Any, TypeVar
 
 import numpy as np
@@ -32,9 +33,9 @@ class Execution:
     precision: str = "double"
 
     def __post_init__(self) -> None:
-        if isinstance(self.threads, bool) or int(self.threads) != self.threads or self.threads < 1:
+        if isinstance(self.threads, bool) or not isinstance(self.threads, Integral) or self.threads < 1:
             raise ValueError(f"threads must be a whole number of at least 1, got {self.threads!r}")
-        if self.precision not in _PRECISIONS:
+        if not isinstance(self.precision, str) or self.precision not in _PRECISIONS:
             raise ValueError(f"precision is 'double' or 'single', got {self.precision!r}")
 
     @property

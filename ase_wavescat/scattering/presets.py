@@ -142,8 +142,8 @@ def preset(name: str, species: Sequence[int | str], **overrides: Any) -> Scatter
 
     Raises SpecError for an unknown name or field.
     """
-    if name not in PRESETS:
-        raise SpecError(f"no preset {name!r}{did_you_mean(name, list(PRESETS))}; known are {sorted(PRESETS)}")
+    if not isinstance(name, str) or name not in PRESETS:
+        raise SpecError(f"no preset {name!r}{did_you_mean(str(name), list(PRESETS))}; known are {sorted(PRESETS)}")
     spec = PRESETS[name](species)
     of_spec = [f.name for f in dataclasses.fields(spec) if f.init]
     of_family = [f.name for f in dataclasses.fields(spec.families[0])]
@@ -151,9 +151,12 @@ def preset(name: str, species: Sequence[int | str], **overrides: Any) -> Scatter
         if key not in of_spec + of_family:
             raise SpecError(f"unknown field {key!r} for preset {name!r}{did_you_mean(key, of_spec + of_family)}")
     changes = {key: value for key, value in overrides.items() if key in of_family}
+    rest = {key: value for key, value in overrides.items() if key not in of_family}
+    if changes and "families" in rest:
+        raise SpecError(f"families and {sorted(changes)} of a family cannot both be given: put them into the families")
     if changes:
-        overrides["families"] = (dataclasses.replace(overrides.get("families", spec.families)[0], **changes),)
-    return dataclasses.replace(spec, **{key: value for key, value in overrides.items() if key not in changes})
+        rest["families"] = (dataclasses.replace(spec.families[0], **changes),)
+    return dataclasses.replace(spec, **rest)
 
 
 def _numbers(species: Sequence[int | str]) -> tuple[int, ...]:

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from itertools import combinations_with_replacement
+from numbers import Integral
 from typing import Any
 
+import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
 from ase_wavescat.scattering.features import (
@@ -90,7 +92,7 @@ _CHOICES = {
 class Moduli:
     """First- and second-order scattering moduli of the papers (S20 sec. II D, B18, E18, B21 ch. 2).
 
-    powers: exponents q > 0 of the integrals; below 1 (E18) derivatives are finite but steep where a field vanishes.
+    powers: exponents q >= 1/4 of the integrals; below 1 (E18) derivatives are finite but steep where a field vanishes.
     scale_step: second-order paths keep j2 - j1 >= scale_step (S20: -1, B21: 0, B18 with half octaves: 0.5, E18: 1).
     second_orbitals: and of the wavelets (n2, l2) keep "any" (S20), those with the "same" l as the first (E18), or those
         with (n2, l2) > (n1, l1), n before l, "ascending" (B18).
@@ -98,7 +100,8 @@ class Moduli:
     density_width: alpha (A) of the Gaussians of unit integral that make the density, rho_f(u) = sum_k f(Z_k)
         g_alpha(u - R_k) (B18, E18); the zeroth order is integral |rho_f|^q du then. 0: points, sum_k |f(Z_k)|^q.
     normalisation: "none", or "ratio" (B18): features of orders 1 and 2 are N integral sigma^q du over the same of the
-        parent, that of the first order being the zeroth. The number of atoms N keeps energies extensive.
+        parent, that of the first order being the zeroth. N makes a cell tiled twice count twice, but
+        quotients of sums are no sums: two structures far apart do not have the sum of their features.
     softening: epsilon of sigma = sqrt(sigma^2 + epsilon^2 s^2), less epsilon s where it vanishes (see `moduli`); s is
         the map's root mean square, in `softening_rms` by feature path (channel, wavelets), filled in by training.
     orders: which of the orders 0, 1, 2 are present.
@@ -115,11 +118,11 @@ class Moduli:
     normalisation: str = "none"
 
     def __post_init__(self) -> None:
-        powers = tuple(Fraction(q).limit_denominator(1000) for q in self.powers)
+        powers = _powers(self.powers)
         object.__setattr__(self, "powers", powers)
-        object.__setattr__(self, "orders", tuple(int(o) for o in self.orders))
+        _require(_is_sequence(self.orders), f"orders are a sequence of 0, 1, 2, got {self.orders!r}")
+        object.__setattr__(self, "orders", tuple(_whole(o, "an order") for o in self.orders))
         object.__setattr__(self, "softening_rms", tuple((str(k), float(v)) for k, v in self.softening_rms))
-        _require(len(powers) > 0 and all(q > 0 for q in powers), f"powers q must be positive, got {self.powers}")
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
             _require(value in choices, f"{name} is one of {', '.join(map(repr, choices))}, got {value!r}")
@@ -174,6 +177,9 @@ class Correlations:
     four_body: Bands | None = None
 
     def __post_init__(self) -> None:
+        for name, kind in _NESTED.items():
+            value = getattr(self, name)
+            _require(value is None or isinstance(value, kind), f"{name} is made by {kind.__name__}(...), got {value!r}")
         grid = self.grid_maps is not None
         bands = self.three_body is not None or self.four_body is not None
         _require(grid == bands, "grid_maps and its bands (three_body, four_body) go together: give both or neither")
@@ -247,7 +253,8 @@ class ScatteringSpec:
         _require(len(set(self.species)) == len(self.species), f"species named twice: {self.species}")
         for name in ("beta", "tolerance"):
             value = getattr(self, name)
-            _require(isinstance(value, (int, float)), f"{name} must be a number, got {value!r}")
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            _require(number, f"{name} must be a number, got {value!r}")
         _require(math.isfinite(self.beta) and self.beta > 0, f"beta must be a positive length in A, got {self.beta}")
         _require(0 < self.tolerance <= 0.1, f"tolerance must lie in (0, 0.1], got {self.tolerance}")
         _require(len(self.families) > 0, "a spec needs at least one feature family")
@@ -340,7 +347,32 @@ def element_number(species: int | str) -> int:
     return int(species)
 
 
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, Sequence | np.ndarray) and not isinstance(value, str)
+
+
+def _whole(value: Any, what: str) -> int:
+    whole = isinstance(value, Integral) or (isinstance(value, float) and value.is_integer())
+    _require(whole and not isinstance(value, bool), f"{what} must be a whole number, got {value!r}")
+    return int(value)
+
+
+def _powers(values: Any) -> tuple[Fraction, ...]:
+    """Exponents from numbers, fractions or their texts ("4/3")."""
+    _require(_is_sequence(values) and len(values) > 0, f"powers q are a sequence of numbers, got {values!r}")
+    try:
+        powers = tuple(Fraction(q).limit_denominator(1000) for q in values)
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
+        raise SpecError(f"powers q must be numbers or fractions such as '4/3', got {values!r}") from None
+    small = [str(q) for q in powers if q < Fraction(1, 4)]
+    _require(not small, f"powers q must be at least 1/4, got {', '.join(small)}: smaller ones see noise alone")
+    return powers
+
+
 def _wavelets(pairs: Sequence[Sequence[int]]) -> tuple[tuple[int, int], ...]:
+    paired = _is_sequence(pairs) and all(_is_sequence(pair) and len(pair) == 2 for pair in pairs)
+    _require(paired, f"wavelets are a sequence of pairs (n, l), got {pairs!r}")
+    pairs = [[_whole(value, "n and l of a wavelet") for value in pair] for pair in pairs]
     for n, l in pairs:
         _require(l >= 0 and n >= l + 1, f"n must be at least l + 1 and l at least 0, got n = {n}, l = {l}")
     wavelets = tuple((int(n), int(l)) for n, l in pairs)
@@ -351,6 +383,7 @@ def _wavelets(pairs: Sequence[Sequence[int]]) -> tuple[tuple[int, int], ...]:
 
 
 def _scales(values: Sequence[float]) -> tuple[float, ...]:
+    _require(_is_sequence(values), f"scales are a sequence of numbers, got {values!r}")
     scales = tuple(float(j) for j in values)
     _require(len(scales) > 0 and all(math.isfinite(j) for j in scales), f"scales must be finite numbers, got {values}")
     _require(list(scales) == sorted(set(scales)), f"scales must ascend, each once, got {values}")

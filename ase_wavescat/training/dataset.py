@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import sqlite3
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ NO_GROUPS = "none"
 """As `group_key`: every frame is a group of its own."""
 
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
-_DAMAGE = (OSError, EOFError, ValueError, KeyError, IndexError, lzma.LZMAError, zlib.error)
+_DAMAGE = (sqlite3.Error, OSError, EOFError, ValueError, KeyError, IndexError, lzma.LZMAError, zlib.error)
 
 
 @dataclass(frozen=True, eq=False)

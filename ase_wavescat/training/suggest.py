@@ -36,7 +36,7 @@ MOLECULES = "solid-harmonic"
 CRYSTALS = ("sinz2020", "brumwell2018")
 
 _MOST_FEATURES = 10_000  # a fit holds matrices of that size squared
-_TIMED_FEATURES, _TIMED_DIRECTIONS = 2000, 4  # of more than these, a part is timed
+_TIMED_FEATURES, _TIMED_ATOMS, _TIMED_DIRECTIONS = 2000, 60, 4  # of more than these, a part is timed
 _WIDTH_STEP = 0.05  # A; fits do not tell widths apart that are closer
 _KINDS = ("molecules (periodic along no direction)", "wires (one)", "slabs (two)", "fully periodic")
 
@@ -141,8 +141,14 @@ def _why_fewer(full: ScatteringSpec, spec: ScatteringSpec) -> str:
     return (
         f"; four-body features at the coarsest scale alone, {len(spec.keys)} features instead of {len(full.keys)}:"
         f" their number grows with the fourth power of that of the species, here {len(spec.species)} (what this costs"
-        " in accuracy was not measured)"
+        " in accuracy was not measured)" + _why_still_many(spec)
     )
+
+
+def _why_still_many(spec: ScatteringSpec) -> str:
+    if len(spec.keys) <= _MOST_FEATURES:
+        return ""
+    return "; still too many for most machines: leave four-body features out (families of the specification)"
 
 
 def _why_preset(name: str, survey: Survey) -> str:
@@ -229,8 +235,11 @@ def measure_cost(spec: ScatteringSpec, structures: Sequence[Atoms]) -> Cost:
     ordered = sorted(structures, key=len)
     typical = ordered[len(ordered) // 2]
     transform = Transform(spec)
-    whole = len(spec.keys) if transform.has_jacobian else DEFAULT_DIRECTIONS + 6
-    stride = -(-whole // (_TIMED_FEATURES if transform.has_jacobian else _TIMED_DIRECTIONS))
+    whole, timed = DEFAULT_DIRECTIONS + 6, _TIMED_DIRECTIONS
+    if transform.has_jacobian:
+        whole = len(spec.keys)
+        timed = max(1, int(_TIMED_FEATURES * min(1.0, (_TIMED_ATOMS / len(typical)) ** 2)))
+    stride = -(-whole // timed)
     part = Transform(spec, spec.keys[::stride]) if transform.has_jacobian else transform
     _differentiate(part, ordered[0])  # compiles
     values = _seconds(lambda: _evaluate(transform, typical))
@@ -335,9 +344,9 @@ def _use_lines(survey: Survey, data: Sequence[str | Path], spec_file: str | Path
     if survey.energies < survey.structures:
         lines.append(f"      {survey.structures - survey.energies} structures lack the energy that training needs")
     if "group" not in survey.info_keys:
-        known = " or ".join([*survey.info_keys, NO_GROUPS])
+        known = " or ".join([*survey.info_keys, repr(NO_GROUPS)])
         lines += _wrapped(
-            "no key 'group' says which structures belong together (one trajectory, one melt): add --group-key, one of"
+            "no key 'group' says which structures belong together (one trajectory, one melt): add --group-key"
             f" {known}"
         )
     return [

@@ -71,6 +71,10 @@ def test_maps_join_wavelets_of_one_l_within_the_span():
         ({"scales": (1.0, 0.0)}, "scales must ascend"),
         ({"species": (3.7,)}, "unknown atomic number 3.7"),
         ({"beta": "a"}, "beta must be a number, got 'a'"),
+        ({"beta": True}, "beta must be a number, got True"),
+        ({"scales": 1}, "scales are a sequence of numbers, got 1"),
+        ({"wavelets": (3, 0)}, "wavelets are a sequence of pairs"),
+        ({"wavelets": ((3.7, 1.2),)}, "whole number, got 3.7"),
         ({"scales": (float("nan"),)}, "finite"),
         ({"tolerance": 0.5}, "tolerance must lie in"),
         ({"families": ()}, "at least one feature family"),
@@ -87,7 +91,7 @@ def test_bad_specs_are_refused_by_name(overrides, message):
 
 
 def test_bad_families_are_refused():
-    with pytest.raises(SpecError, match="powers q must be positive"):
+    with pytest.raises(SpecError, match="powers q must be at least 1/4, got 0"):
         Moduli(powers=(Fraction(0),))
     with pytest.raises(SpecError, match="once each"):
         Moduli(powers=(2, 2))
@@ -97,6 +101,12 @@ def test_bad_families_are_refused():
         preset("correlations", ["Xx"])
     with pytest.raises(SpecError, match="go together"):
         Correlations(grid_maps=Maps(((3, 0),), (0.0,)))
+    with pytest.raises(SpecError, match="pair is made by Bands"):
+        Correlations(pair=12)
+    with pytest.raises(SpecError, match=r"families and .'powers'. of a family cannot both be given"):
+        preset("sinz2020", ["Si"], families=(), powers=(2,))
+    with pytest.raises(SpecError, match="no preset None"):
+        preset(None, ["Si"])
     with pytest.raises(SpecError, match="without any part"):
         Correlations()
     with pytest.raises(SpecError, match="band spacing must be positive"):
@@ -113,6 +123,12 @@ def test_bad_families_are_refused():
         ({"density_width": float("inf")}, "density_width must be a number"),
         ({"softening": "much"}, "softening must be a number, zero or positive, got 'much'"),
         ({"scale_step": None}, "scale_step must be a number of octaves, got None"),
+        ({"powers": 2}, "powers q are a sequence of numbers, got 2"),
+        ({"powers": "12"}, "powers q are a sequence of numbers, got '12'"),
+        ({"powers": ("a",)}, "powers q must be numbers or fractions"),
+        ({"powers": ("1/100",)}, "at least 1/4, got 1/100"),
+        ({"orders": (1.7,)}, "an order must be a whole number, got 1.7"),
+        ({"orders": 1}, "orders are a sequence"),
     ],
 )
 def test_bad_options_of_moduli_are_refused_by_name(option, message):
