@@ -135,7 +135,7 @@ class WaveScatCalculator(Calculator):
                 raise PropertyNotImplementedError(
                     f"no stress without a volume: the cell {structure.cell.array.tolist()} has none, with pbc = "
                     f"{structure.pbc.tolist()}; energy and forces need no cell along open directions, for a stress set "
-                    "three independent cell vectors"
+                    "three independent cell vectors (atoms.center(vacuum=5) makes those that are missing)"
                 )
             return super().get_property(name, atoms, allow_calculation)
 

@@ -81,3 +81,14 @@ def test_its_card_prints(elsewhere: Path) -> None:
     result = CliRunner().invoke(main, ["info", "lisi.h5"])
     assert result.exit_code == 0, result.output
     assert "cross-validated errors" in result.output and "none recorded" not in result.output
+
+
+@pytest.mark.slow
+def test_two_thousand_atoms_are_tiles_of_a_glass() -> None:
+    """Large enough for non-uniform FFTs, where finufft is installed, and for the planes of a large grid."""
+    glass = shipped_structure()
+    tiles = glass.repeat(3)
+    calculator = WaveScatCalculator("lisi.h5", threads=2)
+    energy, forces = calculator.get_potential_energy(glass), calculator.get_forces(glass)
+    assert calculator.get_potential_energy(tiles) == pytest.approx(27 * energy, rel=1e-9)
+    np.testing.assert_allclose(calculator.get_forces(tiles), np.tile(forces, (27, 1)), atol=1e-9 * np.abs(forces).max())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ase_wavescat.scattering.atomic import DIRECT_TAIL
-from ase_wavescat.scattering.correlations import band_reach
+from ase_wavescat.scattering.bands import band_reach
 from ase_wavescat.scattering.moduli_grids import GridRules
 from ase_wavescat.scattering.spec import Correlations, Maps, Moduli, ScatteringSpec
 from ase_wavescat.scattering.wavelets import direct_extent

@@ -8,7 +8,7 @@ from scipy.integrate import trapezoid
 from scipy.spatial.transform import Rotation
 
 from ase_wavescat.errors import StructureError
-from ase_wavescat.scattering.correlations import band_weights
+from ase_wavescat.scattering.bands import band_weights
 from ase_wavescat.scattering.features import AtomFeature, BandFeature, Map, PairFeature, SpeciesWavelet, Wavelet
 from ase_wavescat.scattering.filters import tapered_radial
 from ase_wavescat.scattering.presets import preset
