@@ -27,10 +27,11 @@ class PositionsJacobian:
         self._state, self._prepared, self._plan = state, state.prepared, state.plan
         vectors = self._prepared.lattice.vectors
         self._atoms = [np.flatnonzero(species == s) for s in range(len(self._plan.spec.species))]
-        self._moves = []  # of each species the real and imaginary part of (-iG) exp(-iG.R), (P, atoms * 3)
+        # of each species the real and imaginary parts in turn of (-iG) exp(-iG.R), (2 P, atoms * 3)
+        self._moves = []
         for atoms in self._atoms:
             moved = (phases[atoms].T[:, :, None] * vectors[:, None, :]).reshape(len(vectors), -1)
-            self._moves.append((moved.imag, -moved.real))
+            self._moves.append(np.stack([moved.imag, -moved.real], axis=1).reshape(2 * len(vectors), -1))
         self._fields = [state.all_fields(g) for g in range(len(self._plan.groups))]
         self.rows = np.zeros((self._plan.count, len(species), 3))
 
@@ -54,9 +55,11 @@ class PositionsJacobian:
 
     def _add(self, columns: IntArray, species: int, adjoints: ComplexArray) -> None:
         """rows[columns] += Re sum_G conj(adjoint) dS for the atoms of a species; adjoints (columns, P)."""
-        real, imaginary = self._moves[species]
-        count, atoms = adjoints.shape[1], self._atoms[species]
-        values = adjoints.real @ real[:count] + adjoints.imag @ imaginary[:count]
+        atoms = self._atoms[species]
+        if len(atoms) == 0:
+            return
+        parts = np.ascontiguousarray(adjoints).view(np.float64)
+        values = parts @ self._moves[species][: parts.shape[1]]
         np.add.at(self.rows, (columns[:, None], atoms[None, :]), values.reshape(len(columns), len(atoms), 3))
 
     def _add_densities(self, columns: IntArray, species: IntArray, bands: Array, partners: ComplexArray) -> None:
