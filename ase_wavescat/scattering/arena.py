@@ -19,24 +19,32 @@ _SPARE_VALUES = 1 << 27  # of all spares together, 1 GB; what is beyond goes bac
 _spares: list[Array] = []
 
 
-def take(user: object, size: int) -> Array:
+def take(user: object, size: int, dtype: type[np.generic] = np.float64) -> NDArray[Any]:
     """An array of `size` values, not cleared, that is kept for a next user when this one is gone."""
-    arena = _fitting(size)
+    arena = _fitting(_room(size, dtype))
     if size > 0:
         weakref.finalize(user, _give_back, arena).atexit = False
-    return arena[:size]
+    return _part(arena, size, dtype)
 
 
 @contextmanager
 def borrowed(shape: tuple[int, ...], dtype: type[np.generic]) -> Iterator[NDArray[Any]]:
     """An array, not cleared, for the time of a `with` block."""
     count = math.prod(shape)
-    size = -(-count * np.dtype(dtype).itemsize // 8)
-    arena = _fitting(size)
+    arena = _fitting(_room(count, dtype))
     try:
-        yield arena[:size].view(dtype)[:count].reshape(shape)
+        yield _part(arena, count, dtype).reshape(shape)
     finally:
         _give_back(arena)
+
+
+def _room(count: int, dtype: type[np.generic]) -> int:
+    """Values of a spare that hold so many of a type."""
+    return -(-count * np.dtype(dtype).itemsize // 8)
+
+
+def _part(arena: Array, count: int, dtype: type[np.generic]) -> NDArray[Any]:
+    return arena[: _room(count, dtype)].view(dtype)[:count]
 
 
 def _fitting(size: int) -> Array:

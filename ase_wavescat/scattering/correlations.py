@@ -178,14 +178,6 @@ class PreparedCorrelations:
         """densities: (species, P) structure factors on the lattice."""
         return CorrelationState(self, densities)
 
-    def tangent(
-        self, densities: ComplexArray, counts: IntArray, density_tangents: ComplexArray, strains: Array
-    ) -> tuple[Array, Array]:
-        """Features (F,) and derivatives (D, F) along displacements (as density tangents) and strains (D, 3, 3)."""
-        state = CorrelationState(self, densities)
-        rows = [state.tangent(d, e) for d, e in zip(density_tangents, strains, strict=True)]
-        return state.features, np.array(rows).reshape(len(rows), self.plan.count)
-
 
 class CorrelationState:
     """Maps of one structure, its features and their derivatives."""
@@ -204,15 +196,12 @@ class CorrelationState:
 
     def _keep(self) -> list[NDArray[Any] | None]:
         """Memory for the fields of every group, (n1, rows, n2 n3), unless it is too much: then they are made again."""
-        shapes = [
-            (rows.shape[0], len(rows), rows.shape[1] * rows.shape[2]) if len(rows) else (0, 0, 0)
-            for rows in self.prepared.fields
-        ]
+        shapes = [(rows.shape[0], len(rows), rows.shape[1] * rows.shape[2]) for rows in self.prepared.fields]
         sizes = [math.prod(shape) for shape in shapes]
-        real = np.dtype(self.prepared.execution.real)
-        if sum(sizes) * real.itemsize > _KEPT_BYTES:
+        real = self.prepared.execution.real
+        if sum(sizes) * np.dtype(real).itemsize > _KEPT_BYTES:
             return [None] * len(shapes)
-        memory = take(self, -(-sum(sizes) * real.itemsize // 8)).view(real)
+        memory = take(self, sum(sizes), real)
         ends = np.cumsum([0, *sizes])
         return [memory[a:b].reshape(s) for (a, b), s in zip(pairwise(ends), shapes, strict=True)]
 

@@ -96,14 +96,6 @@ class PreparedModuli:
         """
         return ModuliState(self, densities, counts, keep)
 
-    def tangent(
-        self, densities: ComplexArray, counts: IntArray, density_tangents: ComplexArray, strains: Array
-    ) -> tuple[Array, Array]:
-        """Features (F,) and derivatives (D, F) along changes (D, S, P) of the densities with strains (D, 3, 3)."""
-        state = self.forward(densities, counts)
-        rows = [state.tangent(change, strain) for change, strain in zip(density_tangents, strains, strict=True)]
-        return state.features, np.array(rows).reshape(len(rows), self.plan.count)
-
 
 class ModuliState:
     """One evaluation: features (F,), and what their derivatives need. Threads share layers and chunks of maps."""
@@ -131,8 +123,7 @@ class ModuliState:
         """Room for all second-order fields, if they are kept."""
         if values == 0 or not self._prepared.fits(values):
             return None
-        real = self._prepared.execution.real
-        return take(self, -(-values * np.dtype(real).itemsize // 8)).view(real)
+        return take(self, values, self._prepared.execution.real)
 
     def _first(self, stage: Stage) -> tuple[Array | None, Array]:
         """Fills integrals and spectra of one wavelet; the species fields, if kept, and mean squares (C,) with noise."""

@@ -210,7 +210,7 @@ class Evaluation:
 
     def _forward_bands(self, reference_cell: Array | None) -> None:
         transform = self._transform
-        self._lattice, self._prepared = transform.prepared(self.cell, reference_cell)
+        self._lattice, plans = transform.prepared(self.cell, reference_cell)
         kinds = range(len(transform.spec.species))
         self._groups = [np.flatnonzero(self._species == s) for s in kinds]
         self._phases = [
@@ -218,7 +218,7 @@ class Evaluation:
         ]
         self._densities = np.array([phases.structure_factor() for phases in self._phases])
         self._counts = np.array([len(atoms) for atoms in self._groups])
-        for (columns, _), prepared in zip(transform._band_plans, self._prepared, strict=True):
+        for (columns, _), prepared in zip(transform._band_plans, plans, strict=True):
             state = prepared.forward(self._densities, self._counts)
             self.features[columns] = state.features
             self._band_states.append(state)
@@ -249,16 +249,12 @@ class Evaluation:
             derivatives[:, self._transform._atom_columns] = (
                 np.einsum("fna,dna->df", by_positions, displacements, optimize=True) + engineering @ by_strain.T
             )
-        for (columns, _), prepared in zip(
-            self._transform._band_plans, self._prepared if self._band_states else [], strict=True
-        ):
-            changes = np.array(
-                [
-                    [p.tangent(d[atoms]) for p, atoms in zip(self._phases, self._groups, strict=True)]
-                    for d in displacements
-                ]
-            )
-            derivatives[:, columns] = prepared.tangent(self._densities, self._counts, changes, strains)[1]
+        if self._band_states:
+            for row, displacement, strain in zip(derivatives, displacements, strains, strict=True):
+                phases = zip(self._phases, self._groups, strict=True)
+                change = np.array([mine.tangent(displacement[atoms]) for mine, atoms in phases])
+                for (columns, _), state in zip(self._transform._band_plans, self._band_states, strict=True):
+                    row[columns] = state.tangent(change, strain)
         return derivatives
 
     def jacobian(self) -> tuple[Array, Array]:

@@ -78,14 +78,15 @@ class Case:
         return forces, strain
 
     def tangent(self, cell, positions, numbers, displacements, strains):
-        self.state(cell, positions, numbers)
+        state = self.state(cell, positions, numbers)
         changes = np.array(
             [
                 [p.tangent(d[numbers == z]) for p, z in zip(self.phases, self.spec.species, strict=True)]
                 for d in displacements
             ]
         )
-        return self.prepared.tangent(self.densities, self.counts, changes, strains)
+        rows = [state.tangent(change, strain) for change, strain in zip(changes, strains, strict=True)]
+        return state.features, np.array(rows)
 
 
 def balanced(features, seed=0):
