@@ -16,6 +16,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from ase_wavescat.ensemble import Ensemble, Prediction
 from ase_wavescat.errors import StructureError, WaveScatWarning
 from ase_wavescat.model_file import load_model
+from ase_wavescat.scattering.boundary import independent
 from ase_wavescat.scattering.execution import Execution
 from ase_wavescat.scattering.spec import did_you_mean
 
@@ -109,7 +110,7 @@ class WaveScatCalculator(Calculator):
             raise ValueError(f"step must lie between 0 and 0.1, got {kwargs['step']}")
         if kwargs.get("reference_cell") is not None:
             cell = np.array(kwargs["reference_cell"], dtype=float)
-            if cell.shape != (3, 3) or not np.all(np.isfinite(cell)) or not _independent(cell[cell.any(axis=1)]):
+            if cell.shape != (3, 3) or not np.all(np.isfinite(cell)) or not independent(cell[cell.any(axis=1)]):
                 raise ValueError(
                     f"reference_cell must be three independent vectors (3, 3) in A, got {cell.tolist()}; "
                     "those along open directions may be zero"
@@ -246,13 +247,9 @@ class WaveScatCalculator(Calculator):
         return gradient, strain_gradient
 
 
-def _independent(vectors: np.ndarray) -> bool:
-    return len(vectors) == 0 or float(np.linalg.svd(vectors, compute_uv=False)[-1]) > 1e-6
-
-
 def _has_stress(atoms: Atoms) -> bool:
     """Fully periodic structures have, or an error of their own; open ones need a volume to divide by."""
-    return bool(np.all(atoms.pbc)) or _independent(atoms.cell.array)
+    return bool(np.all(atoms.pbc)) or independent(atoms.cell.array)
 
 
 def _same_structure(prediction: Prediction, atoms: Atoms) -> bool:

@@ -63,9 +63,13 @@ def check_size(cell: Array, cutoff: float) -> None:
         )
 
 
+def independent(vectors: Array) -> bool:
+    """Whether cell vectors (k, 3), none included, are neither zero nor parallel nor in one plane."""
+    return len(vectors) == 0 or float(np.linalg.svd(vectors, compute_uv=False)[-1]) > 1e-6
+
+
 def _check_independent(vectors: Array) -> None:
-    sizes = np.linalg.svd(vectors, compute_uv=False)
-    if len(vectors) and sizes[-1] < 1e-6:
+    if not independent(vectors):
         raise StructureError(
             f"the cell vectors along periodic directions, {vectors.tolist()}, are zero or parallel; "
             "set them, or set pbc = False along directions that do not repeat"

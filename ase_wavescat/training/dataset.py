@@ -88,10 +88,7 @@ def read_frames(paths: str | Path | Sequence[str | Path], group_key: str = "grou
         raise DataError("no data files given; name at least one extended XYZ file or ASE database")
     frames = []
     for path in map(Path, paths):
-        structures = structures_of(path)
-        if not structures:
-            raise DataError(f"{path} holds no structures; leave it out or check how it was written")
-        frames += [_frame(atoms, group_key, f"{path.name}#{index}") for index, atoms in enumerate(structures)]
+        frames += [_frame(atoms, group_key, f"{path.name}#{index}") for index, atoms in enumerate(structures_of(path))]
     return frames
 
 
@@ -106,13 +103,17 @@ def structures_of(path: Path) -> list[Atoms]:
         raise DataError(f"cannot tell the format of {path}; known are .xyz, .extxyz (plain, .gz, .xz, .bz2) and .db")
     try:
         if kind == ".db":
-            return _read_database(path)
-        # Through memory: ASE seeks in the file, and seeking in a compressed file is very slow.
-        with _OPENERS.get(compression or "", open)(path, "rt") as file:
-            text = file.read()
-        return list(read(io.StringIO(text), ":", format="extxyz")) if text.strip() else []
+            structures = _read_database(path)
+        else:
+            # Through memory: ASE seeks in the file, and seeking in a compressed file is very slow.
+            with _OPENERS.get(compression or "", open)(path, "rt") as file:
+                text = file.read()
+            structures = list(read(io.StringIO(text), ":", format="extxyz")) if text.strip() else []
     except _DAMAGE as error:
         raise DataError(f"cannot read {path}: {error}; is it complete?") from error
+    if not structures:
+        raise DataError(f"{path} holds no structures; leave it out or check how it was written")
+    return structures
 
 
 def _read_database(path: Path) -> list[Atoms]:

@@ -68,10 +68,7 @@ def read_structures(paths: Sequence[Path]) -> dict[str, Atoms]:
     """The structures of the files by name (file and position in it), labelled or not."""
     structures = {}
     for path in paths:
-        found = structures_of(path)
-        if not found:
-            raise DataError(f"{path} holds no structures; leave it out or check how it was written")
-        structures.update({f"{path.name}#{index}": atoms for index, atoms in enumerate(found)})
+        structures.update({f"{path.name}#{index}": atoms for index, atoms in enumerate(structures_of(path))})
     return structures
 
 
