@@ -39,6 +39,7 @@ class Frame:
     with open directions have none: codes divide it by the volume of whatever vacuum the frame came with.
     group: frames that must not be told apart by a split (one trajectory, one melt); config_type: their kind.
     name: file and position in it, for messages; info: the frame's other scalar entries (mesh, temperature ...).
+    weight: of its squared errors in a fit; source: who labelled it, frames of one source share a zero of energy.
     """
 
     cell: np.ndarray
@@ -52,6 +53,8 @@ class Frame:
     name: str
     info: Mapping[str, Any] = field(default_factory=dict)
     pbc: tuple[bool, bool, bool] = (True, True, True)
+    weight: float = 1.0
+    source: str = "labels"
 
     def __len__(self) -> int:
         return len(self.numbers)
