@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 import bz2
+import glob
 import gzip
 import io
 import lzma
 import sqlite3
+import warnings
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import ase.db
 import numpy as np
 from ase import Atoms
+from ase.geometry import find_mic
 from ase.io import read
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from ase_wavescat.errors import DataError
-from ase_wavescat.scattering.boundary import padded_cell
+from ase_wavescat.errors import DataError, WaveScatWarning
+from ase_wavescat.scattering.boundary import independent, padded_cell
 
 NO_GROUPS = "none"
 """As `group_key`: every frame is a group of its own."""
 
+Paths = str | Path | Sequence[str | Path]
+"""Files, folders and globs."""
+
+_FORMATS = (".xyz", ".extxyz", ".db")
+_KNOWN = "known are .xyz, .extxyz (plain, .gz, .xz, .bz2) and .db"
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
+_NEIGHBOURS_COMPARED = 50
+_SAME_CELL, _SAME_PLACE = 0.05, 0.5  # share of the longest edge; A, root mean square over atoms
 _DAMAGE = (sqlite3.Error, OSError, EOFError, ValueError, KeyError, IndexError, lzma.LZMAError, zlib.error)
 
 
@@ -35,8 +47,8 @@ class Frame:
 
     cell (3, 3) rows, A; positions (N, 3), A; numbers (N,). pbc: the directions that repeat; rows of the cell along the
     others do not matter.
-    energy: total, eV; forces (N, 3), eV/A, or None; stress (6,) Voigt in ASE's order and sign, eV/A^3, or None. Frames
-    with open directions have none: codes divide it by the volume of whatever vacuum the frame came with.
+    energy: of the whole cell, eV; forces (N, 3), eV/A, or None; stress (6,) Voigt in ASE's order and sign, eV/A^3, or
+    None. Frames with open directions have no stress: codes divide it by the volume of whatever vacuum there was.
     group: frames that must not be told apart by a split (one trajectory, one melt); config_type: their kind.
     name: file and position in it, for messages; info: the frame's other scalar entries (mesh, temperature ...).
     weight: of its squared errors in a fit; source: who labelled it, frames of one source share a zero of energy.
@@ -73,43 +85,100 @@ class Frame:
         return np.array([np.count_nonzero(self.numbers == z) for z in species], dtype=float)
 
 
-def read_frames(paths: str | Path | Sequence[str | Path], group_key: str = "group") -> list[Frame]:
-    """The frames of one or several files, in order.
+def read_frames(paths: Paths, group_key: str = "group") -> list[Frame]:
+    """The frames of files labelled in one way, in order; `sources.read_sources` reads several kinds of labels.
 
-    Labels are `energy`, `forces`, `stress` as ASE stores them, or `REF_energy`, `REF_forces`, `REF_stress` in
-    `info` and `arrays`, which win where both are present. Any directions may be open (`pbc`); the stress of a frame
-    that is not periodic throughout is not used. The group is `info[group_key]` (a key-value pair in an
-    ASE database); `group_key="none"` makes every frame a group of its own.
+    paths: see `files_of`. Labels are `energy`, `forces`, `stress` as ASE stores them, or `REF_energy`, `REF_forces`,
+    `REF_stress` in `info` and `arrays` (an ASE database: key-value pairs and data), which win where both are present.
+    A stress has 6 components in ASE's order or 9, and ASE's sign; a `virial`, whose sign and unit differ from code to
+    code, is not read. Any directions may be open (`pbc`); the stress of a frame that is not periodic throughout is not
+    used. The group is `info[group_key]` (a key-value pair or data in an ASE database); `group_key="none"` makes every
+    frame a group of its own.
 
     Raises DataError, which names the file, the frame and what to do, for files that are missing or cannot be read,
     frames without energy or group, labels that are not finite or misshapen, and cells that do not span the periodic
-    directions.
+    directions. Warns (WaveScatWarning) where every frame has a group of its own but neighbours look like one
+    trajectory.
     """
-    if isinstance(paths, (str, Path)):
-        paths = [paths]
-    if not paths:
+    files = files_of(paths)
+    return [frame for file, name in named(files) for frame in frames_of(file, group_key, name)]
+
+
+def files_of(paths: Paths) -> list[Path]:
+    """The files that paths stand for, each once, in order.
+
+    A folder stands for the structure files in it, sorted, not for those in folders below; a glob for the files that
+    match, sorted ("**" goes through folders). Raises DataError for a folder or glob that stands for nothing, and for
+    files that are missing or of unknown format.
+    """
+    files: dict[Path, Path] = {}
+    for path in [paths] if isinstance(paths, (str, Path)) else paths:
+        for file in _expand(Path(path)):
+            _format(file)  # refused before any file is read
+            files.setdefault(file.resolve(), file)
+    if not files:
         raise DataError("no data files given; name at least one extended XYZ file or ASE database")
-    frames = []
-    for path in map(Path, paths):
-        frames += [_frame(atoms, group_key, f"{path.name}#{index}") for index, atoms in enumerate(structures_of(path))]
+    return list(files.values())
+
+
+def _expand(path: Path) -> list[Path]:
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.is_file() and _suffixes(file)[0] in _FORMATS)
+        if not files:
+            raise DataError(
+                f"the folder {path} holds no structure files ({_KNOWN}); files in folders below are found by the glob"
+                f" {str(path / '**' / '*.extxyz')!r}"
+            )
+        return files
+    if path.exists() or not glob.has_magic(str(path)):
+        return [path]
+    files = sorted(file for file in map(Path, glob.glob(str(path), recursive=True)) if file.is_file())
+    if not files:
+        raise DataError(f"no file matches {str(path)!r}, looked for from {Path.cwd()}; check the pattern")
+    return files
+
+
+def _suffixes(path: Path) -> tuple[str, str]:
+    """The format's suffix and that of the compression, "" where there is none."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    compression = suffixes.pop() if suffixes and suffixes[-1] in _OPENERS else ""
+    return suffixes[-1] if suffixes else "", compression
+
+
+def _format(path: Path) -> tuple[str, str]:
+    """The suffixes of a structure file that is there."""
+    if not path.is_file():
+        raise DataError(f"there is no file {path}; check the path")
+    kind, compression = _suffixes(path)
+    if kind not in _FORMATS or (kind == ".db" and compression):
+        raise DataError(f"cannot tell the format of {path}; {_KNOWN}")
+    return kind, compression
+
+
+def named(files: Iterable[Path]) -> list[tuple[Path, str]]:
+    """Files with names for messages and groups: the file's name, or the path where several files bear that name."""
+    files = list(files)
+    bearers = Counter(file.name for file in files)
+    return [(file, file.name if bearers[file.name] == 1 else str(file)) for file in files]
+
+
+def frames_of(file: Path, group_key: str, name: str) -> list[Frame]:
+    """The frames of one file, as `read_frames`; `name` stands for the file in their names."""
+    frames = [_frame(atoms, group_key, f"{name}#{index}") for index, atoms in enumerate(structures_of(file))]
+    if group_key != NO_GROUPS and len({frame.group for frame in frames}) == len(frames):
+        _warn_of_trajectory(frames, group_key, name)
     return frames
 
 
 def structures_of(path: Path) -> list[Atoms]:
     """All structures of an extended XYZ file or an ASE database; DataError says what is wrong with it."""
-    if not path.is_file():
-        raise DataError(f"there is no file {path}; check the path")
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    compression = suffixes.pop() if suffixes and suffixes[-1] in _OPENERS else None
-    kind = suffixes[-1] if suffixes else ""
-    if kind not in (".xyz", ".extxyz", ".db") or (kind == ".db" and compression):
-        raise DataError(f"cannot tell the format of {path}; known are .xyz, .extxyz (plain, .gz, .xz, .bz2) and .db")
+    kind, compression = _format(path)
     try:
         if kind == ".db":
             structures = _read_database(path)
         else:
             # Through memory: ASE seeks in the file, and seeking in a compressed file is very slow.
-            with _OPENERS.get(compression or "", open)(path, "rt") as file:
+            with _OPENERS.get(compression, open)(path, "rt") as file:
                 text = file.read()
             structures = list(read(io.StringIO(text), ":", format="extxyz")) if text.strip() else []
     except _DAMAGE as error:
@@ -129,18 +198,23 @@ def _read_database(path: Path) -> list[Atoms]:
     return structures
 
 
-def _frame(atoms: Atoms, group_key: str, name: str) -> Frame:
+def check_structure(atoms: Atoms, name: str) -> None:
+    """Raise DataError, which names the structure, for one that no code could have labelled."""
     if len(atoms) == 0:
         raise DataError(f"{name} has no atoms; leave it out")
     if not np.isfinite(atoms.positions).all() or not np.isfinite(atoms.cell.array).all():
         raise DataError(f"{name} has positions or cell vectors that are not finite; leave it out")
-    pbc = (bool(atoms.pbc[0]), bool(atoms.pbc[1]), bool(atoms.pbc[2]))
     vectors = atoms.cell.array[atoms.pbc]
-    if np.linalg.matrix_rank(vectors, tol=1e-6) < len(vectors):
+    if not independent(vectors):
         raise DataError(
-            f"{name} is periodic along {list(pbc)} but its cell vectors there, {vectors.tolist()}, are zero or"
-            " parallel; set them, or set pbc = False along directions that do not repeat"
+            f"{name} is periodic along {atoms.pbc.tolist()} but its cell vectors there, {vectors.tolist()}, are not"
+            " independent; set them, or set pbc = False along directions that do not repeat"
         )
+
+
+def _frame(atoms: Atoms, group_key: str, name: str) -> Frame:
+    check_structure(atoms, name)
+    pbc = (bool(atoms.pbc[0]), bool(atoms.pbc[1]), bool(atoms.pbc[2]))
     energy = _label(atoms, "energy", name)
     if energy is None:
         raise DataError(f"{name} has no energy; store it as 'energy' or 'REF_energy', or leave the frame out")
@@ -171,6 +245,33 @@ def _group(atoms: Atoms, group_key: str, name: str) -> str:
     return str(atoms.info[group_key])
 
 
+def _warn_of_trajectory(frames: Sequence[Frame], group_key: str, name: str) -> None:
+    """Frames that were numbered along a trajectory have groups, too; their neighbours give them away."""
+    neighbours = list(pairwise(frames))
+    looked_at = neighbours[:: -(-len(neighbours) // _NEIGHBOURS_COMPARED)] if neighbours else []
+    alike = sum(_alike(*pair) for pair in looked_at)
+    if looked_at and alike >= len(looked_at) / 2:
+        warnings.warn(
+            f"every frame of {name} has another {group_key!r}, but {alike} of {len(looked_at)} neighbours looked at are"
+            " almost the same structure: if they are of one trajectory, errors will look too good; choose a group key"
+            f" that all its frames share, or {NO_GROUPS!r} if they were made independently",
+            WaveScatWarning,
+            stacklevel=4,
+        )
+
+
+def _alike(a: Frame, b: Frame) -> bool:
+    """The same atoms in nearly the same cell at nearly the same places, but for a common drift."""
+    if a.pbc != b.pbc or not np.array_equal(a.numbers, b.numbers):
+        return False
+    if np.abs(b.cell - a.cell).max() > _SAME_CELL * np.abs(a.cell).max():
+        return False
+    positions = b.positions @ np.linalg.solve(b.cell, a.cell) if all(a.pbc) else b.positions
+    moved, _ = find_mic(positions - a.positions, a.cell, a.pbc)
+    moved -= moved.mean(axis=0)
+    return float(np.sqrt(np.mean(np.sum(moved**2, axis=1)))) < _SAME_PLACE
+
+
 _SHAPES: dict[str, Callable[[int], tuple[int, ...]]] = {
     "energy": lambda atoms: (),
     "forces": lambda atoms: (atoms, 3),
@@ -180,7 +281,8 @@ _SHAPES: dict[str, Callable[[int], tuple[int, ...]]] = {
 
 def _label(atoms: Atoms, kind: str, name: str) -> Any:
     """A label as array of its proper shape, None where it is absent."""
-    value = atoms.arrays.get("REF_forces") if kind == "forces" else atoms.info.get(f"REF_{kind}")
+    value = atoms.arrays.get(f"REF_{kind}") if kind == "forces" else None
+    value = atoms.info.get(f"REF_{kind}") if value is None else value
     if value is None and atoms.calc is not None:
         value = atoms.calc.results.get(kind)
     if value is None:

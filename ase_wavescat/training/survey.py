@@ -12,13 +12,11 @@ import numpy as np
 from ase import Atoms
 
 from ase_wavescat.errors import DataError
-from ase_wavescat.scattering.boundary import padded_cell
-from ase_wavescat.scattering.neighbours import neighbour_pairs
 from ase_wavescat.scattering.parameter_rules import room
-from ase_wavescat.training.dataset import structures_of
+from ase_wavescat.training.dataset import check_structure, files_of, named, structures_of
+from ase_wavescat.training.distances import CUTOFF, shortest_distances
 
-_CUTOFF = 4.0  # A; distances are sought up to this, and twice as far for as long as there are none
-_FARTHEST = 32.0
+_FARTHEST = 32.0  # A; distances are sought up to the usual cutoff, and up to this where there are none
 _COINCIDENT = 0.1  # A; atoms closer than this are taken for a mistake
 
 
@@ -65,10 +63,10 @@ class Survey:
 
 
 def read_structures(paths: Sequence[Path]) -> dict[str, Atoms]:
-    """The structures of the files by name (file and position in it), labelled or not."""
+    """The structures of files, folders and globs by name (file and position in it), labelled or not."""
     structures = {}
-    for path in paths:
-        structures.update({f"{path.name}#{index}": atoms for index, atoms in enumerate(structures_of(path))})
+    for file, name in named(files_of(paths)):
+        structures.update({f"{name}#{index}": atoms for index, atoms in enumerate(structures_of(file))})
     return structures
 
 
@@ -81,7 +79,7 @@ def survey_structures(structures: Mapping[str, Atoms]) -> Survey:
     if not structures:
         raise DataError("there are no structures to look at; name at least one extended XYZ file or ASE database")
     for name, atoms in structures.items():
-        _check(name, atoms)
+        check_structure(atoms, name)
     everything = list(structures.values())
     species = tuple(sorted({int(z) for atoms in everything for z in atoms.numbers}))
     shares = {z: [np.count_nonzero(a.numbers == z) / len(a) for a in everything] for z in species}
@@ -103,41 +101,23 @@ def survey_structures(structures: Mapping[str, Atoms]) -> Survey:
     )
 
 
-def _check(name: str, atoms: Atoms) -> None:
-    if len(atoms) == 0:
-        raise DataError(f"{name} has no atoms; leave it out")
-    if not np.isfinite(atoms.positions).all() or not np.isfinite(atoms.cell.array).all():
-        raise DataError(f"{name} has positions or cell vectors that are not finite; leave it out")
-    vectors = atoms.cell.array[atoms.pbc]
-    if np.linalg.matrix_rank(vectors) < len(vectors):
-        raise DataError(
-            f"{name} is periodic along {atoms.pbc.tolist()}, but these cell vectors, {vectors.tolist()}, are not"
-            " independent; set them, or set pbc to False along directions that do not repeat"
-        )
-
-
 def _has_energy(atoms: Atoms) -> bool:
     return "REF_energy" in atoms.info or (atoms.calc is not None and atoms.calc.results.get("energy") is not None)
 
 
-def _distances(
-    structures: Mapping[str, Atoms], species: Sequence[int]
-) -> tuple[Range, dict[tuple[int, int], Range]]:
+def _distances(structures: Mapping[str, Atoms], species: Sequence[int]) -> tuple[Range, dict[tuple[int, int], Range]]:
     """Shortest distances over structures: of any pair, and of each pair of species."""
-    pairs = list(combinations_with_replacement(species, 2))
     nearest: list[float] = []
-    closest: dict[tuple[int, int], list[float]] = {pair: [] for pair in pairs}
+    closest: dict[tuple[int, int], list[float]] = {pair: [] for pair in combinations_with_replacement(species, 2)}
     for name, atoms in structures.items():
-        distances, numbers = _near(atoms)
-        if len(distances) == 0:
+        shortest = _shortest(atoms)
+        if not shortest:
             continue
-        nearest.append(float(distances.min()))
+        nearest.append(min(shortest.values()))
         if nearest[-1] < _COINCIDENT:
             raise DataError(f"{name} has two atoms {nearest[-1]:.3g} A apart; mend the structure or leave it out")
-        for pair in pairs:
-            mine = distances[(numbers[0] == pair[0]) & (numbers[1] == pair[1])]
-            if len(mine):
-                closest[pair].append(float(mine.min()))
+        for pair, distance in shortest.items():
+            closest[pair].append(distance)
     if not nearest:
         raise DataError(
             f"no two atoms are within {_FARTHEST:g} A of each other in any of {len(structures)} structures: there is no"
@@ -146,12 +126,11 @@ def _distances(
     return Range.of(nearest), {pair: Range.of(values) for pair, values in closest.items() if values}
 
 
-def _near(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
-    """Distances (P,) of near pairs and their sorted atomic numbers (2, P); none where all atoms are far apart."""
-    cutoff = _CUTOFF
+def _shortest(atoms: Atoms) -> dict[tuple[int, int], float]:
+    """Shortest distance of each pair of species that is near; nothing where all atoms are far apart."""
+    cutoff = CUTOFF
     while True:
-        cell = padded_cell(atoms.cell.array, atoms.pbc, atoms.positions, cutoff)
-        first, second, vectors = neighbour_pairs(cell, atoms.positions, cutoff)
-        if len(first) or cutoff >= _FARTHEST:
-            return np.linalg.norm(vectors, axis=1), np.sort([atoms.numbers[first], atoms.numbers[second]], axis=0)
+        shortest = shortest_distances(atoms.cell.array, atoms.positions, atoms.numbers, atoms.pbc, cutoff)
+        if shortest or cutoff >= _FARTHEST:
+            return shortest
         cutoff *= 2

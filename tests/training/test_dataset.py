@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import warnings
 
 import ase.db
 import numpy as np
@@ -13,7 +14,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from ase_wavescat.errors import DataError
+from ase_wavescat.errors import DataError, WaveScatWarning
 from ase_wavescat.training.dataset import read_frames
 
 
@@ -62,8 +63,8 @@ def test_a_database_reads_like_the_file(plain, tmp_path):
 
 
 def test_values_and_names(plain):
-    frames = read_frames([plain, plain])
-    assert [frame.name for frame in frames] == ["set.extxyz#0", "set.extxyz#1"] * 2
+    frames = read_frames([plain, plain])  # a file named twice is read once
+    assert [frame.name for frame in frames] == ["set.extxyz#0", "set.extxyz#1"]
     assert frames[1].energy == -11.25
     assert frames[1].group == "melt-1"
     np.testing.assert_allclose(frames[1].stress, structure(1).get_stress(), atol=1e-8)
@@ -80,6 +81,58 @@ def test_reference_labels_win(tmp_path):
     assert frame.energy == -99.0
     np.testing.assert_allclose(frame.stress, [1, 2, 3, 4, 5, 6])
     np.testing.assert_allclose(frame.forces, 0.5)
+
+
+def test_reference_labels_and_groups_of_a_database(tmp_path):
+    with ase.db.connect(tmp_path / "set.db") as database:
+        labels = {"REF_forces": np.full((3, 3), 0.5), "REF_stress": np.eye(3), "path_id": "melt 7"}
+        database.write(structure(0), REF_energy=-3.0, data=labels)
+    (frame,) = read_frames(tmp_path / "set.db", "path_id")
+    assert (frame.energy, frame.group) == (-3.0, "melt 7")
+    np.testing.assert_array_equal(frame.forces, 0.5)
+    np.testing.assert_array_equal(frame.stress, [1, 1, 1, 0, 0, 0])
+
+
+def test_folders_and_globs(tmp_path, monkeypatch):
+    for folder, name, seed in (("a", "2.xyz", 1), ("a", "1.extxyz", 0), ("a/deep", "1.extxyz", 2), ("b", "3.xyz", 3)):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        write_xyz(tmp_path / folder / name, structure(seed))
+    (tmp_path / "a" / "README.md").write_text("what this is")
+
+    def seeds(*paths):
+        return [int(frame.group.removeprefix("melt-")) for frame in read_frames([tmp_path / path for path in paths])]
+
+    assert seeds("a") == [0, 1]
+    assert seeds("a/**/*xyz") == [0, 1, 2]
+    assert seeds("b", "a/*.xyz", "a") == [3, 1, 0]
+    monkeypatch.chdir(tmp_path)
+    names = [frame.name for frame in read_frames(["a/1.extxyz", "a/deep", "b"], "none")]
+    assert names == ["a/1.extxyz#0", "a/deep/1.extxyz#0", "3.xyz#0"]
+    with pytest.raises(DataError, match=r"no file matches 'c/\*.xyz'.* check the pattern"):
+        read_frames("c/*.xyz")
+    with pytest.raises(DataError, match=r"cannot tell the format of a/README\.md"):
+        read_frames("a/*")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"the folder empty holds no structure files"):
+        read_frames("empty")
+
+
+def test_a_numbered_trajectory_is_seen_through(tmp_path):
+    rng = np.random.default_rng(3)
+    steps = [structure(0) for _ in range(4)]
+    for number, atoms in enumerate(steps):
+        atoms.set_cell(1.01**number * atoms.cell, scale_atoms=True)
+        atoms.positions += rng.normal(scale=0.1, size=(3, 3)) + 0.9 * number
+        atoms.wrap()
+        atoms.info["group"] = number
+    path = write_xyz(tmp_path / "run.xyz", *steps)
+    with pytest.warns(WaveScatWarning, match=r"every frame of run.xyz has another 'group', but 3 of 3 neighbours"):
+        read_frames(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_frames(path, "none")
+        read_frames(path, "config_type")
+        read_frames(write_xyz(tmp_path / "melts.xyz", *(structure(seed) for seed in range(4))))
 
 
 def test_missing_forces_and_stress_are_none(tmp_path):

@@ -1,0 +1,212 @@
+"""Label sources: structures labelled in one way, with their weights and their kind of energy."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import warnings
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from ase.data import atomic_numbers, chemical_symbols
+
+from ase_wavescat.errors import DataError, WaveScatWarning
+from ase_wavescat.scattering.spec import did_you_mean
+from ase_wavescat.training.dataset import Frame, Paths, files_of, frames_of, named
+
+TOTAL, FORMATION = "total", "formation"
+_SAME_ENERGY = 1e-4  # eV/atom; labels of one structure that differ by more were not made in one way
+_SAME_PLACE = 5  # decimals of an Angstrom
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files labelled in one way.
+
+    files: files, folders and globs, see `dataset.files_of`.
+    name: of the label source. Sources of one name share a zero of energy; the first source's name is that of what the
+        model predicts.
+    group_key: the key of frames that belong together, see `dataset.read_frames`; "none": every frame its own group.
+    weight: of the squared errors of all frames, above 0.
+    config_type_weights: by config_type, multiplied on; 0 leaves these frames out.
+    energies: "total" or "formation".
+    references: energies of the elements, eV an atom by symbol, for formation energies: these are turned into totals,
+        E = E_f + sum over species of n_z E_z. Without, formation energies stay what they are, and so does what the
+        model predicts. For total energies none are needed: the fit has an energy for each species.
+
+    Raises DataError for weights, energies and references that make no sense.
+    """
+
+    files: Paths
+    name: str = "labels"
+    group_key: str = "group"
+    weight: float = 1.0
+    config_type_weights: Mapping[str, float] = field(default_factory=dict)
+    energies: str = TOTAL
+    references: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise DataError("a label source needs a name that is not empty")
+        if not (math.isfinite(self.weight) and self.weight > 0):
+            raise DataError(f"the weight of source {self.name!r} must be above 0, got {self.weight}; leave it out if 0")
+        for kind, weight in self.config_type_weights.items():
+            if not (math.isfinite(weight) and weight >= 0):
+                raise DataError(
+                    f"the weight of config_type {kind!r} in source {self.name!r} must be at least 0 (which leaves its"
+                    f" frames out), got {weight}"
+                )
+        if self.energies not in (TOTAL, FORMATION):
+            close = did_you_mean(self.energies, (TOTAL, FORMATION))
+            raise DataError(
+                f"energies of source {self.name!r} are {TOTAL!r} or {FORMATION!r}, not {self.energies!r}{close}"
+            )
+        if self.references and self.energies == TOTAL:
+            raise DataError(
+                f"source {self.name!r} has references but total energies; leave them out (the fit finds an energy for"
+                f" each species), or set energies = {FORMATION!r} if its energies are relative to these elements"
+            )
+        for symbol, energy in self.references.items():
+            if symbol not in chemical_symbols[1:]:
+                close = did_you_mean(symbol, chemical_symbols[1:])
+                raise DataError(f"references of source {self.name!r} name an unknown element {symbol!r}{close}")
+            if not math.isfinite(energy):
+                raise DataError(f"the reference of {symbol} in source {self.name!r} is not finite: {energy}")
+
+    def paths(self) -> list[Path]:
+        """The files, each once; DataError as `dataset.files_of`."""
+        return files_of(self.files)
+
+
+def read_sources(sources: Sequence[Source]) -> list[Frame]:
+    """The frames of all sources, in order, with their weights, source names and energies.
+
+    A file that one source names twice (by itself and by a folder, say) is read once; in two sources it is refused.
+
+    Raises DataError as `read_frames`, and for a file in two sources, sources of one name that do not share a zero of
+    energy, config types that no frame has, elements without a reference, and where no frame is left. Warns
+    (WaveScatWarning) of structures that one label source holds more than once.
+    """
+    if not sources:
+        raise DataError("there are no label sources; name at least one")
+    _check_zeros(sources)
+    names = dict(named(_distinct_files(sources)))
+    frames: list[Frame] = []
+    for source in sources:
+        read = [frame for file in source.paths() for frame in frames_of(file, source.group_key, names[file])]
+        frames += _weighted(source, _with_totals(source, read))
+    if not frames:
+        raise DataError("all config types have the weight 0: no frame is left to learn from")
+    _warn_of_duplicates(frames)
+    return frames
+
+
+def _check_zeros(sources: Sequence[Source]) -> None:
+    zeros: dict[str, bool] = {}
+    for source in sources:
+        formation = source.energies == FORMATION and not source.references
+        if zeros.setdefault(source.name, formation) != formation:
+            raise DataError(
+                f"sources named {source.name!r} mix total energies and formation energies without references, which"
+                " have different zeros; give references, or give them different names"
+            )
+
+
+def _distinct_files(sources: Sequence[Source]) -> list[Path]:
+    """The files of all sources, as each source's `paths` gives them."""
+    owners: dict[Path, Source] = {}
+    files = []
+    for source in sources:
+        for file in source.paths():
+            owner = owners.setdefault(file.resolve(), source)
+            if owner is not source:
+                raise DataError(
+                    f"{file} is in two sources, {owner.name!r} (files {owner.files}) and {source.name!r} (files"
+                    f" {source.files}); name it in one"
+                )
+            files.append(file)
+    return files
+
+
+def _weighted(source: Source, frames: Sequence[Frame]) -> list[Frame]:
+    """The frames with the source's name and their weights, less those of weight 0."""
+    kinds = sorted({frame.config_type for frame in frames})
+    for kind in source.config_type_weights:
+        if kind not in kinds:
+            raise DataError(
+                f"no frame of source {source.name!r} (files {source.files}) has the config_type {kind!r}, which has a"
+                f" weight{did_you_mean(kind, kinds)}; there are {', '.join(map(repr, kinds))}"
+            )
+    weights = {kind: source.weight * source.config_type_weights.get(kind, 1.0) for kind in kinds}
+    return [
+        replace(frame, weight=weights[frame.config_type], source=source.name)
+        for frame in frames
+        if weights[frame.config_type] > 0
+    ]
+
+
+def _with_totals(source: Source, frames: Sequence[Frame]) -> list[Frame]:
+    """Formation energies plus those of the elements, where these are given."""
+    if not source.references:
+        return list(frames)
+    references = {atomic_numbers[symbol]: energy for symbol, energy in source.references.items()}
+    totals = []
+    for frame in frames:
+        missing = sorted(set(frame.numbers.tolist()) - set(references))
+        if missing:
+            raise DataError(
+                f"{frame.name} holds {', '.join(chemical_symbols[z] for z in missing)}, for which source"
+                f" {source.name!r} has no reference; add the energy of that element (eV an atom)"
+            )
+        species = sorted(references)
+        totals.append(
+            replace(frame, energy=frame.energy + float(frame.count(species) @ [references[z] for z in species]))
+        )
+    return totals
+
+
+def _warn_of_duplicates(frames: Sequence[Frame]) -> None:
+    """Structures that a label source holds more than once: with other labels, or in several groups, they mislead."""
+    same: dict[tuple[str, bytes], list[Frame]] = defaultdict(list)
+    for frame in frames:
+        same[frame.source, _fingerprint(frame)].append(frame)
+    repeated = [copies for copies in same.values() if len(copies) > 1]
+    differing = [copies for copies in repeated if _spread(copies) > _SAME_ENERGY]
+    across = [copies for copies in repeated if len({frame.group for frame in copies}) > 1]
+    if differing:
+        worst = max(differing, key=_spread)
+        _warn(
+            f"{_structures(differing)} in one label source with different energies, {worst[0].name} and {worst[1].name}"
+            f" by {1e3 * _spread(worst):.3g} meV/atom; labels made in another way (code, settings) belong in a source"
+            " of another name"
+        )
+    if across:
+        _warn(
+            f"{_structures(across)} in different groups, such as {across[0][0].name} and {across[0][1].name}: held-out"
+            " errors will look too good; leave copies out, or give them one group"
+        )
+    elif repeated and not differing:
+        _warn(f"{_structures(repeated)}, such as {repeated[0][0].name}, and will weigh so much more; leave copies out")
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, WaveScatWarning, stacklevel=4)
+
+
+def _structures(repeated: Sequence[Sequence[Frame]]) -> str:
+    return f"{len(repeated)} structure{' is' if len(repeated) == 1 else 's are'} there more than once"
+
+
+def _spread(copies: Sequence[Frame]) -> float:
+    """Largest difference of the energies, eV/atom."""
+    return float(np.ptp([frame.energy for frame in copies])) / len(copies[0])
+
+
+def _fingerprint(frame: Frame) -> bytes:
+    """The same for structures that agree in all digits that files keep."""
+    arrays = np.round(frame.cell, _SAME_PLACE) + 0.0, np.round(frame.positions, _SAME_PLACE) + 0.0  # no negative zeros
+    parts = [array.tobytes() for array in arrays] + [np.asarray(frame.numbers).tobytes(), bytes(frame.pbc)]
+    return hashlib.sha256(b"|".join(parts)).digest()
