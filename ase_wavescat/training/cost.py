@@ -1,0 +1,249 @@
+r"""What a support costs: the time of one energy-and-forces call, as a sum over the things that its features share.
+
+A feature needs *parts*: species fields on a grid, maps made of them, reciprocal vectors up to a cutoff, neighbour pairs
+up to a range. A part that one feature has paid for is free for all others, so
+
+    cost(support) = base + sum of the prices of the parts that any feature of the support needs.
+
+The price of a part is its work on one typical structure - grid values transformed, multiplied, raised to powers,
+reciprocal vectors, phases, neighbour pairs - times milliseconds per unit of work, forward and backward pass together.
+These rates were fitted to measured times of supports of all presets on one core of an AMD EPYC; other machines differ
+by a factor, which changes no choice. Left out: the preparation of a new cell, and the pair repulsion.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from ase_wavescat.scattering.atomic import RadialTable
+from ase_wavescat.scattering.correlations import CorrelationPlan
+from ase_wavescat.scattering.features import (
+    AtomFeature,
+    BandFeature,
+    Feature,
+    Map,
+    ModulusFeature,
+    PairFeature,
+    Wavelet,
+    parse_key,
+)
+from ase_wavescat.scattering.filters import wavelet_cutoff
+from ase_wavescat.scattering.grid import ReciprocalLattice
+from ase_wavescat.scattering.moduli_tree import Layer, MapRow, ModuliTree
+from ase_wavescat.scattering.neighbours import neighbour_pairs
+from ase_wavescat.scattering.spec import Correlations, Moduli, ScatteringSpec
+from ase_wavescat.scattering.transform import Transform
+
+Array = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+Structure = tuple[Array, Array, IntArray]
+
+BASE = 0.8
+RATES = {
+    "transformed": 1e-5,
+    "multiplied": 1e-6,
+    "powers": 1e-5,
+    "scattered": 1e-5,
+    "phases": 1e-6,
+    "pairs": 1e-4,
+    "columns": 1e-5,
+    "parts": 0.01,
+}
+"""Milliseconds per unit of work: grid values transformed (there and back), grid values multiplied into maps, grid
+values raised to powers, reciprocal vectors put on a grid, phases of atoms times vectors, neighbour pairs, neighbour
+pairs times components of wavelets, and for a map or a field as such."""
+
+
+@dataclass(frozen=True, eq=False)
+class SupportCost:
+    """Prices of the parts that F features need; all in milliseconds for one energy-and-forces call.
+
+    prices (C,): of the parts.  needs (F, C): ones where a feature needs a part.  base: of a call that does nothing.
+    """
+
+    prices: Array
+    needs: csr_array
+    base: float = BASE
+
+    def marginal(self, prices: Array) -> Array:
+        """What each feature would add (F,), with prices (C,) set to zero for the parts already paid for.
+
+        At least 1e-3 ms: no feature is for nothing.
+        """
+        return np.maximum(self.needs @ prices, 1e-3)
+
+    def parts(self, feature: int) -> IntArray:
+        """The parts that a feature needs."""
+        return self.needs.indices[self.needs.indptr[feature] : self.needs.indptr[feature + 1]]
+
+    def total(self, support: Iterable[int]) -> float:
+        """The cost of a support, by indices of features."""
+        used = np.unique(np.concatenate([np.empty(0, dtype=int), *(self.parts(f) for f in support)]))
+        return self.base + float(self.prices[used].sum())
+
+
+def support_cost(spec: ScatteringSpec, keys: Sequence[str], structure: Structure) -> SupportCost:
+    """The costs of features of a spec on a typical structure: cell (3, 3) rows, A; positions (N, 3); numbers (N,).
+
+    All directions repeat. Raises SpecError for a key that the spec does not have.
+    """
+    for key in keys:
+        spec.index(key)
+    features = [parse_key(key) for key in keys]
+    catalogue = _Catalogue(spec, features, structure)
+    needed = [sorted(set(catalogue.needs(feature))) for feature in features]
+    lengths = np.cumsum([0] + [len(parts) for parts in needed])
+    indices = np.array([part for parts in needed for part in parts], dtype=np.int64)
+    prices = np.array(catalogue.prices)
+    needs = csr_array((np.ones(len(indices)), indices, lengths), shape=(len(keys), len(prices)))
+    return SupportCost(prices, needs)
+
+
+def measured_cost(spec: ScatteringSpec, keys: Sequence[str], structure: Structure, repeats: int = 15) -> float:
+    """Milliseconds of processor time of one energy-and-forces call for a support, the fastest of `repeats`."""
+    transform = Transform(spec, keys)
+    weights = np.ones(len(keys))
+    times = []
+    for _ in range(repeats + 1):
+        start = time.process_time()
+        transform.evaluate(*structure).gradient(weights)
+        times.append(time.process_time() - start)
+    return 1e3 * min(times[1:])
+
+
+class _Catalogue:
+    """The parts of a set of features with their prices; each is entered when it is first needed."""
+
+    def __init__(self, spec: ScatteringSpec, features: Sequence[Feature], structure: Structure) -> None:
+        self.spec, self.structure = spec, structure
+        self.prices: list[float] = []
+        self._places: dict[Hashable, int] = {}
+        at_atoms = [f for f in features if isinstance(f, AtomFeature)]
+        bands = [f for f in features if isinstance(f, PairFeature | BandFeature)]
+        moduli = [f for f in features if isinstance(f, ModulusFeature)]
+        self._plan: CorrelationPlan | None = None
+        cutoffs: set[float] = set()
+        for family in spec.families:
+            if isinstance(family, Correlations) and bands:
+                self._plan = CorrelationPlan(spec, family, bands)
+                pair = {family.pair.maximum} if family.pair and len(self._plan.pair.columns) else set()
+                cutoffs |= {self._plan.band_cutoff, *pair, *(wavelet_cutoff(spec, w) for w in self._plan.wavelets)}
+            elif isinstance(family, Moduli) and moduli:
+                tree = ModuliTree(spec, family, moduli)
+                self._layers = {row: layer for layer in [*tree.first, *tree.second] for row in layer.rows}
+                cutoffs |= {layer.radial.cutoff for layer in self._layers.values()}
+        if cutoffs:
+            self._lattice = ReciprocalLattice(structure[0], max(cutoffs))
+            self._levels = sorted(cutoffs)
+        if at_atoms:
+            self._index_ranges(at_atoms)
+        self._groups = (
+            {m: g for g in self._plan.groups for m in map(self._plan.maps.__getitem__, g.maps)} if (self._plan) else {}
+        )
+
+    def needs(self, feature: Feature) -> list[int]:
+        """The parts of one feature."""
+        if isinstance(feature, AtomFeature):
+            wavelets = {f.wavelet for m in feature.maps for f in (m.first, m.second)}
+            return [part for wavelet in wavelets for part in self._at_atoms(wavelet)]
+        if isinstance(feature, ModulusFeature):
+            return self._modulus(feature)
+        assert self._plan is not None
+        if isinstance(feature, PairFeature):
+            assert self._plan.family.pair is not None
+            return self._vectors(self._plan.family.pair.maximum)
+        maps = [m for m in (feature.first, feature.second) if isinstance(m, Map)]
+        return [part for m in maps for part in self._map(m)] + self._vectors(self._plan.band_cutoff)
+
+    def _part(self, name: Hashable, **work: float) -> int:
+        """The part's number; its price is entered the first time."""
+        if name not in self._places:
+            self._places[name] = len(self.prices)
+            self.prices.append(sum(RATES[kind] * amount for kind, amount in work.items()))
+        return self._places[name]
+
+    def _index_ranges(self, features: Sequence[AtomFeature]) -> None:
+        """Pairs of atoms within the range of each scale."""
+        table = RadialTable.build(
+            self.spec, [f.wavelet for feature in features for m in feature.maps for f in (m.first, m.second)]
+        )
+        cell, positions, _ = self.structure
+        *_, vectors = neighbour_pairs(cell, positions, float(table.cutoffs.max()))
+        distances = np.linalg.norm(vectors, axis=1)
+        ranges = np.sort(table.cutoffs)
+        counts = [int(np.count_nonzero(distances < cutoff)) for cutoff in ranges]
+        self._pairs = dict(zip(sorted({w.scale for w in table.wavelets}), counts, strict=True))
+
+    def _at_atoms(self, wavelet: Wavelet) -> list[int]:
+        """A field at the atoms: pairs up to its range, each with 2l+1 components."""
+        within = [scale for scale in self._pairs if scale <= wavelet.scale]
+        fewer = [0, *(self._pairs[scale] for scale in within)]
+        ranges = [
+            self._part(("range", scale), pairs=self._pairs[scale] - less)
+            for scale, less in zip(within, fewer, strict=False)
+        ]
+        components = 2 * wavelet.l + 1
+        return [*ranges, self._part(("at atoms", wavelet), columns=self._pairs[wavelet.scale] * components, parts=1)]
+
+    def _vectors(self, cutoff: float) -> list[int]:
+        """Structure factors up to a cutoff."""
+        parts, known, atoms = [], 0, len(self.structure[1])
+        for level in self._levels:
+            if level <= cutoff:
+                count = self._lattice.count(level)
+                parts.append(self._part(("vectors", level), phases=atoms * (count - known)))
+                known = count
+        return parts
+
+    def _map(self, m: Map) -> list[int]:
+        """A map on its grid and the fields that it is made of."""
+        assert self._plan is not None
+        group = self._groups[m]
+        points = math.prod(self._lattice.shape(group.bandwidth))
+        components = 2 * m.first.wavelet.l + 1
+        scattered = self._lattice.count(self._plan.band_cutoff)
+        parts = [self._part(m, transformed=points, multiplied=components * points, scattered=scattered, parts=1)]
+        for f in (m.first, m.second):
+            cutoff = wavelet_cutoff(self.spec, f.wavelet)
+            scattered = components * self._lattice.count(cutoff)
+            name = (group.bandwidth, f)
+            parts.append(self._part(name, transformed=components * points, scattered=scattered, parts=components))
+            parts += self._vectors(cutoff)
+        return parts
+
+    def _modulus(self, feature: ModulusFeature) -> list[int]:
+        """A map of the first or second order, its parent's spectrum, the species fields of its wavelet."""
+        row = MapRow(feature.channel, feature.path)
+        if row not in self._layers:  # of the zeroth order: counts of atoms
+            return []
+        parts = [] if len(row.path) < 2 else self._modulus_parent(MapRow(row.channel, row.path[:1]))
+        fields = 1 if len(row.path) == 2 else 0
+        parts.append(self._part(row, powers=self._points(row), parts=1, **self._transforms(row, fields)))
+        return parts if fields else parts + self._species_fields(row)
+
+    def _modulus_parent(self, row: MapRow) -> list[int]:
+        """The spectrum of a first-order map."""
+        points = self._points(row)
+        return [self._part(("spectrum", row), transformed=points, parts=1), *self._species_fields(row)]
+
+    def _species_fields(self, row: MapRow) -> list[int]:
+        layer = self._layers[row]
+        work = self._transforms(row, len(self.spec.species))
+        return [self._part(("fields", row.path), parts=1, **work), *self._vectors(layer.radial.cutoff)]
+
+    def _transforms(self, row: MapRow, fields: int) -> dict[str, float]:
+        layer = self._layers[row]
+        components = fields * (2 * layer.radial.l + 1)
+        count = self._lattice.count(min(layer.radial.cutoff, layer.grid.cutoff))
+        return {"transformed": components * self._points(row), "scattered": components * count}
+
+    def _points(self, row: MapRow) -> int:
+        layer: Layer = self._layers[row]
+        return math.prod(self._lattice.shape(layer.grid.bandwidth, layer.grid.minimum))
