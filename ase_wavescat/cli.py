@@ -159,5 +159,46 @@ def train(
     )
 
 
+@main.command()
+@click.argument("model")
+@click.argument("data", nargs=-1, required=True)
+@click.option(
+    "-o", "--output", default="report", show_default=True, type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for report.html and report.json.",
+)  # fmt: skip
+@click.option(
+    "--group-key",
+    default="group",
+    show_default=True,
+    help="Info key of frames that belong together; 'none' makes every frame a group of its own.",
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Processes; default: all cores.")
+@click.option(
+    "--calibrate",
+    is_flag=True,
+    help="Store in MODEL the scales of its uncertainties that DATA ask for; refused for its training data.",
+)
+@click.option("--quiet", is_flag=True, help="No progress.")
+def evaluate(
+    model: str, data: tuple[str, ...], output: Path, group_key: str, workers: int | None, calibrate: bool, quiet: bool
+) -> None:
+    """Compare MODEL with labelled structures and write a report.
+
+    DATA are extended XYZ files (plain, .gz, .xz, .bz2), ASE databases, folders of them, or globs in quotes.
+    """
+    from ase_wavescat.report import PAGE, run_report, summary
+
+    report = run_report(
+        model, list(data), output, group_key=group_key, workers=workers, calibrate=calibrate, progress=not quiet
+    )
+    trained = [file.name for file in report.assessment.files if file.trained_on]
+    if trained:
+        click.echo(f"warning: the model was trained on {', '.join(trained)}: these are training errors", err=True)
+    click.echo(summary(report.figures()))
+    if calibrate:
+        click.echo(f"the scales that these data ask for are now in {model}")
+    click.echo(f"report: {output / PAGE}")
+
+
 if __name__ == "__main__":
     main()
