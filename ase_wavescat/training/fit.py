@@ -2,10 +2,12 @@
 
 For one selection, with multiplicities n_g of the groups, the weights w (F,) and energies e (S,) of the species minimise
 
-    sum_g n_g sum_{frames of g} [ a_E^2 ((E_pred - E) / N)^2 + a_F^2 |F_pred - F|^2 + a_S^2 |stress_pred - stress|^2 ]
-        + sum_{contacts} [(change of E_pred - target) / error]^2 + strength * sum_gamma penalty_gamma w_gamma^2
+    sum_g n_g sum_{frames k of g} v_k [ a_E^2 ((E_pred - E) / N)^2 + a_F^2 |F_pred - F|^2 + a_S^2 |s_pred - s|^2 ]
+        + sum_{contacts} [(change of E_pred - target) / error]^2
+        + strength * sum_gamma penalty_gamma (w_gamma - w0_gamma)^2
 
-where |.|^2 sums over components: every force component is one datum, so 1/a are the errors expected of one label.
+(B21 eq. 5.16, with stresses s and a prior), where |.|^2 sums over components: every force component is one datum, so
+1/a are the errors expected of one label; v_k are the frames' weights and w0 the weights of another model, or zero.
 Everything that a selection needs is a sum of Gram matrices X_g^T X_g over its groups, with X_g the weighted rows of the
 group: features, species, target. They are computed once a group, in one stream through the rows, and added into all
 selections together by a matrix product. Memory: one packed triangle, 4 P^2 bytes with P = F + S + 1, for each selection
@@ -17,7 +19,7 @@ are not penalised, so this changes no minimum, but it removes most of the size o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +29,7 @@ from ase_wavescat.training.contacts import Contacts
 
 _GROUPS_AT_ONCE = 8
 _COLUMNS_AT_ONCE = 1 << 18
+_ROWS_AT_ONCE = 256
 _NEGLIGIBLE = 1e-10
 _INVISIBLE = 1e-12
 MEMORY_LIMIT = 4 << 30
@@ -36,9 +39,12 @@ MEMORY_LIMIT = 4 << 30
 class Observation:
     """One frame as seen by a linear model: what it predicts, and the labels less the baseline.
 
-    counts (S,): atoms of each species.  features (F,), energy: eV.
+    counts (S,): the columns that are not penalised, adding up to the number of atoms: atoms of each species, in columns
+        of their own for each label source; or the number of atoms alone where the species energies are given.
+    features (F,), energy: eV.
     force_rows (R, F), forces (R,): eV/A; None where the frame has no such labels.
     stress_rows (6, F), stress (6,): eV/A^3; None likewise.
+    weight: v_k, of the squared errors.
     """
 
     counts: np.ndarray
@@ -48,6 +54,7 @@ class Observation:
     forces: np.ndarray | None = None
     stress_rows: np.ndarray | None = None
     stress: np.ndarray | None = None
+    weight: float = 1.0
 
     @property
     def atoms(self) -> float:
@@ -72,12 +79,12 @@ class LabelWeights:
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """Sizes of the features' columns over all frames.
+    """Sizes of the features' columns over all frames, by weight.
 
     composition (S, F): least-squares part of phi/N linear in the fractions of the species.
     energy_std (F,): root mean square over frames of phi/N less that part.
     force_rms, stress_rms (F,): root mean square of the force and stress rows.
-    counts: numbers of energy, force and stress rows.
+    counts: numbers of energy, force and stress rows, by weight.
     active (F,): whether a feature varies, and more than 1e-12 of the one that varies most; the others get no weight.
     """
 
@@ -85,7 +92,7 @@ class Statistics:
     energy_std: np.ndarray
     force_rms: np.ndarray
     stress_rms: np.ndarray
-    counts: tuple[int, int, int]
+    counts: tuple[float, float, float]
     active: np.ndarray
 
     def scale(self, weights: LabelWeights) -> np.ndarray:
@@ -130,28 +137,30 @@ class Residuals:
 
 def measure(observations: Sequence[Observation]) -> Statistics:
     """One stream through the rows. Keeps phi/N of all frames, (frames, F), in memory."""
-    per_atom, fractions = [], []
+    per_atom, fractions, shares = [], [], []
     squares: dict[str, np.ndarray | float] = {"force_rows": 0.0, "stress_rows": 0.0}
-    rows = dict.fromkeys(squares, 0)
+    rows = dict.fromkeys(squares, 0.0)
     for observation in observations:
         per_atom.append(observation.features / observation.atoms)
         fractions.append(observation.counts / observation.atoms)
+        shares.append(observation.weight)
         for name in squares:
             block = getattr(observation, name)
             if block is not None:
-                squares[name] = squares[name] + np.einsum("rf,rf->f", block, block)
-                rows[name] += len(block)
-    phi, x = np.array(per_atom), np.array(fractions)
-    composition = np.linalg.lstsq(x, phi, rcond=_NEGLIGIBLE)[0]
-    energy_std = np.sqrt(np.mean((phi - x @ composition) ** 2, axis=0))
+                squares[name] = squares[name] + observation.weight * np.einsum("rf,rf->f", block, block)
+                rows[name] += observation.weight * len(block)
+    phi, x, share = np.array(per_atom), np.array(fractions), np.array(shares)
+    root = np.sqrt(share)[:, None]
+    composition = np.linalg.lstsq(root * x, root * phi, rcond=_NEGLIGIBLE)[0]
+    energy_std = np.sqrt(share @ (phi - x @ composition) ** 2 / share.sum())
     force_rms, stress_rms = (
-        np.sqrt(np.broadcast_to(squares[name], energy_std.shape) / max(rows[name], 1)) for name in squares
+        np.sqrt(np.broadcast_to(squares[name], energy_std.shape) / (rows[name] or 1.0)) for name in squares
     )
     size = np.abs(phi).max(axis=0)
     spread = np.maximum(np.maximum(energy_std, force_rms), stress_rms)
     # so small are maps of wavelets too wide for these cells: a weight learnt here would explode in a larger cell
     active = (spread > _NEGLIGIBLE * size) & (spread > _INVISIBLE * spread.max())
-    counts = (len(phi), rows["force_rows"], rows["stress_rows"])
+    counts = (float(share.sum()), rows["force_rows"], rows["stress_rows"])
     return Statistics(composition, energy_std, force_rms, stress_rms, counts, active)
 
 
@@ -173,11 +182,42 @@ def prior_scale(statistics: Statistics, weights: LabelWeights, roughness: float 
     return penalty * ratio ** (2 * roughness)
 
 
+@dataclass(frozen=True, eq=False)
+class NormalEquations:
+    """The problem of one selection, in unknowns u scaled so that the prior is strength |u|^2: (A + strength) u = b.
+
+    matrix (F, F): A; right (F,): b; the species energies are eliminated.
+    """
+
+    fit: Fit
+    matrix: np.ndarray
+    right: np.ndarray
+    eliminated: tuple[np.ndarray, np.ndarray]
+
+    def solve(self, strength: float, support: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, float, bool]:
+        """Weights (F,), species energies (S,), condition number, whether eigenvalues were left out.
+
+        support: indices of the features that may have weight; all of them by default.
+        """
+        fit = self.fit
+        chosen = np.arange(len(self.right)) if support is None else np.asarray(support)
+        matrix = self.matrix[np.ix_(chosen, chosen)]
+        matrix[np.diag_indices(len(chosen))] += strength
+        solution, condition, indefinite = _solve_symmetric(matrix, self.right[chosen])
+        scaled = np.zeros(len(self.right))
+        scaled[chosen] = solution
+        standard = fit.root * scaled
+        constant, linear = self.eliminated
+        weights = np.where(fit.statistics.active, standard / fit.scale, 0.0)
+        species_energies = constant - linear @ standard - fit.statistics.composition @ weights
+        return weights + fit.towards, species_energies, condition, indefinite
+
+
 class Fit:
     """The least-squares problem of a set of observations: set up once, solved for any selections of its groups.
 
     groups (n,): the group of each observation, 0..G-1.  penalty (F,): positive, default `prior_scale`.
-    contacts: rows without labels that belong to every selection.
+    contacts: rows without labels that belong to every selection.  towards (F,): w0, the weights that the prior prefers.
     """
 
     def __init__(
@@ -188,6 +228,7 @@ class Fit:
         statistics: Statistics | None = None,
         penalty: np.ndarray | None = None,
         contacts: Contacts | None = None,
+        towards: np.ndarray | None = None,
         memory_limit: int = MEMORY_LIMIT,
     ) -> None:
         self.observations = observations
@@ -198,17 +239,21 @@ class Fit:
         self.penalty = prior_scale(self.statistics, weights) if penalty is None else np.asarray(penalty, dtype=float)
         if self.penalty.shape != self.scale.shape or not (np.isfinite(self.penalty) & (self.penalty > 0)).all():
             raise ValueError(f"the penalty must be {len(self.scale)} positive finite numbers, one a feature")
+        self.root = self.scale / np.sqrt(self.penalty)
         self.contacts = contacts
+        self.towards = np.zeros(len(self.scale)) if towards is None else np.asarray(towards, dtype=float)
         self.memory_limit = memory_limit
 
     def solve(self, multiplicities: np.ndarray, strengths: Sequence[float]) -> Solutions:
         """Fit every selection, multiplicities (D, G), with every strength (K,): D K solutions, strengths innermost."""
-        found = []
+        equations = self.normal_equations(multiplicities)
+        return collect(problem.solve(strength) for problem in equations for strength in strengths)
+
+    def normal_equations(self, multiplicities: np.ndarray) -> Iterator[NormalEquations]:
+        """The problem of every selection, multiplicities (D, G), one after the other."""
         for batch in self._batches(len(multiplicities)):
             for packed in self._accumulate(multiplicities[batch]):
-                found += [self._solve_one(packed, strength) for strength in strengths]
-        weights, species, condition, indefinite = (np.array(part) for part in zip(*found, strict=True))
-        return Solutions(weights, species, condition, indefinite)
+                yield self._reduce(packed)
 
     def residuals(self, index: int, weights: np.ndarray, species_energies: np.ndarray) -> Residuals:
         """Of one observation under K models: weights (K, F), species_energies (K, S)."""
@@ -231,18 +276,31 @@ class Fit:
         frame, a = self.observations[index], self.weights
         x = frame.counts / frame.atoms
         phi = frame.features / frame.atoms - x @ self.statistics.composition
-        blocks = [a.energy * np.concatenate([phi / self.scale, x, [frame.energy / frame.atoms]])[None]]
+        energy = (frame.energy - frame.features @ self.towards) / frame.atoms
+        blocks = [a.energy * np.concatenate([phi / self.scale, x, [energy]])[None]]
         derivatives = (frame.force_rows, frame.forces, a.forces), (frame.stress_rows, frame.stress, a.stress)
-        for rows, target, weight in derivatives:
-            if rows is not None and target is not None and weight > 0:
-                nothing = np.zeros((len(rows), len(x)))
+        for rows, label, weight in derivatives:
+            if rows is not None and label is not None and weight > 0:
+                nothing, target = np.zeros((len(rows), len(x))), label - rows @ self.towards
                 blocks.append(weight * np.concatenate([rows / self.scale, nothing, target[:, None]], axis=1))
-        return self._without_inactive(np.concatenate(blocks))
+        return self._without_inactive(np.sqrt(frame.weight) * np.concatenate(blocks))
+
+    def _blocks(self, group: int) -> Iterator[np.ndarray]:
+        """Weighted rows of a group, some hundred at a time: a product of few rows is slow."""
+        waiting: list[np.ndarray] = []
+        for index in np.flatnonzero(self.groups == group).tolist():
+            waiting.append(self._weighted_rows(index))
+            if sum(map(len, waiting)) >= _ROWS_AT_ONCE:
+                yield np.concatenate(waiting)
+                waiting = []
+        if waiting:
+            yield np.concatenate(waiting)
 
     def _contact_rows(self, contacts: Contacts) -> np.ndarray:
         """Rows of the close contacts, scaled: (K, F + S + 1); the species' energies cancel in a change."""
         nothing = np.zeros((len(contacts.rows), len(self.statistics.composition)))
-        rows = np.concatenate([contacts.rows / self.scale, nothing, contacts.targets[:, None]], axis=1)
+        targets = contacts.targets - contacts.rows @ self.towards
+        rows = np.concatenate([contacts.rows / self.scale, nothing, targets[:, None]], axis=1)
         return self._without_inactive(rows / contacts.errors[:, None])
 
     def _without_inactive(self, rows: np.ndarray) -> np.ndarray:
@@ -262,8 +320,8 @@ class Fit:
             block = used[start : start + _GROUPS_AT_ONCE]
             for slot, group in enumerate(block):
                 gram = np.zeros((columns, columns), order="F")
-                for index in np.flatnonzero(self.groups == group).tolist():
-                    gram = blas.dsyrk(1.0, self._weighted_rows(index).T, beta=1.0, c=gram, overwrite_c=True)
+                for rows in self._blocks(group):
+                    gram = blas.dsyrk(1.0, rows.T, beta=1.0, c=gram, overwrite_c=True)
                 grams[slot] = lapack.dtrttp(gram, uplo="U")[0]
             factors = multiplicities[:, block].astype(float)
             for left in range(0, length, _COLUMNS_AT_ONCE):  # in pieces: the product needs as much room again
@@ -271,7 +329,7 @@ class Fit:
                 total[:, part] += factors @ grams[: len(block), part]
         return total
 
-    def _solve_one(self, packed: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray, float, bool]:
+    def _reduce(self, packed: np.ndarray) -> NormalEquations:
         features, species = len(self.scale), len(self.statistics.composition)
         gram, _ = lapack.dtpttr(features + species + 1, packed, uplo="U")
         gram = np.triu(gram) + np.triu(gram, 1).T
@@ -280,14 +338,14 @@ class Fit:
         eliminate = np.linalg.pinv(gram[e, e], rcond=_NEGLIGIBLE, hermitian=True)
         matrix = gram[w, w] - gram[w, e] @ eliminate @ gram[e, w]
         right = gram[w, y] - gram[w, e] @ eliminate @ gram[e, y]
-        root = self.scale / np.sqrt(self.penalty)  # unknowns scaled so that the prior is strength times one
-        matrix *= root[:, None] * root
-        matrix[np.diag_indices(features)] += strength
-        scaled, condition, indefinite = _solve_symmetric(matrix, root * right)
-        standard = root * scaled
-        species_energies = eliminate @ (gram[e, y] - gram[e, w] @ standard)
-        weights = np.where(self.statistics.active, standard / self.scale, 0.0)
-        return weights, species_energies - self.statistics.composition @ weights, condition, indefinite
+        matrix *= self.root[:, None] * self.root
+        return NormalEquations(self, matrix, self.root * right, (eliminate @ gram[e, y], eliminate @ gram[e, w]))
+
+
+def collect(found: Iterable[tuple[np.ndarray, np.ndarray, float, bool]]) -> Solutions:
+    """Several results of `NormalEquations.solve` in one record."""
+    weights, species, condition, indefinite = (np.array(part) for part in zip(*found, strict=True))
+    return Solutions(weights, species, condition, indefinite)
 
 
 def _solve_symmetric(matrix: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, float, bool]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,42 +11,38 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from ase_wavescat.training.dataset import Frame
-from ase_wavescat.training.fit import Fit
+from ase_wavescat.training.fit import Fit, NormalEquations, collect
 
 COMPOSITION_EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+LEARNING_SHARES = (0.125, 0.25, 0.5, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
 class FrameErrors:
     """Predicted less labelled for one frame: energy eV/atom, forces (R,) eV/A, stress (6,) eV/A^3; None without labels.
 
-    The spreads are standard deviations over the members of a fold, uncalibrated.
+    The spreads are standard deviations over the members of a fold, uncalibrated; 0 and None for a single model.
     """
 
     energy: float
     forces: np.ndarray | None
     stress: np.ndarray | None
-    energy_spread: float
-    forces_spread: np.ndarray | None
+    energy_spread: float = 0.0
+    forces_spread: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class CrossValidation:
     """Held-out results of all frames.
 
-    strength: the prior's strength with the lowest held-out loss among `strengths`; losses belong to these.
     errors: one record a frame, of the fold's fit to all its training groups.
     bagged: the same of the mean of the fold's bootstrap members.
-    condition: largest condition number at that strength; indefinite: how many fits had to leave out eigenvalues.
+    fit: how the fits were regularised, and how well posed they were, for the model's metrics.
     """
 
-    strength: float
-    strengths: tuple[float, ...]
-    losses: tuple[float, ...]
     errors: tuple[FrameErrors, ...]
     bagged: tuple[FrameErrors, ...]
-    condition: float
-    indefinite: int
+    fit: dict[str, Any]
 
     @property
     def energy_scale(self) -> float:
@@ -68,12 +64,17 @@ def _ratio(errors: Any, spreads: Any) -> float:
     return float(np.sqrt(np.mean(np.square(errors)))) / spread if spread > 0 else 1.0
 
 
-def assign_folds(groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """The fold (0..folds-1) of each group, from the group of each frame: shuffled, then each to the emptiest fold."""
-    sizes = np.bincount(groups)
+def assign_folds(groups: np.ndarray, folds: int, seed: int, judged: np.ndarray | None = None) -> np.ndarray:
+    """The fold (0..folds-1) of each group, from the group of each frame: shuffled, then each to the emptiest fold.
+
+    judged (n,): only these frames fill a fold; the others are spread over the folds just as evenly.
+    """
+    judged = np.ones(len(groups), dtype=bool) if judged is None else judged
+    sizes = np.bincount(groups, weights=np.where(judged, 1.0, 1.0 / len(groups) ** 2))
     fold = np.empty(len(sizes), dtype=int)
-    frames = np.zeros(folds, dtype=int)
-    for group in np.random.default_rng(seed).permutation(len(sizes)):
+    frames = np.zeros(folds)
+    order = np.random.default_rng(seed).permutation(len(sizes))
+    for group in order[np.argsort(sizes[order] < 1.0, kind="stable")]:  # those that are judged first
         fold[group] = np.argmin(frames)
         frames[fold[group]] += sizes[group]
     return fold
@@ -85,43 +86,134 @@ def bootstrap(groups: np.ndarray, total: int, members: int, rng: np.random.Gener
     return np.array([np.bincount(draw, minlength=total) for draw in draws])
 
 
-def cross_validate(fit: Fit, fold: np.ndarray, strengths: Sequence[float], members: int, seed: int) -> CrossValidation:
-    """Fit on all folds but one, look at that one; fold (G,) as from `assign_folds`.
+@dataclass(frozen=True, eq=False)
+class Search:
+    """The strength of the prior with the lowest held-out loss, and each fold's fit with it.
 
-    The strength of the prior is the one with the lowest held-out loss (the data term of the fit). It is one number
-    chosen among few on the same folds that the errors are quoted for, which flatters them by next to nothing: the
-    losses around the lowest are all but equal.
-    members: bootstrap members fitted inside each fold, from its training groups only, for the spread.
+    strengths, losses: what was tried, and the data term of the fit on held-out frames.
+    weights (folds, F), species_energies (folds, S); supports: the features that each fold chose, None for all.
+    condition: largest condition number; indefinite: how many fits had to leave out eigenvalues.
     """
-    count = int(fold.max()) + 1
-    training = np.array([fold != k for k in range(count)], dtype=int)
-    fold_of_frame = fold[fit.groups]
-    first = fit.solve(training, strengths)
-    weights = first.weights.reshape(count, len(strengths), -1)
-    species = first.species_energies.reshape(count, len(strengths), -1)
+
+    strength: float
+    strengths: tuple[float, ...]
+    losses: tuple[float, ...]
+    weights: np.ndarray
+    species_energies: np.ndarray
+    supports: tuple[np.ndarray | None, ...]
+    condition: float
+    indefinite: int
+
+
+def training_sets(fold: np.ndarray) -> np.ndarray:
+    """(folds, G) multiplicities of the groups: all folds but one."""
+    return np.array([fold != k for k in range(int(fold.max()) + 1)], dtype=int)
+
+
+def search_strength(
+    fit: Fit,
+    fold: np.ndarray,
+    strengths: Sequence[float],
+    judged: np.ndarray,
+    select: Callable[[NormalEquations], np.ndarray] | None = None,
+) -> Search:
+    """Fit on all folds but one with every strength, look at the frames of that one that are `judged` (n,).
+
+    It is one number chosen among few on the same folds that the errors are quoted for, which flatters them by next to
+    nothing: the losses around the lowest are all but equal.
+    select: chooses the features from the training set of each fold alone; all of them by default.
+    """
+    supports, found = [], []
+    for problem in fit.normal_equations(training_sets(fold)):
+        supports.append(None if select is None else select(problem))
+        found += [problem.solve(strength, supports[-1]) for strength in strengths]
+    solutions = collect(found)
+    shape = len(supports), len(strengths), -1
+    weights, species = solutions.weights.reshape(shape), solutions.species_energies.reshape(shape)
     losses = np.zeros(len(strengths))
-    for index, k in enumerate(fold_of_frame):
+    for index, k in held_out(fit, fold, judged):
         losses += fit.residuals(index, weights[k], species[k]).loss(fit.weights)
     best = int(np.argmin(losses))
-
-    rng = np.random.default_rng(seed)
-    draws = [bootstrap(np.flatnonzero(row), len(fold), members, rng) for row in training]
-    second = fit.solve(np.concatenate(draws), [strengths[best]])
-    models = np.concatenate([weights[:, best, None], second.weights.reshape(count, members, -1)], axis=1)
-    energies = np.concatenate([species[:, best, None], second.species_energies.reshape(count, members, -1)], axis=1)
-    results = [_frame_errors(fit, index, models[k], energies[k]) for index, k in enumerate(fold_of_frame)]
-    return CrossValidation(
+    return Search(
         strength=float(strengths[best]),
         strengths=tuple(map(float, strengths)),
         losses=tuple(map(float, losses)),
-        errors=tuple(own for own, _ in results),
-        bagged=tuple(mean for _, mean in results),
-        condition=float(max(first.condition.reshape(count, -1)[:, best].max(), second.condition.max())),
-        indefinite=int(first.indefinite.reshape(count, -1)[:, best].sum() + second.indefinite.sum()),
+        weights=weights[:, best],
+        species_energies=species[:, best],
+        supports=tuple(supports),
+        condition=float(solutions.condition.reshape(shape)[:, best].max()),
+        indefinite=int(solutions.indefinite.reshape(shape)[:, best].sum()),
     )
 
 
-def _frame_errors(fit: Fit, index: int, models: np.ndarray, energies: np.ndarray) -> tuple[FrameErrors, FrameErrors]:
+def cross_validate(
+    fit: Fit, fold: np.ndarray, search: Search, members: int, seed: int, judged: np.ndarray
+) -> CrossValidation:
+    """Errors of each fold's fit on the judged frames of that fold; fold (G,) as from `assign_folds`.
+
+    members: bootstrap members fitted inside each fold, from its training groups only, for the spread.
+    """
+    count = len(search.weights)
+    rng = np.random.default_rng(seed)
+    draws = [bootstrap(np.flatnonzero(row), len(fold), members, rng) for row in training_sets(fold)]
+    problems = enumerate(fit.normal_equations(np.concatenate(draws)))
+    second = collect(problem.solve(search.strength, search.supports[i // members]) for i, problem in problems)
+    models = np.concatenate([search.weights[:, None], second.weights.reshape(count, members, -1)], axis=1)
+    energies = second.species_energies.reshape(count, members, -1)
+    energies = np.concatenate([search.species_energies[:, None], energies], axis=1)
+    results = [frame_errors(fit, index, models[k], energies[k]) for index, k in held_out(fit, fold, judged)]
+    how = {
+        "strength": search.strength,
+        "losses": {f"{s:g}": loss for s, loss in zip(search.strengths, search.losses, strict=True)},
+        "condition": max(search.condition, float(second.condition.max())),
+        "indefinite_fits": search.indefinite + int(second.indefinite.sum()),
+    }
+    return CrossValidation(tuple(own for own, _ in results), tuple(mean for _, mean in results), how)
+
+
+def held_out_summaries(
+    fit: Fit, fold: np.ndarray, weights: np.ndarray, species_energies: np.ndarray, judged: np.ndarray
+) -> list[dict[str, Any]]:
+    """`summarise` of K models a fold on the judged frames of that fold: weights (folds, K, F)."""
+    errors: list[list[FrameErrors]] = [[] for _ in range(weights.shape[1])]
+    for index, k in held_out(fit, fold, judged):
+        found = fit.residuals(index, weights[k], species_energies[k])
+        for model, mine in enumerate(errors):
+            forces, stress = (None if part is None else part[:, model] for part in (found.forces, found.stress))
+            mine.append(FrameErrors(float(found.energy[model]), forces, stress))
+    return [summarise(mine) for mine in errors]
+
+
+def held_out(fit: Fit, fold: np.ndarray, judged: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Index and fold of every judged frame."""
+    return ((int(index), int(fold[fit.groups[index]])) for index in np.flatnonzero(judged))
+
+
+def learning_curve(fit: Fit, fold: np.ndarray, search: Search, judged: np.ndarray, seed: int) -> list[dict[str, Any]]:
+    """Held-out errors of fits to a growing share of each fold's training groups, the smaller within the larger."""
+    order, count = np.random.default_rng([seed, 2]).permutation(len(fold)), len(LEARNING_SHARES)
+    selections = []
+    for row in training_sets(fold):
+        mine = order[row[order] > 0]
+        parts = [mine[: max(1, round(share * len(mine)))] for share in LEARNING_SHARES]
+        selections += [np.bincount(part, minlength=len(fold)) for part in parts]
+    problems = enumerate(fit.normal_equations(np.array(selections)))
+    found = collect(problem.solve(search.strength, search.supports[i // count]) for i, problem in problems)
+    weights, energies = (part.reshape(-1, count, part.shape[1]) for part in (found.weights, found.species_energies))
+    summaries = held_out_summaries(fit, fold, weights, energies, judged)
+    trained = np.array(selections).reshape(-1, count, len(fold))
+    sizes = np.bincount(fit.groups, minlength=len(fold))
+    return [
+        {
+            "groups": round(float(trained[:, i].sum(axis=1).mean())),
+            **summary,
+            "frames": round(float((trained[:, i] @ sizes).mean())),
+        }
+        for i, summary in enumerate(summaries)
+    ]
+
+
+def frame_errors(fit: Fit, index: int, models: np.ndarray, energies: np.ndarray) -> tuple[FrameErrors, FrameErrors]:
     """Errors of the first model and of the mean of the others, with the spread of the others."""
     residuals = fit.residuals(index, models, energies)
     energy_spread = float(residuals.energy[1:].std(ddof=1))
@@ -188,10 +280,7 @@ def collect_metrics(frames: Sequence[Frame], validation: CrossValidation, specie
         "by_composition": summarise_by(validation.errors, bins),
         "composition_of": chemical_symbols[first],
         "mean_of_members": summarise(validation.bagged),
-        "strength": validation.strength,
-        "losses": {f"{s:g}": loss for s, loss in zip(validation.strengths, validation.losses, strict=True)},
-        "condition": validation.condition,
-        "indefinite_fits": validation.indefinite,
+        **validation.fit,
     }
 
 
@@ -216,8 +305,12 @@ def format_metrics(metrics: Mapping[str, Any]) -> str:
             f"{row[name]:>{width}.{digits}f}" if name in row else f"{'-':>{width}}" for name, width, digits in names
         )
         lines.append(f"{label:<22}{row['frames']:>7}{cells}")
-    lines.append(
-        f"prior strength {metrics['strength']:g}, condition number up to {metrics['condition']:.1e}"
-        + (f", {metrics['indefinite_fits']} fits left out eigenvalues" if metrics["indefinite_fits"] else "")
-    )
+    if "strength" in metrics:
+        lines.append(
+            f"prior strength {metrics['strength']:g}, condition number up to {metrics['condition']:.1e}"
+            + (f", {metrics['indefinite_fits']} fits left out eigenvalues" if metrics["indefinite_fits"] else "")
+        )
+    if "greedy" in metrics:
+        sizes = metrics["greedy"]["m_star"]
+        lines.append(f"features of a member, M*: {np.mean(sizes):.0f} +- {np.std(sizes):.0f}")
     return "\n".join(lines)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -144,3 +146,39 @@ def test_refuses_weights_and_penalties_out_of_range():
     observations, _, _ = make(np.random.default_rng(9))
     with pytest.raises(ValueError, match="7 positive finite numbers"):
         Fit(observations, np.arange(18), WEIGHTS, penalty=np.zeros(FEATURES))
+
+
+def test_weights_of_frames_count_as_copies():
+    observations, _, _ = make(np.random.default_rng(10), frames=12, noise=0.3)
+    heavy = [replace(o, weight=3.0 if i < 4 else 1.0) for i, o in enumerate(observations)]
+    copies = observations + 2 * observations[:4]
+    one, other = (
+        Fit(rows, np.arange(len(rows)), WEIGHTS).solve(np.ones((1, len(rows)), dtype=int), [1e-3])
+        for rows in (heavy, copies)
+    )
+    np.testing.assert_allclose(one.weights, other.weights, rtol=1e-8)
+    np.testing.assert_allclose(one.species_energies, other.species_energies, rtol=1e-8)
+
+
+def test_the_prior_draws_towards_given_weights():
+    """Strong, it gives these weights back, in energies that still fit; weak, it changes nothing."""
+    observations, weights, _ = make(np.random.default_rng(11), noise=0.1)
+    everything, groups = np.ones((1, 18), dtype=int), np.arange(18)
+    given = weights * np.linspace(0.5, 2.0, FEATURES)
+    fit = Fit(observations, groups, WEIGHTS, towards=given)
+    np.testing.assert_allclose(fit.solve(everything, [1e9]).weights[0], given, rtol=1e-6)
+    weak, plain = (f.solve(everything, [1e-13]).weights for f in (fit, Fit(observations, groups, WEIGHTS)))
+    np.testing.assert_allclose(weak, plain, rtol=1e-8)
+
+
+def test_a_support_is_a_fit_of_its_features_alone():
+    observations, _, _ = make(np.random.default_rng(12), noise=0.3)
+    support, groups, everything = np.array([5, 0, 3]), np.arange(18), np.ones((1, 18), dtype=int)
+    fit = Fit(observations, groups, WEIGHTS)
+    weights, species, _, _ = next(fit.normal_equations(everything)).solve(1e-3, support)
+    blocks = ("features", "force_rows", "stress_rows")
+    fewer = [replace(o, **{name: getattr(o, name)[..., support] for name in blocks}) for o in observations]
+    alone = Fit(fewer, groups, WEIGHTS, penalty=fit.penalty[support]).solve(everything, [1e-3])
+    np.testing.assert_allclose(weights[support], alone.weights[0], rtol=1e-8)
+    np.testing.assert_allclose(species, alone.species_energies[0], rtol=1e-8)
+    assert np.count_nonzero(weights) == 3

@@ -18,8 +18,11 @@ from ase_wavescat.model_file import load_model
 from ase_wavescat.scattering.neighbours import neighbour_pairs
 from ase_wavescat.scattering.spec import Bands, Correlations, Maps, Moduli, ScatteringSpec
 from ase_wavescat.training.dataset import read_frames
+from ase_wavescat.training.observations import Observations
+from ase_wavescat.training.settings import Settings
+from ase_wavescat.training.sources import Source
 from ase_wavescat.training.store import FeatureStore
-from ase_wavescat.training.train import Observations, Settings, train
+from ase_wavescat.training.train import train
 
 from .conftest import SPECIES_ENERGIES, make_structures, write_frames
 
@@ -172,7 +175,7 @@ def read_structures(path):
 
 def test_a_single_group_is_refused(labelled, spec, tmp_path):
     path = write_frames(tmp_path / "one.extxyz.xz", read_structures(labelled[0])[:2])
-    with pytest.raises(DataError, match=r"one group \(group = 'melt-0'\).*'none' to treat every frame"):
+    with pytest.raises(DataError, match=r"one group \('melt-0'\).*'none' to treat every frame"):
         train(path, tmp_path / "one.h5", spec, **QUICK)
     assert not (tmp_path / "one.h5").exists()
 
@@ -181,6 +184,79 @@ def test_two_groups_make_two_folds(labelled, spec, tmp_path):
     path = write_frames(tmp_path / "two.extxyz.xz", read_structures(labelled[0])[:4])
     ensemble = train(path, tmp_path / "two.h5", spec, **QUICK)
     assert ensemble.provenance["metrics"]["folds"] == 2
+
+
+@pytest.fixture(scope="module")
+def exact(spec, tmp_path_factory):
+    """Labels without the repulsion, which brings close contacts that these made-up labels do not follow."""
+    return write_frames(tmp_path_factory.mktemp("exact") / "exact.extxyz.xz", make_structures(spec, repel=False)[0])
+
+
+def test_sources_have_zeros_of_their_own(exact, spec, tmp_path):
+    """The same frames twice, the second time from another zero of energy and of less weight: nothing changes."""
+    structures = read_structures(exact)
+    for atoms in structures:
+        atoms.calc.results["energy"] += 3.0 * np.count_nonzero(atoms.numbers == 3) - 7.0 * len(atoms)
+    other = Source(write_frames(tmp_path / "other.extxyz.xz", structures), name="another code", weight=0.1)
+    alone, both = (
+        train(
+            sources, tmp_path / "m.h5", spec, strengths=(1e-12,), repulsion=False, store=tmp_path / "features", **QUICK
+        )
+        for sources in ([Source(exact, name="code")], [Source(exact, name="code"), other])
+    )
+    assert both.provenance["data"][1]["source"] == "another code"
+    assert both.provenance["metrics"]["frames"] == len(structures)  # errors of the first source alone
+    np.testing.assert_allclose(both.species_energies[0], SPECIES_ENERGIES, atol=2e-2)
+    transform = both.transform()
+    for frame in read_frames(exact)[:3]:
+        energies = [m.predict(transform, frame.cell, frame.positions, frame.numbers).energy for m in (alone, both)]
+        assert energies == pytest.approx([frame.energy] * 2, abs=2e-3)
+    with pytest.raises(DataError, match="files and label sources are mixed"):
+        train([exact, other], tmp_path / "mixed.h5", spec, **QUICK)
+
+
+def test_given_references_leave_one_energy_an_atom(labelled, spec, tmp_path):
+    references = {"Li": -1.8, "Si": -5.5}
+    ensemble = train(labelled[0], tmp_path / "model.h5", spec, references=references, **QUICK)
+    bias = ensemble.species_energies - [-1.8, -5.5]
+    np.testing.assert_allclose(bias[:, 0], bias[:, 1], atol=1e-12)
+    assert ensemble.provenance["settings"]["references"] == references
+    with pytest.raises(DataError, match="no reference energy for Si"):
+        train(labelled[0], tmp_path / "bad.h5", spec, references={"Li": -1.8}, **QUICK)
+
+
+def test_a_prior_model_fills_in_what_the_data_do_not_say(exact, spec, tmp_path):
+    """Four frames alone know little; drawn towards the model of all frames they get it right."""
+    options = {"repulsion": False, "store": tmp_path / "features", **QUICK}
+    known = train(exact, tmp_path / "known.h5", spec, strengths=(1e-12,), **options)
+    few = write_frames(tmp_path / "few.extxyz.xz", read_structures(exact)[:4])
+    errors = []
+    for prior in (None, tmp_path / "known.h5"):
+        model = train(few, tmp_path / "few.h5", spec, strengths=(1e-2,), prior=prior, **options)
+        transform = model.transform()
+        for frame in read_frames(exact)[6:7]:
+            gradient, _ = model.predict(transform, frame.cell, frame.positions, frame.numbers).gradient
+            errors.append(np.abs(gradient + frame.forces).mean())
+    assert errors[1] < 0.02 * errors[0]
+    assert model.provenance["prior"] == known.provenance["data"]
+    with pytest.raises(DataError, match="another specification"):
+        train(few, tmp_path / "bad.h5", dataclasses.replace(spec, beta=1.0), prior=known, **QUICK)
+    with pytest.raises(ValueError, match="method ridge, not to greedy"):
+        train(few, tmp_path / "bad.h5", spec, method="greedy", prior=known, **QUICK)
+
+
+def test_greedy_members_choose_features_of_their_own(labelled, spec, tmp_path):
+    output = tmp_path / "greedy.h5"
+    ensemble = train(labelled[0], output, spec, method="greedy", size=5, bagging=False, repulsion=False, **QUICK)
+    sizes = ensemble.provenance["metrics"]["greedy"]["m_star"]
+    assert [np.count_nonzero(weights) for weights in ensemble.weights] == sizes
+    assert max(sizes) <= 5
+    assert set(ensemble.keys) <= set(spec.keys)
+    assert "force_mae_ev_per_a" not in ensemble.provenance["metrics"]
+    frames = read_frames(labelled[0])
+    errors = [ensemble.predict(ensemble.transform(), f.cell, f.positions, f.numbers).energy - f.energy for f in frames]
+    spread = np.std([frame.energy - frame.count(spec.species) @ SPECIES_ENERGIES for frame in frames])
+    assert np.std(errors) < 0.7 * spread
 
 
 def test_noise_is_seen_by_the_spread(spec, tmp_path):
@@ -239,7 +315,9 @@ def test_clusters_slabs_and_crystals_train_one_model(tmp_path):
 def test_settings_out_of_range():
     for settings, message in (
         ({"members": 0}, "at least one member"), ({"folds": 1}, "at least two folds"),
-        ({"directions": 0}, "directions must be at least 1"), ({"strengths": (0.0,)}, "strengths must be positive"),
+        ({"directions": -1}, "directions must not be negative"), ({"strengths": (0.0,)}, "strengths must be positive"),
+        ({"method": "magic"}, "ridge, sparse, greedy, got 'magic'"), ({"size": 5}, "ridge takes all features"),
+        ({"references": {"Xx": 1.0}}, "by element symbol, got 'Xx'"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             Settings(**settings)

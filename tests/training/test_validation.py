@@ -12,6 +12,8 @@ from ase_wavescat.training.validation import (
     bootstrap,
     composition_bin,
     cross_validate,
+    learning_curve,
+    search_strength,
     summarise,
     summarise_by,
 )
@@ -29,6 +31,13 @@ def frames_of_groups(rng: np.random.Generator, groups: int, each: int, features:
             for _ in range(each)
         ]
     return observations, np.repeat(np.arange(groups), each)
+
+
+def validate(fit: Fit, fold: np.ndarray, strengths: list[float], members: int, judged: np.ndarray | None = None):
+    """The search for a strength and the errors at it."""
+    judged = np.ones(len(fit.groups), dtype=bool) if judged is None else judged
+    search = search_strength(fit, fold, strengths, judged)
+    return search, cross_validate(fit, fold, search, members, 0, judged)
 
 
 def test_folds_keep_groups_together_and_are_even():
@@ -52,11 +61,9 @@ def test_groups_do_not_leak():
     """With as many features as groups, leaking siblings would make the error vanish; held out by group it cannot."""
     observations, groups = frames_of_groups(np.random.default_rng(5), groups=20, each=4, features=30, offset=1.0)
     fold = assign_folds(groups, 5, seed=0)
-    held_out = cross_validate(Fit(observations, groups, WEIGHTS), fold, [1e-6], members=3, seed=0)
+    _, held_out = validate(Fit(observations, groups, WEIGHTS), fold, [1e-6], members=3)
     single = np.arange(len(groups))
-    leaking = cross_validate(
-        Fit(observations, single, WEIGHTS), assign_folds(single, 5, seed=0), [1e-6], members=3, seed=0
-    )
+    _, leaking = validate(Fit(observations, single, WEIGHTS), assign_folds(single, 5, seed=0), [1e-6], members=3)
     assert summarise(held_out.errors)["energy_rmse_mev_per_atom"] > 500
     assert summarise(leaking.errors)["energy_rmse_mev_per_atom"] < 50
 
@@ -65,11 +72,11 @@ def test_errors_are_those_of_a_fit_without_the_fold():
     observations, groups = frames_of_groups(np.random.default_rng(6), groups=9, each=2, features=3, offset=0.2)
     fit = Fit(observations, groups, WEIGHTS)
     fold = assign_folds(groups, 3, seed=0)
-    validation = cross_validate(fit, fold, [1e-3, 1e-1], members=4, seed=0)
+    search, validation = validate(fit, fold, [1e-3, 1e-1], members=4)
     index = 7
     rest = np.flatnonzero(fold[groups] != fold[groups[index]])
     alone = Fit([observations[i] for i in rest], np.arange(len(rest)), WEIGHTS, fit.statistics, fit.penalty)
-    solution = alone.solve(np.ones((1, len(rest)), dtype=int), [validation.strength])
+    solution = alone.solve(np.ones((1, len(rest)), dtype=int), [search.strength])
     expected = fit.residuals(index, solution.weights, solution.species_energies).energy[0]
     assert validation.errors[index].energy == pytest.approx(expected, rel=1e-6)
 
@@ -77,13 +84,11 @@ def test_errors_are_those_of_a_fit_without_the_fold():
 def test_strength_has_the_lowest_held_out_loss():
     observations, groups = frames_of_groups(np.random.default_rng(7), groups=20, each=2, features=30, offset=1.0)
     strengths = [1e-8, 1e-4, 1e-1, 1e2]
-    validation = cross_validate(
-        Fit(observations, groups, WEIGHTS), assign_folds(groups, 5, seed=0), strengths, members=2, seed=0
-    )
-    assert validation.strength == strengths[int(np.argmin(validation.losses))]
+    search, validation = validate(Fit(observations, groups, WEIGHTS), assign_folds(groups, 5, seed=0), strengths, 2)
+    assert search.strength == strengths[int(np.argmin(search.losses))]
     loss = sum((WEIGHTS.energy * error.energy) ** 2 for error in validation.errors)
-    assert loss == pytest.approx(min(validation.losses))
-    assert validation.strength >= 1e-1  # there is nothing to learn here
+    assert loss == pytest.approx(min(search.losses))
+    assert search.strength >= 1e-1  # there is nothing to learn here
 
 
 def test_the_spread_is_calibrated_on_noise():
@@ -99,9 +104,7 @@ def test_the_spread_is_calibrated_on_noise():
             )
         )
     groups = np.arange(60)
-    validation = cross_validate(
-        Fit(observations, groups, WEIGHTS), assign_folds(groups, 5, seed=0), [1e-8], members=20, seed=0
-    )
+    _, validation = validate(Fit(observations, groups, WEIGHTS), assign_folds(groups, 5, seed=0), [1e-8], 20)
     rms = summarise(validation.errors)
     assert rms["force_rmse_ev_per_a"] == pytest.approx(0.1, rel=0.1)
     spread = np.sqrt(np.mean(np.concatenate([e.forces_spread for e in validation.errors]) ** 2))
@@ -128,3 +131,36 @@ def test_summaries():
 )
 def test_composition_bins(fraction, name):
     assert composition_bin(fraction) == name
+
+
+def test_only_judged_frames_count_and_fill_folds():
+    """Frames of another label source train in every fold, but neither errors nor folds are theirs."""
+    observations, groups = frames_of_groups(np.random.default_rng(9), groups=20, each=3, features=3, offset=0.3)
+    judged = np.arange(len(groups)) % 3 == 0
+    judged[groups > 9] = False
+    fold = assign_folds(groups, 5, 0, judged)
+    np.testing.assert_array_equal(np.bincount(fold[groups[judged]], minlength=5), 2)
+    assert (np.bincount(fold[10:], minlength=5) == 2).all()  # the others, evenly
+    fit = Fit(observations, groups, WEIGHTS)
+    search, validation = validate(fit, fold, [1e-3], members=2, judged=judged)
+    assert len(validation.errors) == judged.sum()
+    index = int(np.flatnonzero(judged)[4])
+    k = fold[groups[index]]
+    expected = fit.residuals(index, search.weights[[k]], search.species_energies[[k]]).energy[0]
+    assert validation.errors[4].energy == pytest.approx(expected)
+
+
+def test_learning_curve_falls_and_ends_at_the_full_fit():
+    rng = np.random.default_rng(10)
+    truth = rng.normal(size=6)
+    phi = rng.normal(size=(80, 6))
+    observations = [Observation(np.array([4.0]), 4 * p, 4 * (p @ truth + 0.01 * rng.normal())) for p in phi]
+    groups, judged = np.repeat(np.arange(40), 2), np.ones(80, dtype=bool)
+    fit, fold = Fit(observations, groups, WEIGHTS), assign_folds(groups, 5, seed=0)
+    search, validation = validate(fit, fold, [1e-6], members=2)
+    curve = learning_curve(fit, fold, search, judged, seed=0)
+    assert [point["groups"] for point in curve] == [4, 8, 16, 32]
+    assert [point["frames"] for point in curve] == [8, 16, 32, 64]
+    errors = [point["energy_rmse_mev_per_atom"] for point in curve]
+    assert errors[0] > errors[2]
+    assert errors[-1] == pytest.approx(summarise(validation.errors)["energy_rmse_mev_per_atom"])

@@ -1,0 +1,132 @@
+"""The ways to fit: all features by ridge, a chosen few by ridge, or the papers' greedy members."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ase_wavescat.training.bagging import greedy_members
+from ase_wavescat.training.dataset import Frame
+from ase_wavescat.training.fit import Fit, collect
+from ase_wavescat.training.greedy import GreedyPaths, bag_size
+from ase_wavescat.training.observations import Observations
+from ase_wavescat.training.settings import Settings
+from ase_wavescat.training.validation import (
+    CrossValidation,
+    bootstrap,
+    cross_validate,
+    frame_errors,
+    learning_curve,
+    search_strength,
+)
+
+MEMBERS_PER_FOLD = 8
+MAX_FEATURES = 500  # of a greedy member; the papers' best sizes are 121 +- 64
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What is fitted, and how it is judged: fold (G,) of each group; judged (n,) whose frames' errors count."""
+
+    observations: Observations
+    fit: Fit
+    fold: np.ndarray
+    judged: np.ndarray
+
+    @property
+    def judged_frames(self) -> list[Frame]:
+        return [self.observations.frames[i] for i in np.flatnonzero(self.judged).tolist()]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """Members on a support: indices of features (K,), weights (M, K), unpenalised columns' energies (M, B).
+
+    curves: errors against the number of frames and of features, by name, for the report.
+    """
+
+    support: np.ndarray
+    weights: np.ndarray
+    energies: np.ndarray
+    validation: CrossValidation
+    curves: dict[str, Any]
+
+
+def ridge(problem: Problem, settings: Settings) -> Outcome:
+    """All features, with the strength of the prior that predicts held-out groups best."""
+    fit, fold, judged = problem.fit, problem.fold, problem.judged
+    search = search_strength(fit, fold, settings.strengths, judged)
+    validation = cross_validate(fit, fold, search, MEMBERS_PER_FOLD, settings.seed, judged)
+    curves = {"learning_curve": learning_curve(fit, fold, search, judged, settings.seed)}
+    support = np.arange(len(fit.scale))
+    return Outcome(support, *members(fit, search.strength, settings, support), validation, curves)
+
+
+def members(fit: Fit, strength: float, settings: Settings, support: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (M, K) on the support and energies (M, B): the fit to all groups plus centred bootstrap deviations."""
+    groups = int(fit.groups.max()) + 1
+    selections = np.ones((1, groups), dtype=int)
+    if settings.members > 1:
+        rng = np.random.default_rng([settings.seed, 1])
+        selections = np.concatenate([selections, bootstrap(np.arange(groups), groups, settings.members, rng)])
+    found = collect(problem.solve(strength, support) for problem in fit.normal_equations(selections))
+    weights = found.weights[:, support]
+    if settings.members == 1:
+        return weights, found.species_energies
+    return _centred(weights), _centred(found.species_energies)
+
+
+def _centred(part: np.ndarray) -> np.ndarray:
+    """The first row plus the deviations of the others from their mean."""
+    return part[0] + part[1:] - part[1:].mean(axis=0)
+
+
+def greedy(problem: Problem, settings: Settings) -> Outcome:
+    """The papers' members (S20 sec. II C): each its own features, chosen on the energies alone.
+
+    One energy an atom is fitted besides the references; where these are not given, energies of the species are found
+    beforehand by least squares on the composition.
+    """
+    fit, everything = problem.fit, np.ones(len(problem.fit.groups), dtype=bool)
+    paths, energies = _greedy_members(problem, everything, settings)
+    results = []
+    for k in range(int(problem.fold.max()) + 1):
+        mine = problem.fold[fit.groups] == k
+        found, species = _greedy_members(problem, ~mine, settings)
+        mean = found.weights.mean(axis=0)[None], species.mean(axis=0)[None]
+        models = np.concatenate([mean[0], found.weights]), np.concatenate([mean[1], species])
+        judged = np.flatnonzero(mine & problem.judged).tolist()
+        results += [(index, frame_errors(fit, index, *models)) for index in judged]
+    errors, bagged = zip(*(pair for _, pair in sorted(results, key=lambda result: result[0])), strict=True)
+    steps = 1e3 * np.sqrt(np.nanmean(paths.validation_error, axis=0))
+    curves = {"m_star": paths.sizes.tolist(), "validation_rmse_mev_per_atom": steps.tolist()}
+    support, validation = paths.support, CrossValidation(errors, bagged, {})
+    return Outcome(support, paths.weights[:, support], energies, validation, {"greedy": curves})
+
+
+def _greedy_members(problem: Problem, chosen: np.ndarray, settings: Settings) -> tuple[GreedyPaths, np.ndarray]:
+    """Members fitted to some frames (n,) of those that are judged, and their energies (M, B)."""
+    rows = [problem.observations[i] for i in np.flatnonzero(chosen & problem.judged).tolist()]
+    design = np.array([row.features / row.atoms for row in rows])
+    columns = np.array([row.counts / row.atoms for row in rows])
+    energies = np.array([row.energy / row.atoms for row in rows])
+    weights = np.array([row.weight for row in rows])
+    root = np.sqrt(weights)
+    species = np.linalg.lstsq(root[:, None] * columns, root * energies)[0]
+    paths = greedy_members(
+        design,
+        energies - columns @ species,
+        problem.fit.groups[chosen & problem.judged],
+        weights,
+        members=settings.members,
+        max_features=settings.size or MAX_FEATURES,
+        bag=bag_size(design.shape[1]) if settings.bagging else None,
+        seed=settings.seed,
+    )
+    return paths, species + paths.biases[:, None]
+
+
+METHODS: dict[str, Callable[[Problem, Settings], Outcome]] = {"ridge": ridge, "greedy": greedy}

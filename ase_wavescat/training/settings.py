@@ -1,0 +1,81 @@
+"""What a training run is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from ase.data import atomic_numbers
+
+from ase_wavescat.training.fit import LabelWeights
+
+ENERGY_WEIGHT, FORCE_WEIGHT, STRESS_WEIGHT = 300.0, 10.0, 600.0
+STRENGTHS = tuple(float(s) for s in 10.0 ** np.arange(-10, -1))
+METHODS = ("ridge", "sparse", "greedy")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a training run was asked for; written into the model.
+
+    method: "ridge" gives every feature a weight; "sparse" chooses features greedily, by energies, forces, stresses and
+        by what they cost, and fits those by ridge; "greedy" is the papers': each member its own features, chosen by
+        orthogonal least squares on the energies alone.
+    size: features of a sparse model (None: the smallest whose held-out loss is within two per cent of the lowest); most
+        features of a greedy member.
+    bagging: greedy members choose among a random few features at each step (S20).
+    group_key: see `read_frames`; sources have their own.
+    energy_weight (atoms/eV), force_weight (A/eV), stress_weight (A^3/eV): one over the error expected of one label;
+        every force component and every stress component is one label.
+    references: energies of the species (eV an atom, by symbol), where they are known: one energy an atom is fitted
+        besides. None: the energies of the species are fitted.
+    members: bootstrap members;  folds: of the cross-validation (as many as groups when there are fewer).
+    directions: None for all force rows, k for k random directions a frame, 0 for energies alone.
+    strengths: of the prior, tried by cross-validation;  seed: of folds and bootstraps.
+    """
+
+    method: str = "ridge"
+    size: int | None = None
+    bagging: bool = True
+    group_key: str = "group"
+    energy_weight: float = ENERGY_WEIGHT
+    force_weight: float = FORCE_WEIGHT
+    stress_weight: float = STRESS_WEIGHT
+    references: Mapping[str, float] | None = None
+    members: int = 20
+    folds: int = 5
+    directions: int | None = None
+    strengths: tuple[float, ...] = STRENGTHS
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"the method is one of {', '.join(METHODS)}, got {self.method!r}")
+        if self.size is not None and self.size < 1:
+            raise ValueError(f"the size must be at least one feature, got {self.size}")
+        if self.size is not None and self.method == "ridge":
+            raise ValueError("ridge takes all features: a size belongs to the methods sparse and greedy")
+        if self.members < 1:
+            raise ValueError(f"a model needs at least one member, got members = {self.members}")
+        if self.folds < 2:
+            raise ValueError(f"cross-validation needs at least two folds, got folds = {self.folds}")
+        if self.directions is not None and self.directions < 0:
+            raise ValueError(f"directions must not be negative, or None for all force rows, got {self.directions}")
+        if not self.strengths or min(self.strengths) <= 0:
+            raise ValueError(f"strengths must be positive numbers, got {self.strengths}")
+        for symbol, energy in (self.references or {}).items():
+            if symbol not in atomic_numbers or not np.isfinite(energy):
+                raise ValueError(f"references are finite energies (eV) by element symbol, got {symbol!r}: {energy!r}")
+        _ = self.weights  # refused before any work is done
+
+    @property
+    def weights(self) -> LabelWeights:
+        return LabelWeights(self.energy_weight, self.force_weight, self.stress_weight)
+
+    @property
+    def reference_energies(self) -> dict[int, float] | None:
+        """By atomic number."""
+        if self.references is None:
+            return None
+        return {atomic_numbers[symbol]: float(energy) for symbol, energy in self.references.items()}
