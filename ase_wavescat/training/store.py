@@ -4,19 +4,21 @@ A store is a folder. Each combination of specification, features and kind of row
 hash of all of these; in it each frame has its own HDF5 file, named by a hash of the structure. A file is written under
 another name and renamed when it is complete, so whatever bears its final name is whole: killing a run at any moment
 loses the frames in flight and nothing else. Workers write their own frames, so that no rows travel between processes;
-one run at a time may write to a subfolder.
+one run at a time may write to a subfolder. Writing or reading a file takes a millisecond or two, far less than
+computing the rows in it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import multiprocessing
-import os
+import shutil
 import sqlite3
-import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,17 +31,27 @@ from tqdm import tqdm
 
 from ase_wavescat.atomic_write import atomic_path
 from ase_wavescat.errors import DataError, StructureError, WaveScatError
+from ase_wavescat.processes import cores, end_with_parent, single_threaded
 from ase_wavescat.scattering.spec import ScatteringSpec
 from ase_wavescat.scattering.transform import Transform, unit_strains
 from ase_wavescat.training.dataset import Frame
 
 LAYOUT_VERSION = 1
 DEFAULT_DIRECTIONS = 16
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_FILE_OVERHEAD = 4096  # bytes of a file that are not rows: HDF5's own, and what is lost to whole blocks
+_PENDING = 4  # frames a worker that are handed over and not yet done
+_TIMED_FROM = 16  # fewer frames are about what a timing would take
+_UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+Job = tuple[Frame, Path]
+Submit = Callable[[Sequence[Job]], "Future[list[float]]"]
 
 
 class StoreInUseError(WaveScatError):
     """Another process is writing to this feature store."""
+
+
+class DiskSpaceError(WaveScatError, OSError):
+    """The disk has no room for the rows of a run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +70,34 @@ class Rows:
     directions: np.ndarray | None = None
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """What computing rows takes: frames still missing, of how many; features; bytes on disk; seconds; processes."""
+
+    missing: int
+    frames: int
+    features: int
+    bytes: int
+    seconds: float
+    workers: int
+
+    def __str__(self) -> str:
+        """As "8,880 frames, 3740 features: 0.27 GB, about 12 minutes on 2 processes"."""
+        frames = (
+            f"{self.frames:,} frames" if self.missing == self.frames else f"{self.missing:,} of {self.frames:,} frames"
+        )
+        processes = "1 process" if self.workers == 1 else f"{self.workers} processes"
+        return (
+            f"{frames}, {self.features} features: {_size(self.bytes)}, about {_duration(self.seconds)} on {processes}"
+        )
+
+
 class FeatureStore:
     """The rows of frames for one specification.
 
     folder: created when missing.  keys: the features (default: all of the spec).
     directions: None for all 3N force rows where the family has a Jacobian pass (else 16 random ones); k for k random
-    unit directions a frame, drawn from a generator seeded by the structure.
+    unit directions a frame, drawn from a generator seeded by the structure; 0 for energies only, whatever the labels.
     """
 
     def __init__(
@@ -88,7 +122,7 @@ class FeatureStore:
         """Where the rows of a frame are, or will be."""
         geometry = (np.asarray(a, dtype=float).tobytes() for a in (frame.cell, frame.positions, frame.numbers))
         boundaries = [] if all(frame.pbc) else [np.asarray(frame.pbc, dtype=bool).tobytes()]
-        kind = b"derivatives" if _has_derivatives(frame) else b""
+        kind = b"derivatives" if _has_derivatives(frame, self.directions) else b""
         return self.folder / (_digest(*geometry, *boundaries, kind) + ".h5")
 
     def fill(self, frames: Sequence[Frame], workers: int | None = None, progress: bool = True) -> int:
@@ -96,29 +130,26 @@ class FeatureStore:
 
         workers: processes (default: all cores this process may use); 1 computes in this one. Other numbers start
         processes with the spawn method, so a script that calls this needs the usual `if __name__ == "__main__"`.
+        progress: show what the run will take (an `Estimate`, from the smallest, the median and the largest frame
+        missing, which are computed first), then a bar.
 
-        Raises StoreInUseError when another process writes rows of this kind here, DataError for a frame that cannot be
-        transformed or for stored rows that the present code does not reproduce.
+        Raises StoreInUseError when another process writes rows of this kind here, DiskSpaceError before any work when
+        the disk has no room for the rows, DataError for a frame that cannot be transformed or for stored rows that the
+        present code does not reproduce.
         """
         wanted = {self.path(frame): frame for frame in frames}
-        self._check_stored([frame for path, frame in wanted.items() if path.exists()])
-        if all(path.exists() for path in wanted):
+        stored = [frame for path, frame in wanted.items() if path.exists()]
+        self._check_stored(stored)
+        if len(stored) == len(wanted):
             return 0
         self.folder.mkdir(parents=True, exist_ok=True)
         with _exclusive(self.folder):
             self._prepare()
             # Large frames first, so that no worker is left alone with one at the end.
-            missing = sorted((f for path, f in wanted.items() if not path.exists()), key=len, reverse=True)
-            bar = tqdm(
-                total=len(wanted),
-                initial=len(wanted) - len(missing),
-                unit="frame",
-                disable=not progress,
-                desc="features",
-            )
-            with bar:
-                for _ in self._compute(missing, workers or _cores()):
-                    bar.update()
+            missing = [(frame, path) for path, frame in wanted.items() if not path.exists()]
+            missing.sort(key=lambda job: len(job[0]), reverse=True)
+            self._check_room(missing)
+            self._compute(missing, len(wanted), max(1, min(workers or cores(), len(missing))), progress)
         return len(missing)
 
     def load(self, frame: Frame) -> Rows:
@@ -132,27 +163,59 @@ class FeatureStore:
                 f"no usable rows of {frame.name} at {path} ({error}); delete that file if it is there, and run again"
             ) from error
 
+    def bytes_of(self, frames: Iterable[Frame]) -> int:
+        """Bytes on disk of the rows of frames."""
+        features, total = len(self.keys), 0
+        for frame in frames:
+            rows, coordinates = 1, 3 * len(frame)
+            if _has_derivatives(frame, self.directions):
+                rows += 6 + (coordinates if self.directions is None else self.directions)
+                total += 8 * coordinates * (self.directions or 0)
+            total += 8 * rows * features + _FILE_OVERHEAD
+        return total
+
     def _prepare(self) -> None:
         for remains in self.folder.glob(".*.h5"):  # of killed runs; we hold the lock
             remains.unlink(missing_ok=True)
         (self.folder / "spec.json").write_text(json.dumps(self._identity, indent=1))
 
-    def _compute(self, frames: Sequence[Frame], workers: int) -> Iterator[None]:
-        if workers == 1 or len(frames) <= 1:
-            for frame in frames:
-                _write_rows(self._transform, frame, self.path(frame), self.directions)
-                yield
+    def _check_room(self, missing: Sequence[Job]) -> None:
+        needed, free = self.bytes_of([frame for frame, _ in missing]), shutil.disk_usage(self.folder).free
+        if needed > free:
+            raise DiskSpaceError(
+                f"the rows of {len(missing):,} frames with {len(self.keys)} features need {_size(needed)}, the disk of"
+                f" {self.root} has {_size(free)} left; put the store on another disk, or take fewer force directions or"
+                " features"
+            )
+
+    def _compute(self, missing: Sequence[Job], frames: int, workers: int, progress: bool) -> None:
+        """missing: by size, the largest first; frames: how many there will be."""
+        bar = tqdm(total=frames, initial=frames - len(missing), unit="frame", disable=not progress, desc="features")
+        times: dict[Job, float] = {}
+        with self._processes(workers) as submit, bar:
+            if progress and len(missing) >= _TIMED_FROM:
+                kinds = _kinds(missing, self.directions)
+                samples = [job for kind in kinds for job in _samples(kind)]
+                times = dict(zip(samples, submit(samples).result(), strict=True))
+                size = self.bytes_of(frame for frame, _ in missing)
+                seconds = sum(_extrapolate(kind, times) for kind in kinds) / workers
+                bar.write(str(Estimate(len(missing), frames, len(self.keys), size, seconds, workers)))
+                bar.update(len(samples))
+            rest = (job for job in missing if job not in times)
+            for _ in _in_a_window(submit, rest, _PENDING * workers if workers > 1 else 1):
+                bar.update()
+
+    @contextmanager
+    def _processes(self, workers: int) -> Iterator[Submit]:
+        """What hands jobs over to worker processes; one worker is this process."""
+        if workers == 1:
+            yield lambda jobs: _at_once(_write_all, self._transform, jobs, self.directions)
             return
-        with (
-            _single_threaded(),
-            ProcessPoolExecutor(
-                min(workers, len(frames)), multiprocessing.get_context("spawn"), _start_worker, (self.spec, self.keys)
-            ) as pool,
-        ):
-            futures = [pool.submit(_work, frame, self.path(frame), self.directions) for frame in frames]
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(workers, context, _start_worker, (self.spec, self.keys))
+        with single_threaded(), pool:
             try:
-                for future in as_completed(futures):
-                    yield future.result()
+                yield lambda jobs: pool.submit(_work, jobs, self.directions)
             except BrokenProcessPool as error:
                 raise WaveScatError(
                     "a worker process ended unexpectedly (killed, or out of memory); the finished frames are kept:"
@@ -183,12 +246,9 @@ def _digest(*parts: bytes) -> str:
     return digest.hexdigest()
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _has_derivatives(frame: Frame) -> bool:
-    return frame.forces is not None or frame.stress is not None
+def _has_derivatives(frame: Frame, directions: int | None) -> bool:
+    """Whether a frame gets rows of forces and strain: where it has labels for them and they are wanted."""
+    return directions != 0 and (frame.forces is not None or frame.stress is not None)
 
 
 def _rows(transform: Transform, frame: Frame, directions: int | None) -> Rows:
@@ -204,7 +264,7 @@ def _rows(transform: Transform, frame: Frame, directions: int | None) -> Rows:
 
 def _unchecked_rows(transform: Transform, frame: Frame, directions: int | None) -> Rows:
     structure = frame.cell, frame.positions, frame.numbers
-    if not _has_derivatives(frame):
+    if not _has_derivatives(frame, directions):
         return Rows(transform.evaluate(*structure, pbc=frame.pbc).features)
     if directions is None:
         features, positions_jacobian, strain_jacobian = transform.jacobian(*structure, pbc=frame.pbc)
@@ -223,12 +283,78 @@ def random_directions(frame: Frame, count: int) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def _write_rows(transform: Transform, frame: Frame, path: Path, directions: int | None) -> None:
-    rows = _rows(transform, frame, directions)
-    with atomic_path(path) as part, h5py.File(part, "w") as file:
-        for name, array in vars(rows).items():
-            if array is not None:
-                file[name] = array
+def _write_all(transform: Transform, jobs: Sequence[Job], directions: int | None) -> list[float]:
+    """Compute and write the rows of frames; the seconds that each took."""
+    seconds = []
+    for frame, path in jobs:
+        start = time.perf_counter()
+        rows = _rows(transform, frame, directions)
+        with atomic_path(path) as part, h5py.File(part, "w") as file:
+            for name, array in vars(rows).items():
+                if array is not None:
+                    file[name] = array
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def _at_once(work: Callable[..., list[float]], *arguments: Any) -> Future[list[float]]:
+    """In this process, as if it had been in another."""
+    future: Future[list[float]] = Future()
+    future.set_result(work(*arguments))
+    return future
+
+
+def _in_a_window(submit: Submit, jobs: Iterable[Job], pending: int) -> Iterator[None]:
+    """Submit jobs one by one, no more than `pending` of them waiting, so that not all are copied at once."""
+    waiting: set[Future[list[float]]] = set()
+
+    def finished(down_to: int) -> Iterator[None]:
+        nonlocal waiting
+        while len(waiting) > down_to:
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                future.result()  # raises what the job raised
+                yield
+
+    for job in jobs:
+        yield from finished(pending - 1)
+        waiting.add(submit([job]))
+    yield from finished(0)
+
+
+def _kinds(jobs: Sequence[Job], directions: int | None) -> list[list[Job]]:
+    """Jobs with derivatives and jobs without, which take very different times; none of them empty."""
+    kinds: dict[bool, list[Job]] = {}
+    for job in jobs:
+        kinds.setdefault(_has_derivatives(job[0], directions), []).append(job)
+    return list(kinds.values())
+
+
+def _samples(kind: Sequence[Job]) -> list[Job]:
+    """The smallest, which also loads compiled code, the median and the largest of jobs sorted downwards by size."""
+    return list(dict.fromkeys([kind[-1], kind[len(kind) // 2], kind[0]]))
+
+
+def _extrapolate(kind: Sequence[Job], times: Mapping[Job, float]) -> float:
+    """Seconds of all jobs of a kind, by the power of the number of atoms that joins the median job to the largest."""
+    median, largest = kind[len(kind) // 2], kind[0]
+    atoms, growth = len(median[0]), len(largest[0]) / len(median[0])
+    power = np.clip(math.log(times[largest] / times[median]) / math.log(growth), 0.0, 3.0) if growth > 1 else 1.0
+    return times[median] * float(sum((len(frame) / atoms) ** power for frame, _ in kind))
+
+
+def _size(count: float) -> str:
+    """Bytes in words."""
+    value, unit = next((count / size, unit) for size, unit in _UNITS if count >= 0.1 * size or size == 1e3)
+    return f"{value:.2g} {unit}" if value < 10 else f"{value:,.0f} {unit}"
+
+
+def _duration(seconds: float) -> str:
+    """Seconds in words, to the precision of an estimate."""
+    for unit, size in (("hours", 3600), ("minutes", 60)):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.2g} {unit}" if seconds < 10 * size else f"{seconds / size:,.0f} {unit}"
+    return f"{seconds:.0f} seconds" if seconds >= 1.5 else "1 second"
 
 
 @contextmanager
@@ -247,36 +373,13 @@ def _exclusive(folder: Path) -> Iterator[None]:
         connection.close()
 
 
-@contextmanager
-def _single_threaded() -> Iterator[None]:
-    """Processes started inside use one thread each; this process is not touched."""
-    saved = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
-    try:
-        yield
-    finally:
-        for name, value in saved.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
 _worker: dict[str, Any] = {}
 
 
 def _start_worker(spec: ScatteringSpec, keys: Sequence[str]) -> None:
-    """Without the watch a worker whose parent was killed would wait for work for ever."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     _worker["transform"] = Transform(spec, keys)
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _work(frame: Frame, path: Path, directions: int | None) -> None:
-    _write_rows(_worker["transform"], frame, path, directions)
+def _work(jobs: Sequence[Job], directions: int | None) -> list[float]:
+    return _write_all(_worker["transform"], jobs, directions)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
 
 import h5py
 import numpy as np
@@ -16,7 +19,16 @@ import pytest
 from ase_wavescat.errors import DataError
 from ase_wavescat.scattering.transform import Transform
 from ase_wavescat.training.dataset import read_frames
-from ase_wavescat.training.store import FeatureStore, StoreInUseError, random_directions
+from ase_wavescat.training.store import (
+    DiskSpaceError,
+    Estimate,
+    FeatureStore,
+    StoreInUseError,
+    _extrapolate,
+    _in_a_window,
+    _samples,
+    random_directions,
+)
 
 
 @pytest.fixture
@@ -141,6 +153,93 @@ def test_an_unknown_element_names_the_frame(tmp_path, spec, frames):
         FeatureStore(tmp_path, spec).fill([strange], workers=1, progress=False)
 
 
+def test_energies_only_on_request(tmp_path, spec, frames):
+    store = FeatureStore(tmp_path, spec, directions=0)
+    store.fill(frames[:2], workers=1, progress=False)
+    rows, whole = store.load(frames[0]), Transform(spec)
+    assert rows.forces is None and rows.strain is None and rows.directions is None
+    structure = frames[0].cell, frames[0].positions, frames[0].numbers
+    np.testing.assert_array_equal(rows.features, whole.evaluate(*structure).features)
+    bare = dataclasses.replace(frames[0], forces=None, stress=None)
+    assert store.path(bare) == store.path(frames[0])
+
+
+def test_a_full_disk_is_refused_before_any_work(tmp_path, spec, frames, monkeypatch):
+    store = FeatureStore(tmp_path / "store", spec)
+    rows = 8 * len(spec.keys) * sum(1 + 3 * len(frame) + 6 for frame in frames)
+    assert rows < store.bytes_of(frames) < rows + 5000 * len(frames)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**6, 10**6, rows))
+    with pytest.raises(
+        DiskSpaceError, match=r"rows of 12 frames with \d+ features need .*B, the disk of .* has .*B left"
+    ):
+        store.fill(frames, workers=1, progress=False)
+    assert not list(store.folder.glob("*.h5"))
+    monkeypatch.undo()
+    store.fill(frames, workers=1, progress=False)
+    written = sum(store.path(frame).stat().st_size for frame in frames)
+    assert rows < written < 1.1 * store.bytes_of(frames)
+
+
+def test_what_a_run_takes_is_said_first(tmp_path, spec, frames, capsys):
+    more = [dataclasses.replace(frame, positions=frame.positions + 0.01) for frame in frames]
+    store = FeatureStore(tmp_path, spec)
+    assert store.fill(frames[:2], workers=1) == 2
+    assert capsys.readouterr().out == ""  # over before it is estimated
+    assert store.fill([*frames, *more], workers=1) == 22
+    said = capsys.readouterr().out
+    assert f"22 of 24 frames, {len(spec.keys)} features: " in said and said.endswith(" on 1 process\n")
+    assert store.fill([*frames, *more], workers=1) == 0
+
+
+def test_estimates_in_words():
+    whole = Estimate(missing=8880, frames=8880, features=3740, bytes=270_000_000, seconds=700.0, workers=2)
+    assert str(whole) == "8,880 frames, 3740 features: 0.27 GB, about 12 minutes on 2 processes"
+    part = Estimate(missing=1, frames=3, features=9, bytes=900, seconds=0.1, workers=1)
+    assert str(part) == "1 of 3 frames, 9 features: 0.9 kB, about 1 second on 1 process"
+    long = dataclasses.replace(whole, bytes=12_300_000_000, seconds=10_000.0)
+    assert "12 GB, about 2.8 hours" in str(long)
+
+
+def test_times_are_extrapolated_by_size(frames, tmp_path):
+    def jobs(*sizes):
+        parts = [dataclasses.replace(frames[0], numbers=np.ones(size, dtype=int)) for size in sizes]
+        return [(frame, tmp_path / str(index)) for index, frame in enumerate(parts)]
+
+    kind = jobs(400, 100, 100, 50)
+    assert _samples(kind) == [kind[3], kind[2], kind[0]]
+    times = {kind[3]: 9.0, kind[2]: 1.0, kind[0]: 16.0}  # the first one compiles; time grows as the square
+    assert _extrapolate(kind, times) == pytest.approx(16 + 1 + 1 + 0.25)
+    equal = jobs(7, 7, 7)
+    assert _extrapolate(equal, dict.fromkeys(_samples(equal), 2.0)) == pytest.approx(6.0)
+
+
+def test_few_jobs_are_pending_at_a_time(frames, tmp_path):
+    pending: list[Future] = []
+
+    def submit(jobs):
+        future = Future()
+        pending.append(future)
+        if len([f for f in pending if not f.done()]) == 3:  # full: let the oldest end
+            next(f for f in pending if not f.done()).set_result([0.0])
+        return future
+
+    done = _in_a_window(submit, [(frames[0], tmp_path / str(index)) for index in range(20)], pending=3)
+    for _ in range(18):
+        next(done)
+        assert sum(not future.done() for future in pending) <= 3
+    for future in pending[-2:]:
+        future.set_result([0.0])
+    assert len(list(done)) == 2 and len(pending) == 20
+    with pytest.raises(DataError, match="no good"):
+        list(_in_a_window(_failing, [(frames[0], tmp_path)], pending=3))
+
+
+def _failing(jobs):
+    future = Future()
+    future.set_exception(DataError("no good"))
+    return future
+
+
 KILLED_RUN = """
 import json, sys, time
 import ase_wavescat.training.store as store
@@ -153,22 +252,25 @@ def slow(*arguments):
     return real(*arguments)
 store._rows = slow
 spec = ScatteringSpec.from_dict(json.loads(sys.argv[3]))
-store.FeatureStore(sys.argv[2], spec).fill(read_frames(sys.argv[1]), workers=1, progress=False)
+if __name__ == "__main__":  # worker processes import this file
+    store.FeatureStore(sys.argv[2], spec).fill(read_frames(sys.argv[1]), workers=int(sys.argv[4]), progress=False)
 """
 
 
-def test_a_killed_run_resumes(tmp_path, spec, labelled, frames):
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_killed_run_resumes(tmp_path, spec, labelled, frames, workers):
     """SIGKILL at no special moment: what is there is whole, the rest is computed, the result is the undisturbed one."""
-    import json
-
-    folder = tmp_path / "killed"
-    arguments = [sys.executable, "-c", KILLED_RUN, str(labelled[0]), str(folder), json.dumps(spec.to_dict())]
+    folder, script = tmp_path / "killed", tmp_path / "run.py"
+    script.write_text(KILLED_RUN)
+    arguments = [sys.executable, script, labelled[0], folder, json.dumps(spec.to_dict()), str(workers)]
     process = subprocess.Popen(arguments)
     store = FeatureStore(folder, spec)
     while sum(store.path(frame).exists() for frame in frames) < 4 and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
+    if workers > 1:
+        time.sleep(1.0)  # the workers see it and end
     done = [frame for frame in frames if store.path(frame).exists()]
     assert 4 <= len(done) < len(frames)
     (store.folder / f".{store.path(frames[-1]).stem}-cut.h5").write_bytes(b"cut short")
