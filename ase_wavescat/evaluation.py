@@ -280,8 +280,7 @@ class Assessment:
         if self.has_other_zero:
             raise DataError(
                 "the labels have another zero of energy than the model, so that the errors of its energies are not"
-                f" known: subtract {_offset_words(self)} an atom from the predictions' side, that is add it to the"
-                " labels, before calibrating"
+                f" known: add to the labels, for each atom, {_offset_words(self)}, then calibrate"
             )
         energy, forces = self.energy_reliability, self.force_reliability
         if energy is None:

@@ -35,6 +35,7 @@ from ase_wavescat.reliability import Reliability
 from ase_wavescat.repulsion import pair_name
 from ase_wavescat.short_range import Approach, ShortRange, check_short_range
 from ase_wavescat.training.dataset import Paths
+from ase_wavescat.training.validation import composition_bin
 
 PAGE, FIGURES = "report.html", "report.json"
 _FACTS = ("label_source", "citation", "licence", "frames", "groups", "created", "calibration")
@@ -155,9 +156,9 @@ def representative_frames(assessment: Assessment) -> list[int]:
     labels = assessment.labelled_energies
     relative = labels - assessment.fractions @ np.linalg.lstsq(assessment.fractions, labels, rcond=1e-8)[0]
     if assessment.fractions.shape[1] > 1:
-        kinds = np.floor(5 * np.minimum(assessment.fractions[:, 0], 1 - 1e-9))
+        kinds = np.array([composition_bin(fraction) for fraction in assessment.fractions[:, 0]])
     else:
-        kinds = np.unique([frame.config_type for frame in assessment.frames], return_inverse=True)[1]
+        kinds = np.array([frame.config_type for frame in assessment.frames])
     chosen = [int(np.flatnonzero(kinds == kind)[np.argmin(relative[kinds == kind])]) for kind in np.unique(kinds)]
     return chosen[:5]
 

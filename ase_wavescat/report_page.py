@@ -22,13 +22,15 @@ _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 1080px; margin: 2em auto; padding: 0 1em; color: #1c2430; }
 h1 { font-size: 1.6em; } h2 { margin-top: 2em; border-bottom: 1px solid #cfd6df; } h3 { margin-bottom: 0.3em; }
 table { border-collapse: collapse; margin: 0.6em 0 1.2em; font-size: 0.92em; }
-th, td { padding: 0.22em 0.7em; text-align: right; border-bottom: 1px solid #e4e8ee; }
-th { background: #f1f4f8; vertical-align: bottom; } th:first-child, td:first-child, td.text { text-align: left; }
+th, td { padding: 0.22em 0.7em; text-align: right; border-bottom: 1px solid #e4e8ee; white-space: nowrap; }
+th { background: #f1f4f8; vertical-align: bottom; } th:first-child, td:first-child, .text { text-align: left; }
+th, .text { white-space: normal; }
 figure { margin: 1em 0; } img { max-width: 100%; } figcaption { color: #556070; font-size: 0.92em; }
 .warning { background: #fdf0e3; border-left: 5px solid #c8611a; padding: 0.6em 1em; }
 .good { color: #24733a; } .bad { color: #b3261e; font-weight: 600; }
 pre { background: #f6f8fa; padding: 1em; overflow-x: auto; font-size: 0.82em; }
-@media print { body { max-width: none; margin: 0; } h2 { break-after: avoid; } figure, tr { break-inside: avoid; } }
+@page { margin: 14mm; }
+@media print { body { font-size: 11px; max-width: none; margin: 0; } h2, h3 { break-after: avoid; } figure, tr { break-inside: avoid; } }
 """
 
 Figures = Mapping[str, Any]
@@ -104,12 +106,15 @@ def _errors(report: Report, figures: Figures) -> str:
     for name, title in (("by_config_type", "config_type"), ("by_composition", "fraction of"), ("by_domain", "domain:")):
         if len(errors[name]) > 1 or name == "by_domain":
             rows += [_error_row(f"{title} {label}", row) for label, row in errors[name].items()]
-    header = [
-        "", "frames", "groups", "energy MAE, meV/atom", "RMSE", "mean error", "largest",
-        "offsets removed: MAE", "RMSE", "forces MAE, eV/Å", "RMSE", "largest", "stress MAE, GPa", "RMSE", "MAE, eV/Å³",
+    energies = ["", "frames", "groups", "MAE", "RMSE", "mean error", "largest", "offsets removed: MAE", "RMSE"]
+    others = [
+        "", "frames", "groups", "forces: MAE, eV/Å", "RMSE", "largest", "stress: MAE, GPa", "RMSE", "largest",
+        "MAE, eV/Å³", "RMSE",
     ]  # fmt: skip
-    parts = ["<h2>Errors</h2><p>Predicted less labelled; forces and stresses by component.</p>", _table(header, rows)]
-    parts.append(_offsets(figures))
+    parts = ["<h2>Errors</h2><p>Predicted less labelled.</p><h3>Energies, meV/atom</h3>"]
+    parts += [_table(energies, [row[:9] for row in rows]), _offsets(figures)]
+    if errors["all"]["force_mae_ev_per_a"] is not None or errors["all"]["stress_mae_ev_per_a3"] is not None:
+        parts += ["<h3>Forces and stresses, by component</h3>", _table(others, [row[:3] + row[9:] for row in rows])]
     parts.append(
         _picture(
             draw.parity_figure(report.assessment),
@@ -128,8 +133,8 @@ def _error_row(label: str, row: Figures) -> list[str]:
     energy += [number("energy_mean_error_mev_per_atom", 1, sign="+"), number("energy_largest_mev_per_atom", 1)]
     shifted = [number(f"shifted_energy_{key}_mev_per_atom", 1) for key in ("mae", "rmse")]
     forces = [number(f"force_{key}_ev_per_a", 3) for key in ("mae", "rmse")] + [number("force_largest_ev_per_a", 2)]
-    stress = [number(f"stress_{key}_ev_per_a3", 2, 1 / GPa) for key in ("mae", "rmse")]
-    stress.append(number("stress_mae_ev_per_a3", 5))
+    stress = [number(f"stress_{key}_ev_per_a3", 2, 1 / GPa) for key in ("mae", "rmse", "largest")]
+    stress += [number(f"stress_{key}_ev_per_a3", 5) for key in ("mae", "rmse")]
     return [label, str(row["frames"]), str(row["groups"]), *energy, *shifted, *forces, *stress]
 
 
@@ -195,6 +200,9 @@ def _uncertainty(report: Report, figures: Figures) -> str:
         " and spread in bins. Rank correlation (Spearman): 1 where the largest errors have the largest spreads. The"
         " last columns: share of the errors within the interval that should hold so many.</p>"
     )
+    calibrated_on = {entry["sha256"] for entry in figures["model"].get("calibration", {}).get("data", ())}
+    if any(file["sha256"] in calibrated_on for file in figures["data"]["files"]):
+        text += '<p class="warning">The stored scales were found on some of these data.</p>'
     picture = draw.reliability_figure(report.assessment.energy_reliability, report.assessment.force_reliability)
     caption = (
         "Left: bins of equal numbers of data in the order of their spread. Right: beyond ±5 in the outermost bins."

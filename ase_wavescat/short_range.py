@@ -18,17 +18,17 @@ from ase.build import bulk
 from ase.calculators.calculator import Calculator
 from ase.data import chemical_symbols, covalent_radii
 
-from ase_wavescat.errors import StructureError, WaveScatWarning
+from ase_wavescat.errors import WaveScatWarning
 from ase_wavescat.repulsion import pair_name
 
-DIMER_DISTANCES = np.concatenate([np.arange(6.0, 3.1, -0.2), np.arange(3.0, 0.79, -0.05)])
+SHORTEST_DIMER = 0.8
 SIDES = np.linspace(1.0, 0.6, 17)
 JUDGED_SIDE = 0.95
 CRYSTAL_SHARES = np.concatenate([np.linspace(2.0, 1.0, 21), np.linspace(0.975, 0.6, 16)])
 TOLERANCE = 1e-3
 """eV (an atom, for cells): a smaller fall is no fall."""
 
-_DIMER_CELL = 14.0  # A, side of the periodic cell of dimers whose vacuum would be too large to compute
+_DIMER_CELL = 14.0  # A, periodic: the images stay put, so they add next to nothing to a change of the distance
 _ELEMENT_CRYSTALS = {"sc": 1.0, "bcc": np.sqrt(3) / 2, "fcc": np.sqrt(0.5), "diamond": np.sqrt(3) / 4}
 _COMPOUND_CRYSTALS = {"cesiumchloride": np.sqrt(3) / 2, "rocksalt": 0.5, "zincblende": np.sqrt(3) / 4}
 
@@ -40,12 +40,20 @@ class Approach:
     coordinates (K,): descending: a distance (A), or for compressed structures the share of the cell's side.
     energies (K,): eV, of dimers less that of the largest distance; eV/atom for the others, less the first.
     contact: from this coordinate downwards the energy must rise with every step; it is one of the coordinates.
+
+    Raises ValueError for coordinates that do not descend, and where none is below the contact.
     """
 
     name: str
     coordinates: np.ndarray
     energies: np.ndarray
     contact: float
+
+    def __post_init__(self) -> None:
+        if len(self.coordinates) != len(self.energies) or not np.all(np.diff(self.coordinates) < 0):
+            raise ValueError(f"the coordinates of {self.name} must descend, one for each energy: {self.coordinates}")
+        if np.count_nonzero(self.judged) < 2:
+            raise ValueError(f"no coordinate of {self.name} is below {self.contact}: {self.coordinates}")
 
     @property
     def judged(self) -> np.ndarray:
@@ -132,23 +140,18 @@ def dimer_approach(
     calculator: Calculator,
     pair: tuple[int, int],
     contact: float,
-    distances: Sequence[float] | np.ndarray = DIMER_DISTANCES,
+    distances: Sequence[float] | np.ndarray | None = None,
 ) -> Approach:
-    """Two atoms in vacuum at the distances (A) and at the contact.
+    """Two atoms, alone in a periodic cell of 14 A, at the distances (A) and at the contact.
 
-    Where the calculator refuses a structure without boundaries (a vacuum too large to compute), they are in a periodic
-    cell of 14 A.
+    distances: by default from 6 A down to 0.8 A, or to 60 % of the contact where that is shorter.
     """
+    if distances is None:
+        shortest = min(SHORTEST_DIMER, 0.6 * contact)
+        distances = np.concatenate([np.arange(6.0, 3.1, -0.2), np.arange(3.0, shortest - 1e-6, -0.05)])
     path = _descending(distances, contact)
-
-    def dimer(distance: float) -> Atoms:
-        return Atoms(pair, [[0.0, 0.0, 0.0], [distance, 0.0, 0.0]])
-
-    try:
-        energies = _energies(calculator, [dimer(r) for r in path])
-    except StructureError:
-        periodic = [Atoms(dimer(r), cell=3 * [_DIMER_CELL], pbc=True) for r in path]
-        energies = _energies(calculator, periodic)
+    dimers = [Atoms(pair, [[0.0, 0.0, 0.0], [r, 0.0, 0.0]], cell=3 * [_DIMER_CELL], pbc=True) for r in path]
+    energies = _energies(calculator, dimers)
     return Approach(pair_name(pair), path, energies - energies[0], contact)
 
 
