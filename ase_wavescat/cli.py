@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from ase_wavescat import __version__
 from ase_wavescat.errors import WaveScatError, WaveScatWarning
@@ -41,6 +42,18 @@ def _named_errors() -> tuple[type[Exception], ...]:
     from ase_wavescat.scattering.spec import SpecError
 
     return WaveScatError, SpecError, FileNotFoundError, PermissionError
+
+
+def _references(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, float] | None:
+    """Energies by element from texts such as Li=-1.9."""
+    energies = {}
+    for text in given:
+        symbol, _, energy = text.partition("=")
+        try:
+            energies[symbol] = float(energy)
+        except ValueError:
+            raise click.BadParameter(f"{text!r} is not an element and its energy, as Li=-1.9") from None
+    return energies or None
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -81,14 +94,17 @@ def demo(model: str, output: Path) -> None:
 
 
 @main.command()
-@click.argument("data", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("data", nargs=-1, required=True)
 @click.option("--preset", default="correlations", show_default=True, help="Whose features are sized for the data.")
 @click.option(
     "--json", "spec_file", type=click.Path(dir_okay=False, path_type=Path),
     help="File to write the specification to, for `wavescat train --spec`.",
 )  # fmt: skip
-def suggest(data: tuple[Path, ...], preset: str, spec_file: Path | None) -> None:
-    """Propose a specification (widths, scales, features) for structures, labelled or not, and say why."""
+def suggest(data: tuple[str, ...], preset: str, spec_file: Path | None) -> None:
+    """Propose a specification (widths, scales, features) for structures, labelled or not, and say why.
+
+    DATA are extended XYZ files, ASE databases, folders or (quoted) globs of them.
+    """
     from ase_wavescat.spec_file import write_spec
     from ase_wavescat.training.suggest import report
     from ase_wavescat.training.suggest import suggest as propose
@@ -100,31 +116,47 @@ def suggest(data: tuple[Path, ...], preset: str, spec_file: Path | None) -> None
 
 
 @main.command()
-@click.argument("data", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Model file to write (.h5)."
-)
+@click.argument("data", nargs=-1, required=True)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Model file to write (.h5).")
 @click.option("--preset", help="Features: a preset of ase_wavescat.preset.  [default: correlations]")
 @click.option(
     "--spec", "spec_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Features: a specification written by `wavescat suggest --json`, in place of a preset.",
 )  # fmt: skip
+@click.option("--group-key", help="Key of frames that belong together; 'none': each its own group.  [default: group]")
 @click.option(
-    "--group-key",
-    default="group",
-    show_default=True,
-    help="Info key of frames that belong together; 'none' makes every frame a group of its own.",
-)
+    "--method", type=click.Choice(["ridge", "sparse", "greedy"]),
+    help="ridge: a weight for every feature; sparse: features chosen by labels and cost, then ridge; greedy: the"
+    " papers' orthogonal least squares on energies.  [default: ridge]",
+)  # fmt: skip
 @click.option(
-    "--energy-weight",
-    type=click.FloatRange(0, min_open=True),
-    help="One over the expected energy error, atoms/eV.",
+    "--size", type=click.IntRange(min=1),
+    help="Features of a sparse model (default: chosen by held-out groups); most features of a greedy member.",
+)  # fmt: skip
+@click.option(
+    "--bagging/--no-bagging", default=None,
+    help="Greedy members choose among a random few features at each step.  [default: bagging]",
+)  # fmt: skip
+@click.option(
+    "--prior", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Model of the same features towards whose weights those of ridge are drawn.",
+)  # fmt: skip
+@click.option(
+    "--reference", "references", multiple=True, metavar="EL=EV", callback=_references,
+    help="Known energy of an element, eV an atom, as Li=-1.9; once for each. Default: fitted.",
+)  # fmt: skip
+@click.option(
+    "--energy-weight", type=click.FloatRange(0, min_open=True), help="One over the expected energy error, atoms/eV."
 )
 @click.option("--force-weight", type=click.FloatRange(min=0), help="One over the expected force error, Å/eV.")
 @click.option("--stress-weight", type=click.FloatRange(min=0), help="One over the expected stress error, Å³/eV.")
 @click.option("--members", type=click.IntRange(min=1), help="Bootstrap members of the ensemble.")
 @click.option("--folds", type=click.IntRange(min=2), help="Folds of the cross-validation by group.")
-@click.option("--directions", type=click.IntRange(min=1), help="Random force directions a frame; default: all rows.")
+@click.option(
+    "--directions",
+    type=click.IntRange(min=0),
+    help="Random force directions a frame; 0: energies only; default: all rows.",
+)
 @click.option("--seed", type=int, help="Of the folds and the bootstrap.")
 @click.option("--repulsion/--no-repulsion", default=True, show_default=True, help="Short-range pair repulsion below.")
 @click.option("--store", type=click.Path(file_okay=False, path_type=Path), help="Folder that keeps the features.")
@@ -133,18 +165,34 @@ def suggest(data: tuple[Path, ...], preset: str, spec_file: Path | None) -> None
 @click.option("--citation", help="How to cite the data, for the model card.")
 @click.option("--licence", help="Licence of the data, for the model card.")
 @click.option("--quiet", is_flag=True, help="No progress.")
+@click.pass_context
 def train(
-    data: tuple[Path, ...], output: Path, preset: str | None, spec_file: Path | None, repulsion: bool,
-    store: Path | None, workers: int | None, label_source: str | None, citation: str | None, licence: str | None,
-    quiet: bool, **settings: Any,
+    context: click.Context, data: tuple[str, ...], output: Path | None, preset: str | None, spec_file: Path | None,
+    prior: Path | None, repulsion: bool, store: Path | None, workers: int | None, label_source: str | None,
+    citation: str | None, licence: str | None, quiet: bool, **settings: Any,
 ) -> None:  # fmt: skip
-    """Train a model on labelled structures: extended XYZ (plain, .gz, .xz) or ASE databases."""
+    """Train a model on labelled structures.
+
+    DATA are extended XYZ files (plain, .gz, .xz, .bz2), ASE databases, folders or (quoted) globs of them; or one run
+    file (.toml), which says all that options do and more: weights, several label sources, formation energies. Of the
+    options only --output, --workers and --quiet go with a run file.
+    """
+    if any(name.lower().endswith(".toml") for name in data):
+        _train_by_file(context, data, quiet)
+        return
     from ase_wavescat.spec_file import read_spec
+    from ase_wavescat.training.settings import Settings
     from ase_wavescat.training.train import train as run
 
+    if output is None:
+        raise click.UsageError("--output (-o) is missing: the model file to write")
     if preset and spec_file:
         raise click.UsageError("--preset and --spec both say what the features are: give one of them")
-
+    chosen = {key: value for key, value in settings.items() if value is not None}
+    try:
+        Settings(**chosen)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     provenance = {"label_source": label_source, "citation": citation, "licence": licence}
     run(
         list(data),
@@ -152,11 +200,28 @@ def train(
         read_spec(spec_file) if spec_file else preset or "correlations",
         store=store,
         repulsion=repulsion,
+        prior=prior,
         workers=workers,
         provenance={key: value for key, value in provenance.items() if value is not None},
         progress=not quiet,
-        **{key: value for key, value in settings.items() if value is not None},
+        **chosen,
     )
+
+
+def _train_by_file(context: click.Context, data: tuple[str, ...], quiet: bool) -> None:
+    from dataclasses import replace
+
+    from ase_wavescat.training.run_file import read_run
+
+    if len(data) > 1:
+        raise click.UsageError(f"a run file stands alone: put the other data into it, not beside {data[0]}")
+    given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    beside = [parameter for parameter in context.command.params if parameter.name in given]
+    refused = [option.opts[-1] for option in beside if option.name not in ("data", "output", "workers", "quiet")]
+    if refused:
+        raise click.UsageError(f"{data[0]} says what {', '.join(refused)} would: put it into the file")
+    changes = {name: context.params[name] for name in ("output", "workers") if context.params[name] is not None}
+    replace(read_run(data[0]), **changes).train(progress=not quiet)
 
 
 @main.command()

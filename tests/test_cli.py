@@ -16,6 +16,7 @@ from ase_wavescat import WaveScatCalculator, __version__, save_model
 from ase_wavescat.cli import main
 from ase_wavescat.ensemble import Domain, Ensemble
 from ase_wavescat.model_card import model_card
+from ase_wavescat.spec_file import write_spec
 
 
 def wavescat(*arguments: str | Path) -> Result:
@@ -96,7 +97,7 @@ def test_warnings_are_shown_as_messages(tmp_path: Path, small_ensemble: Ensemble
 
 @pytest.fixture
 def labelled(tmp_path: Path, small_ensemble: Ensemble, make_structure: Callable[..., Atoms]) -> Path:
-    """Six small cells in three groups, labelled by the small model."""
+    """Six small cells in three groups, labelled by the small model, whose specification is beside them."""
     calculator = WaveScatCalculator(small_ensemble)
     frames = []
     for seed in range(6):
@@ -106,6 +107,7 @@ def labelled(tmp_path: Path, small_ensemble: Ensemble, make_structure: Callable[
         atoms.calc = SinglePointCalculator(atoms, **labels)
         frames.append(atoms)
     write(tmp_path / "data.extxyz", frames)
+    write_spec(small_ensemble.spec, tmp_path / "spec.json")
     return tmp_path / "data.extxyz"
 
 
@@ -113,7 +115,7 @@ def test_train_writes_a_model_whose_card_shows_its_errors(labelled: Path, tmp_pa
     model = tmp_path / "trained.h5"
     result = wavescat(
         "train", labelled, "-o", model, "--members", 3, "--folds", 3, "--workers", 1, "--quiet",
-        "--label-source", "the small model", "--licence", "none",
+        "--label-source", "the small model", "--licence", "none", "--spec", tmp_path / "spec.json",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     card = wavescat("info", model).output
@@ -132,6 +134,52 @@ def test_train_refuses_an_unknown_preset(labelled: Path, tmp_path: Path) -> None
     result = wavescat("train", labelled, "-o", tmp_path / "out.h5", "--preset", "correlation", "--quiet")
     assert result.exit_code == 1 and "'correlations'" in result.output
     assert not (tmp_path / "out.h5").exists()
+
+
+RUN_FILE = """
+output = "trained.h5"
+workers = 1
+features = { spec = "spec.json" }
+[[data]]
+files = "*.extxyz"
+[fit]
+members = 2
+folds = 3
+[provenance]
+licence = "none"
+"""
+
+
+def test_train_by_a_run_file(labelled: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text(RUN_FILE)
+    result = wavescat("train", tmp_path / "run.toml", "-o", tmp_path / "other.h5", "--quiet")
+    assert result.exit_code == 0, result.output
+    assert not (tmp_path / "trained.h5").exists()
+    card = wavescat("info", tmp_path / "other.h5").output
+    assert "members     2" in card and "licence: none" in card
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run.toml", "--members", "3", "--no-repulsion"), "--members, --repulsion would: put it into the file"),
+        (("run.toml", "data.extxyz"), "a run file stands alone"),
+        (("data.extxyz",), "--output (-o) is missing"),
+        (("data.extxyz", "-o", "a.h5", "--reference", "Li:-1.9"), "'Li:-1.9' is not an element and its energy"),
+        (("data.extxyz", "-o", "a.h5", "--size", "9"), "a size belongs to the methods sparse and greedy"),
+        (("data.extxyz", "-o", "a.h5", "--directions", "-1"), "-1 is not in the range x>=0"),
+        (("nothing*.xyz", "-o", "a.h5"), "no file matches 'nothing*.xyz'"),
+    ],
+)
+def test_train_refuses(
+    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str
+) -> None:
+    (tmp_path / "run.toml").write_text(RUN_FILE)
+    monkeypatch.chdir(tmp_path)
+    result = wavescat("train", *arguments)
+    assert result.exit_code in (1, 2) and "Traceback" not in result.output
+    assert message in " ".join(result.output.split()), result.output
+    assert not list(tmp_path.glob("*.h5"))
 
 
 def test_train_with_a_single_group_is_a_message(labelled: Path, tmp_path: Path) -> None:

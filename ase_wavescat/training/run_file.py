@@ -1,0 +1,289 @@
+"""A whole training run in one TOML file: what to read, which features, how to fit, where to write."""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import glob
+import json
+import sys
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from ase_wavescat.ensemble import Ensemble
+from ase_wavescat.errors import WaveScatError
+from ase_wavescat.scattering.presets import preset
+from ase_wavescat.scattering.spec import ScatteringSpec, SpecError, did_you_mean
+from ase_wavescat.spec_file import read_spec
+from ase_wavescat.training.dataset import structures_of
+from ase_wavescat.training.settings import Settings
+from ase_wavescat.training.sources import Source
+from ase_wavescat.training.train import train
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_OF_SOURCES = ("group_key",)  # settings that each source has for itself
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a path"}
+
+
+class RunFileError(WaveScatError, ValueError):
+    """A run file that cannot be understood; the message names the file, the key and what is expected."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """Which features: a preset, with fields of it replaced, or a specification.
+
+    preset: its name, made for the species found in the data.
+    spec: file of a specification (`wavescat suggest --json`), in place of a preset.
+    overrides: fields of the preset's specification or of its family, as `ScatteringSpec.to_dict` writes them; False
+        leaves a part of the family (four_body, say) out.
+    """
+
+    preset: str = "correlations"
+    spec: Path | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+    def specification(self, species: Sequence[int | str]) -> ScatteringSpec:
+        """The specification for these species. Raises SpecError, FileNotFoundError."""
+        if self.spec is not None:
+            return read_spec(self.spec)
+        plain = preset(self.preset, species).to_dict()
+        for name, value in self.overrides.items():
+            part = plain if name in plain else plain["families"][0]
+            if value is False:
+                part.pop(name, None)
+            else:
+                part[name] = value
+        return ScatteringSpec.from_dict(plain)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run; the fields are the keys of a run file.
+
+    output: model file to write.  data: where the labels are, the first source's name is what the model predicts.
+    features, fit: sections.  store: folder that keeps the feature rows (default: beside the output).
+    workers: processes (default: all cores).  repulsion: whether a short-range pair repulsion is subtracted.
+    prior: model towards whose weights the fit is drawn, see `train`.
+    provenance: what the model card says of the data: label_source, citation, licence ...
+    """
+
+    output: Path
+    data: tuple[Source, ...]
+    features: Features = field(default_factory=Features)
+    fit: Settings = field(default_factory=Settings)
+    store: Path | None = None
+    workers: int | None = None
+    repulsion: bool = True
+    prior: Path | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def train(self, progress: bool = True) -> Ensemble:
+        """Train the model and write it; raises what `ase_wavescat.training.train.train` raises."""
+        settings = {f.name: getattr(self.fit, f.name) for f in dataclasses.fields(self.fit)}
+        return train(
+            list(self.data),
+            self.output,
+            self._spec(),
+            store=self.store,
+            repulsion=self.repulsion,
+            prior=self.prior,
+            workers=self.workers,
+            provenance=self.provenance,
+            progress=progress,
+            **{name: value for name, value in settings.items() if name not in _OF_SOURCES},
+        )
+
+    def _spec(self) -> ScatteringSpec | str:
+        """A plain preset stays a name, for `train` to make; with fields replaced the species are needed here."""
+        if not self.features.overrides and self.features.spec is None:
+            return self.features.preset
+        files = [file for source in self.data for file in source.paths()]
+        return self.features.specification(
+            sorted({int(z) for file in files for atoms in structures_of(file) for z in atoms.numbers})
+        )
+
+
+def read_run(path: str | Path) -> Run:
+    """The training run that a TOML file describes; its paths are relative to the file.
+
+    Keys at the top are the fields of `Run`, each `[[data]]` has those of `sources.Source`, `[features]` those of
+    `Features` but for `overrides`, which stand there by their own names, `[fit]` those of `train.Settings`,
+    `[provenance]` what one likes. docs/training.md has an example.
+
+    Raises RunFileError, which names the file and the section, for unknown keys (with the nearest known one), values of
+    the wrong type or out of range, and what is no TOML; FileNotFoundError.
+    """
+    path = Path(path)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # not UTF-8, or not TOML
+        raise RunFileError(f"{path} is not a TOML file: {error}") from error
+    values = _typed(Run, table, str(path), raw=tuple(_SECTIONS))
+    for name in ("output", "store", "prior"):
+        if name in values:
+            values[name] = _beside(path, values[name])
+    for name, section in _SECTIONS.items():
+        if name in table:
+            values[name] = section(table[name], path)
+    run: Run = _made(Run, values, str(path))
+    return run
+
+
+def _sources(given: Any, path: Path) -> tuple[Source, ...]:
+    if not isinstance(given, list) or not given:
+        raise RunFileError(f"{path}: data must be one or more sections [[data]], got {given!r}")
+    sources = []
+    for number, table in enumerate(given, 1):
+        where = f"{path} [[data]] {number}"
+        values = _typed(Source, table, where)
+        if "files" in values:
+            files = values["files"]
+            values["files"] = tuple(_beside(path, file) for file in ([files] if isinstance(files, str) else files))
+        sources.append(_made(Source, values, where))
+    return tuple(sources)
+
+
+def _features(given: Any, path: Path) -> Features:
+    where = f"{path} [features]"
+    if not isinstance(given, dict):
+        raise RunFileError(f"{where} must be a section of keys, got {given!r}")
+    own = _typed(Features, {key: given[key] for key in ("preset", "spec") if key in given}, where)
+    overrides = {key: value for key, value in given.items() if key not in own}
+    if "spec" in own:
+        if len(given) > 1:
+            others = ", ".join(key for key in given if key != "spec")
+            raise RunFileError(f"{where}: spec says all about the features; remove {others}, or spec")
+        return Features(spec=_beside(path, own["spec"]))
+    features = Features(overrides=overrides, **own)
+    try:
+        example = preset(features.preset, ["H"])
+    except SpecError as error:
+        raise RunFileError(f"{where}: {error}") from error
+    known = [f.name for part in (example, example.families[0]) for f in dataclasses.fields(part) if f.init]
+    _refuse_unknown(overrides, [name for name in known if name not in ("species", "families")] + ["preset"], where)
+    return features
+
+
+def _settings(given: Any, path: Path) -> Settings:
+    where = f"{path} [fit]"
+    settings: Settings = _made(Settings, _typed(Settings, given, where, left_out=_OF_SOURCES), where)
+    return settings
+
+
+def _provenance(given: Any, path: Path) -> dict[str, Any]:
+    values: dict[str, Any] = _typed(Run, {"provenance": given}, str(path))["provenance"]
+    try:
+        json.dumps(values)  # as the model file keeps it
+    except TypeError as error:
+        raise RunFileError(f"{path} [provenance]: {error}; put dates and times in quotes") from error
+    return values
+
+
+_SECTIONS: dict[str, Callable[[Any, Path], Any]] = {
+    "data": _sources, "features": _features, "fit": _settings, "provenance": _provenance,
+}  # fmt: skip
+
+
+def _keys(cls: type, left_out: Sequence[str] = ()) -> list[str]:
+    return [f.name for f in dataclasses.fields(cls) if f.name not in left_out]
+
+
+_KEYS_OF = {
+    "to the top of the file": _keys(Run, tuple(_SECTIONS)), "into [[data]]": _keys(Source),
+    "into [fit]": _keys(Settings, _OF_SOURCES),
+}  # fmt: skip
+
+
+def _typed(cls: type, table: Any, where: str, raw: Sequence[str] = (), left_out: Sequence[str] = ()) -> dict[str, Any]:
+    """The values of a table that has the fields of a dataclass as keys, of the fields' types.
+
+    raw: keys that are known, but not returned; left_out: fields that are no keys.
+    """
+    if not isinstance(table, dict):
+        raise RunFileError(f"{where} must be a section of keys, got {table!r}")
+    _refuse_unknown(table, _keys(cls, left_out), where)
+    hints = get_type_hints(cls)
+    values = {}
+    for key, value in table.items():
+        if key in raw:
+            continue
+        try:
+            values[key] = _convert(value, hints[key])
+        except TypeError:
+            raise RunFileError(f"{where}: {key} must be {_words(hints[key])}, got {value!r}") from None
+    return values
+
+
+def _refuse_unknown(keys: Iterable[str], known: Sequence[str], where: str) -> None:
+    for key in keys:
+        if key not in known:
+            homes = [home for home, own in _KEYS_OF.items() if key in own]
+            hint = f"; it belongs {homes[0]}" if homes else did_you_mean(key, known)
+            raise RunFileError(f"{where}: unknown key {key!r}{hint}; known are {', '.join(known)}")
+
+
+def _made(cls: type, values: Mapping[str, Any], where: str) -> Any:
+    """The dataclass of these values; what it refuses is said with the place in the file."""
+    required = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
+    missing = [name for name in required if name not in values]
+    if missing:
+        raise RunFileError(f"{where} lacks {', '.join(missing)}")
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise RunFileError(f"{where}: {error}") from error
+
+
+def _convert(value: Any, hint: Any) -> Any:
+    """A value of TOML as the type asks for it; TypeError where it is something else."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        return _first(value, [option for option in arguments if option is not type(None)])
+    if origin in (tuple, collections.abc.Sequence) and isinstance(value, list):
+        return tuple(_convert(part, arguments[0]) for part in value)  # all elements are of one type
+    if origin is collections.abc.Mapping and isinstance(value, dict):
+        return {key: _convert(part, arguments[1]) for key, part in value.items()}
+    if hint is float and type(value) in (int, float):
+        return float(value)
+    if hint is Path and isinstance(value, str):
+        return Path(value)
+    if type(value) is hint:  # a bool is no int here
+        return value
+    raise TypeError(f"{value!r} is not {_words(hint)}")
+
+
+def _first(value: Any, options: Sequence[Any]) -> Any:
+    for option in options:
+        try:
+            return _convert(value, option)
+        except TypeError:
+            continue
+    raise TypeError(f"{value!r} is none of {options}")
+
+
+def _words(hint: Any) -> str:
+    """What a type asks for, for messages."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(_words(option) for option in arguments if option is not type(None)))
+    if origin in (tuple, collections.abc.Sequence):
+        return f"a list of {_words(arguments[0])}"
+    if origin is collections.abc.Mapping:
+        return f"a table of {_words(arguments[1])} by name"
+    return _WORDS.get(hint, "anything")
+
+
+def _beside(path: Path, name: str | Path) -> Path:
+    """A path of the run file, relative to its folder; the folder's own name is no glob."""
+    folder = str(path.parent)
+    return Path(glob.escape(folder) if glob.has_magic(str(name)) else folder, name)
