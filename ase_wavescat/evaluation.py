@@ -335,9 +335,15 @@ def read_data(
     files = [] if frames else files_of([item for item in given if not isinstance(item, Frame)])
     frames = frames or read_frames(files, group_key)
     check_species(ensemble, frames)
-    trained = {entry.get("sha256") for entry in ensemble.provenance.get("data", ())}
+    trained = training_digests(ensemble)
     digests = [(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files]
     return tuple(DataFile(name, digest, digest in trained) for name, digest in digests), frames
+
+
+def training_digests(ensemble: Ensemble) -> set[str]:
+    """SHA-256 of the files that a model was fitted to, and of those of the model it was drawn towards."""
+    recorded = (ensemble.provenance.get(name) for name in ("data", "prior"))
+    return {entry["sha256"] for files in recorded if isinstance(files, list) for entry in files if "sha256" in entry}
 
 
 def check_species(ensemble: Ensemble, frames: Sequence[Frame]) -> None:

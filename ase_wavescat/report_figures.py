@@ -237,18 +237,19 @@ def _ticks_at(axes: Any, ticks: Sequence[float], labels: Sequence[str]) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def greedy_figure(validation: Sequence[float], sizes: Sequence[int]) -> Figure:
+def greedy_figure(validation: Sequence[float | None], sizes: Sequence[int]) -> Figure:
     """Validation error by step of the greedy selection, meV/atom, and how many features the members took."""
     from matplotlib.ticker import MaxNLocator
 
     figure = _figure(10.5, 4.0)
     left, right = figure.subplots(1, 2)
-    left.plot(np.arange(1, len(validation) + 1), validation, color=BLUE, label="mean over members")
+    errors = np.array(validation, dtype=float)
+    left.plot(np.arange(1, len(errors) + 1), errors, color=BLUE, label="mean over members")
     left.axvline(float(np.mean(sizes)), color=ORANGE, linestyle="--", label=f"mean M* = {np.mean(sizes):.0f}")
     left.set(
         xlabel="features M", ylabel="RMSE on the groups left out (meV/atom)", yscale="log", title="greedy selection"
     )
-    _plain_log_ticks(left.yaxis, max(validation) / min(validation))
+    _plain_log_ticks(left.yaxis, float(np.nanmax(errors) / np.nanmin(errors)))
     left.legend(frameon=False)
     right.hist(sizes, bins=min(25, max(5, len(sizes) // 2)), color=BLUE, alpha=0.75)
     right.yaxis.set_major_locator(MaxNLocator(integer=True))

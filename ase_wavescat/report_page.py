@@ -30,7 +30,11 @@ figure { margin: 1em 0; } img { max-width: 100%; } figcaption { color: #556070; 
 .good { color: #24733a; } .bad { color: #b3261e; font-weight: 600; }
 pre { background: #f6f8fa; padding: 1em; overflow-x: auto; font-size: 0.82em; }
 @page { margin: 14mm; }
-@media print { body { font-size: 11px; max-width: none; margin: 0; } h2, h3 { break-after: avoid; } figure, tr { break-inside: avoid; } }
+@media print {
+  body { font-size: 11px; max-width: none; margin: 0; }
+  h2, h3 { break-after: avoid; }
+  figure, tr { break-inside: avoid; }
+}
 """
 
 Figures = Mapping[str, Any]
