@@ -36,7 +36,7 @@ _DRAINED = 1e-8  # of a squared norm: below, it is computed anew
 _DEPENDENT = 1e-12  # of a squared norm: below, the candidate is refused
 _CONSTANT = 1e-10  # spread of a column over its largest value
 _EXACT = 1e-26  # of the squared target: below, nothing is left to explain
-_TIE = 1e-9  # gains as close as this are equal, and the first candidate is taken: the same on every machine
+_TIE = 1e-9  # gains as close as this are equal, and the first candidate is taken
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,10 +106,11 @@ def greedy_paths(
     parts = []
     for start in range(0, len(weights), size):
         part = slice(start, start + size)
-        block = _Block(rows, target, weights[part], varies, steps)
-        block.draw(bag, None if seeds is None else seeds[part])
-        block.pay(cost, cost_power)
-        parts.append(block.run(intercept, None if validation is None else validation[part]))
+        lockstep = Lockstep(rows, target, weights[part], varies, steps + 1)
+        selection = _Selection(lockstep, bag, None if seeds is None else seeds[part])
+        if cost is not None:
+            selection.pay(cost, cost_power)
+        parts.append(selection.run(steps, intercept, None if validation is None else validation[part]))
     paths = [np.concatenate(values) for values in zip(*parts, strict=True)]
     order, training, left_out, sizes, standard, biases = paths
     solution = standard / scale
@@ -160,105 +161,43 @@ def _check(
         raise DataError(f"feature bagging needs seeds, one sequence of integers for each of {len(weights)} members")
 
 
-class _Block:
+class Lockstep:
     """Members in lockstep: their vectors and residuals, and what is left of every candidate.
 
-    A member that has nothing left to take goes on with vectors of zeros, which change nothing.
+    rows (F, n): candidates of about the same size; target (n,); weights (B, n); varies (F,): which rows are candidates;
+    steps: vectors there is room for.  open (B, F): candidates neither taken nor refused.
     """
 
     def __init__(self, rows: Array, target: Array, weights: Array, varies: NDArray[np.bool_], steps: int) -> None:
         members, count = weights.shape
-        self.rows, self.weights, self.steps = rows, weights, steps
-        self.vectors = np.zeros((members, steps + 1, count))
-        self.triangles = np.zeros((members, steps + 1, steps + 1))  # x_taken = triangle^T vectors
-        self.projections = np.zeros((members, steps + 1))  # <q, target>
+        self.rows, self.weights = rows, weights
+        self.vectors = np.zeros((members, steps, count))
+        self.triangles = np.zeros((members, steps, steps))  # x_taken = triangle^T vectors
+        self.projections = np.zeros((members, steps))  # <q, target>
         self.taken = 0  # vectors so far
         self.residuals = np.tile(target, (members, 1))
         self.norms = weights @ (rows**2).T
         self.correlations = (weights * self.residuals) @ rows.T
         self.original, self.reference = self.norms.copy(), self.norms.copy()
-        self.open = np.tile(varies, (members, 1))  # neither taken nor refused
-        self.smallest = _EXACT * np.einsum("bi,bi,bi->b", weights, self.residuals, self.residuals)
-        self.bag: int | None = None
-        self.generators: list[np.random.Generator] = []
-        self.cost: SupportCost | None = None
+        self.open = np.tile(varies, (members, 1))
 
-    def draw(self, bag: int | None, seeds: Sequence[Sequence[int]] | None) -> None:
-        """Candidates are drawn anew at each step, by each member's own generator."""
-        if bag is not None and seeds is not None:
-            self.bag, self.generators = bag, [np.random.default_rng(list(seed)) for seed in seeds]
+    def squares(self, weights: Array) -> Array:
+        """Sums over rows of weights (B, n) times squared residuals, (B,)."""
+        return np.asarray((weights * self.residuals**2).sum(axis=1))
 
-    def pay(self, cost: SupportCost | None, power: float) -> None:
-        """Gains count by what they cost."""
-        if cost is not None:
-            self.cost, self.cost_power = cost, power
-            self.prices = np.tile(cost.prices, (len(self.weights), 1))
-            self.marginal = np.tile(cost.marginal(cost.prices), (len(self.weights), 1))
+    def gains(self, b: int, pool: IntArray) -> tuple[IntArray, Array]:
+        """What each candidate of a pool would take from the squared error of a member; less those refused."""
+        self._renew(b, pool[self.norms[b, pool] <= _DRAINED * self.reference[b, pool]])
+        pool = pool[self.open[b, pool]]
+        return pool, self.correlations[b, pool] ** 2 / self.norms[b, pool]
 
-    def run(self, intercept: bool, validation: Array | None) -> tuple[Array, ...]:
-        """Take features until the last step; what `GreedyPaths` holds, weights of the scaled columns."""
-        members, features = self.norms.shape
-        order = np.full((members, self.steps), -1)
-        if intercept:
-            self._append(np.ones_like(self.residuals))
-        first = self.taken
-        errors = [self._errors(validation)]
-        for step in range(self.steps):
-            order[:, step] = [self._choose(b) for b in range(members)]
-            chosen = order[:, step]
-            going = np.flatnonzero(chosen >= 0)
-            self._append(np.where((chosen >= 0)[:, None], self.rows[chosen], 0.0))
-            self.open[going, chosen[going]] = False
-            for b in going.tolist():
-                self._buy(b, int(chosen[b]))
-            errors.append(self._errors(validation))
-        training, left_out = (np.array(values).T for values in zip(*errors, strict=True))
-        sizes = np.count_nonzero(order >= 0, axis=1) if validation is None else np.argmin(left_out, axis=1)
-        weights, biases = np.zeros((members, features)), np.zeros(members)
-        for b, size in enumerate(sizes.tolist()):
-            stop = first + size
-            solution = solve_triangular(self.triangles[b, :stop, :stop], self.projections[b, :stop])
-            weights[b, order[b, :size]] = solution[first:]
-            biases[b] = solution[:first].sum()
-        return order, training, left_out, sizes, weights, biases
+    def take(self, chosen: IntArray) -> None:
+        """One candidate for each member, (B,); -1 for none: a vector of zeros, which changes nothing."""
+        going = np.flatnonzero(chosen >= 0)
+        self.append(np.where((chosen >= 0)[:, None], self.rows[chosen], 0.0))
+        self.open[going, chosen[going]] = False
 
-    def _errors(self, validation: Array | None) -> tuple[Array, Array]:
-        """Weighted mean squared residuals of each member: in training, in validation."""
-        squares = self.residuals**2
-        nothing = np.full(len(squares), np.nan)
-        kinds = (self.weights, validation)
-        training, left_out = (nothing if w is None else (w * squares).sum(axis=1) / w.sum(axis=1) for w in kinds)
-        return training, left_out
-
-    def _choose(self, b: int) -> int:
-        """The next feature of a member, -1 if there is none."""
-        residual = self.residuals[b]
-        if self.weights[b] @ residual**2 <= self.smallest[b]:
-            return -1
-        while (pool := np.flatnonzero(self.open[b])).size:
-            if self.bag is not None and self.bag < len(pool):
-                pool = np.sort(self.generators[b].choice(pool, self.bag, replace=False, shuffle=False))
-            self._renew(b, pool[self.norms[b, pool] <= _DRAINED * self.reference[b, pool]])
-            pool = pool[self.open[b, pool]]
-            if pool.size:
-                gains = self.correlations[b, pool] ** 2 / self.norms[b, pool]
-                if self.cost is not None:
-                    gains /= self.marginal[b, pool] ** self.cost_power
-                return int(pool[np.argmax(gains >= (1 - _TIE) * gains.max())])
-        return -1
-
-    def _renew(self, b: int, drained: IntArray) -> None:
-        """Norms and correlations of candidates from the vectors themselves; refuses those of which nothing is left."""
-        if not drained.size:
-            return
-        x, q, m = self.rows[drained], self.vectors[b, : self.taken], self.weights[b]
-        for _ in range(2):
-            x = x - ((x * m) @ q.T) @ q
-        self.norms[b, drained] = self.reference[b, drained] = (x**2) @ m
-        self.correlations[b, drained] = x @ (m * self.residuals[b])
-        self.open[b, drained] = self.norms[b, drained] > _DEPENDENT * self.original[b, drained]
-
-    def _append(self, x: Array) -> None:
+    def append(self, x: Array) -> None:
         """Make columns x (B, n), one a member, orthogonal, and take them from residuals and candidates."""
         k, q = self.taken, self.vectors[:, : self.taken]
         x = x[:, None, :]
@@ -269,8 +208,7 @@ class _Block:
             total += part
         x = x[:, 0]
         norms = np.sqrt((self.weights * x**2).sum(axis=1))
-        stopped = norms == 0
-        x /= np.where(stopped, 1.0, norms)[:, None]
+        x /= np.where(norms > 0, norms, 1.0)[:, None]
         self.vectors[:, k] = x
         self.triangles[:, :k, k] = total[:, 0]
         self.triangles[:, k, k] = norms
@@ -283,6 +221,83 @@ class _Block:
         self.correlations -= along[:, None] * products
         self.taken += 1
 
+    def solution(self, b: int, size: int) -> Array:
+        """Least-squares weights of the first `size` columns of a member."""
+        return solve_triangular(self.triangles[b, :size, :size], self.projections[b, :size])
+
+    def _renew(self, b: int, drained: IntArray) -> None:
+        """Norms and correlations of candidates from the vectors themselves; refuses those of which nothing is left."""
+        if not drained.size:
+            return
+        x, q, m = self.rows[drained], self.vectors[b, : self.taken], self.weights[b]
+        for _ in range(2):
+            x = x - ((x * m) @ q.T) @ q
+        self.norms[b, drained] = self.reference[b, drained] = (x**2) @ m
+        self.correlations[b, drained] = x @ (m * self.residuals[b])
+        self.open[b, drained] &= self.norms[b, drained] > _DEPENDENT * self.original[b, drained]
+
+
+class _Selection:
+    """The choices of members in lockstep: the candidates they see, and what these cost them."""
+
+    def __init__(self, lockstep: Lockstep, bag: int | None, seeds: Sequence[Sequence[int]] | None) -> None:
+        self.lockstep, self.bag = lockstep, bag
+        self.generators = [np.random.default_rng(list(seed)) for seed in seeds or ()]
+        self.smallest = _EXACT * lockstep.squares(lockstep.weights)
+        self.cost: SupportCost | None = None
+
+    def pay(self, cost: SupportCost, power: float) -> None:
+        """Gains count by what they cost."""
+        members = len(self.smallest)
+        self.cost, self.cost_power = cost, power
+        self.prices = np.tile(cost.prices, (members, 1))
+        self.marginal = np.tile(cost.marginal(cost.prices), (members, 1))
+
+    def run(self, steps: int, intercept: bool, validation: Array | None) -> tuple[Array, ...]:
+        """Take features until the last step; what `GreedyPaths` holds, weights of the scaled columns."""
+        lockstep = self.lockstep
+        members, features = lockstep.open.shape
+        order = np.full((members, steps), -1)
+        if intercept:
+            lockstep.append(np.ones_like(lockstep.residuals))
+        first = lockstep.taken
+        errors = [self._errors(validation)]
+        for step in range(steps):
+            left = lockstep.squares(lockstep.weights) > self.smallest
+            order[:, step] = [self._choose(b) if left[b] else -1 for b in range(members)]
+            lockstep.take(order[:, step])
+            errors.append(self._errors(validation))
+        training, left_out = (np.array(values).T for values in zip(*errors, strict=True))
+        sizes = np.count_nonzero(order >= 0, axis=1) if validation is None else np.argmin(left_out, axis=1)
+        weights, biases = np.zeros((members, features)), np.zeros(members)
+        for b, size in enumerate(sizes.tolist()):
+            solution = lockstep.solution(b, first + size)
+            weights[b, order[b, :size]] = solution[first:]
+            biases[b] = solution[:first].sum()
+        return order, training, left_out, sizes, weights, biases
+
+    def _errors(self, validation: Array | None) -> tuple[Array, Array]:
+        """Weighted mean squared residuals of each member: in training, in validation."""
+        weights = self.lockstep.weights
+        training = self.lockstep.squares(weights) / weights.sum(axis=1)
+        if validation is None:
+            return training, np.full(len(training), np.nan)
+        return training, self.lockstep.squares(validation) / validation.sum(axis=1)
+
+    def _choose(self, b: int) -> int:
+        """The next feature of a member, -1 if there is none."""
+        while (pool := np.flatnonzero(self.lockstep.open[b])).size:
+            if self.bag is not None and self.bag < len(pool):
+                pool = np.sort(self.generators[b].choice(pool, self.bag, replace=False, shuffle=False))
+            pool, gains = self.lockstep.gains(b, pool)
+            if pool.size:
+                if self.cost is not None:
+                    gains = gains / self.marginal[b, pool] ** self.cost_power
+                chosen = int(pool[first_best(gains)])
+                self._buy(b, chosen)
+                return chosen
+        return -1
+
     def _buy(self, b: int, feature: int) -> None:
         """What a feature needs is there from now on, and costs its later users nothing."""
         if self.cost is not None:
@@ -290,3 +305,8 @@ class _Block:
             if self.prices[b, parts].any():
                 self.prices[b, parts] = 0.0
                 self.marginal[b] = self.cost.marginal(self.prices[b])
+
+
+def first_best(gains: Array) -> int:
+    """The first of the largest, up to rounding: the same on every machine."""
+    return int(np.argmax(gains >= (1 - _TIE) * gains.max()))
