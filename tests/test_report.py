@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,14 +17,16 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from click.testing import CliRunner, Result
+from matplotlib.figure import Figure
 
-from ase_wavescat import WaveScatCalculator, evaluate, load_model, save_model
+from ase_wavescat import WaveScatCalculator, evaluate, load_model, report_figures, save_model
 from ase_wavescat.cli import main
 from ase_wavescat.ensemble import Domain, Ensemble
 from ase_wavescat.errors import DataError
 from ase_wavescat.report import Report, make_report, representative_frames, run_report, summary, write_report
 from ase_wavescat.report_page import page
 from ase_wavescat.scattering.spec import Bands, Correlations, ScatteringSpec
+from ase_wavescat.training.dataset import Frame
 
 CURVE = [
     {"frames": n, "groups": n // 3, "energy_mae_mev_per_atom": 60 / n, "force_mae_ev_per_a": 5 / n} for n in (20, 90)
@@ -78,32 +79,52 @@ def model() -> Ensemble:
     weights = 1e-3 * rng.normal(size=count) + 3e-4 * rng.normal(size=(6, count))
     domain = Domain(
         np.full(count, -1e9), np.full(count, 1e9), np.zeros(count), np.ones(count),
-        {3: (0.0, 1.0), 14: (0.0, 1.0)}, {(3, 3): 2.2, (3, 14): 2.1, (14, 14): 2.0},
+        {3: (0.0, 1.0), 14: (0.0, 1.0)}, {(3, 3): 2.0, (3, 14): 1.9, (14, 14): 1.8},
     )  # fmt: skip
     provenance = {"label_source": "rolled <dice> & more", "frames": 7, "groups": 3}
     return Ensemble(spec, spec.keys, weights, np.array([[-7.0, -150.0]] * 6), domain=domain, provenance=provenance)
 
 
-@pytest.fixture
-def data(tmp_path: Path, model: Ensemble, make_structure: Callable[..., Atoms]) -> Path:
-    """Twelve labelled cells in six groups; the labels are the model's with noise."""
+def cell(rng: np.random.Generator) -> Atoms:
+    """Four to six atoms on a jittered lattice, Li or Si at random, Si first."""
+    count = rng.integers(4, 7)
+    sites = 2.4 * rng.permutation(np.stack(np.meshgrid([0, 1], [0, 1], [0, 1]), axis=-1).reshape(-1, 3))[:count]
+    numbers = np.append(14, rng.choice([3, 14], count - 1))
+    positions = sites + rng.uniform(-0.08, 0.08, (count, 3))
+    return Atoms(numbers, positions, cell=4.8 * np.eye(3) + rng.uniform(-0.05, 0.05, (3, 3)), pbc=True)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, model: Ensemble) -> Path:
+    """A folder with twelve labelled cells in six groups; the labels are the model's with noise."""
     calculator, rng, frames = WaveScatCalculator(model), np.random.default_rng(0), []
-    for seed in range(12):
-        atoms = make_structure(seed, atoms=4 + seed % 3, side=4.8)
+    for index in range(12):
+        atoms = cell(rng)
         labels = {name: calculator.get_property(name, atoms) for name in ("energy", "forces", "stress")}
         labels["energy"] += 0.01 * rng.normal() * len(atoms)
         labels["forces"] = labels["forces"] + 0.05 * rng.normal(size=labels["forces"].shape)
-        atoms.info |= {"group": f"melt {seed % 6}", "config_type": "a<b" if seed % 2 else "relaxed"}
+        atoms.info |= {"group": f"melt {index % 6}", "config_type": "a<b" if index % 2 else "relaxed"}
         atoms.calc = SinglePointCalculator(atoms, **labels)
         frames.append(atoms)
-    (tmp_path / "data").mkdir()
-    write(tmp_path / "data" / "cells.extxyz", frames)
-    return tmp_path / "data"
+    folder = tmp_path_factory.mktemp("data")
+    write(folder / "cells.extxyz", frames)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(model: Ensemble, data: Path) -> Report:
+    return make_report(evaluate(model, data, workers=1, progress=False))
 
 
 @pytest.fixture
-def report(model: Ensemble, data: Path) -> Report:
-    return make_report(evaluate(model, data, workers=1, progress=False))
+def plain_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made, but not rendered, which takes most of the time of a page."""
+
+    def unrendered(figure: Figure) -> bytes:
+        assert figure.axes
+        return b"\x89PNG"
+
+    monkeypatch.setattr(report_figures, "png", unrendered)
 
 
 def with_provenance(report: Report, **changes: Any) -> Report:
@@ -117,6 +138,7 @@ def wavescat(*arguments: str | Path) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
+@pytest.mark.usefixtures("plain_pictures")
 def test_both_files_are_written_and_agree(report: Report, tmp_path: Path) -> None:
     written = write_report(report, tmp_path / "deep" / "out")
     assert sorted(file.name for file in written.parent.iterdir()) == ["report.html", "report.json"]
@@ -144,10 +166,11 @@ def test_the_page_stands_alone_and_is_sound(report: Report) -> None:
     assert len(html.pictures) == 6  # parity, uncertainties, features, dimers, compressed structures, crystals
     assert html.headings == ["Errors", "Uncertainties", "Features", "Short range", "Speed", "Model card"]
     assert "rolled <dice> & more" in html.text and "config_type a<b" in html.text
-    for words in ("Energies, meV/atom", "stress: MAE, GPa", "MAE, eV/Å³", "2.20 Å", "Li bcc", "LiSi rocksalt", "± "):
+    for words in ("Energies, meV/atom", "stress: MAE, GPa", "MAE, eV/Å³", "2.00 Å", "Li bcc", "LiSi rocksalt", "± "):
         assert words in html.text
 
 
+@pytest.mark.usefixtures("plain_pictures")
 def test_learning_curves_are_shown_when_they_are_there(report: Report) -> None:
     metrics = {"learning_curve": CURVE, "size_curve": SIZES, "greedy": GREEDY}
     trained = with_provenance(report, metrics=metrics)
@@ -159,6 +182,7 @@ def test_learning_curves_are_shown_when_they_are_there(report: Report) -> None:
         assert len(Page(page(part, part.figures())).pictures) == 7
 
 
+@pytest.mark.usefixtures("plain_pictures")
 def test_training_data_are_called_training_data(model: Ensemble, report: Report, data: Path) -> None:
     assert "training errors" not in page(report, report.figures())
     digest = hashlib.sha256((data / "cells.extxyz").read_bytes()).hexdigest()
@@ -168,6 +192,7 @@ def test_training_data_are_called_training_data(model: Ensemble, report: Report,
     assert trained.figures()["data"]["files"][0]["trained_on"] is True
 
 
+@pytest.mark.usefixtures("plain_pictures")
 def test_labels_of_another_zero_are_named(report: Report) -> None:
     assessment = report.assessment
     moved = [dataclasses.replace(frame, energy=frame.energy - 2.0 * len(frame)) for frame in assessment.frames]
@@ -178,19 +203,19 @@ def test_labels_of_another_zero_are_named(report: Report) -> None:
     assert "another zero of energy" in page(changed, figures)
 
 
-def test_a_model_of_one_species_and_one_member_has_a_report(model: Ensemble, make_structure: Any) -> None:
+@pytest.mark.usefixtures("plain_pictures")
+def test_a_model_of_one_species_and_one_member_has_a_report(model: Ensemble) -> None:
     spec = dataclasses.replace(model.spec, species=("Si",))
     single = Ensemble(spec, spec.keys, 1e-3 * np.ones((1, len(spec.keys))), np.array([[-5.0]]))
+    rng = np.random.default_rng(1)
     frames = []
-    for seed in range(3):
-        atoms = make_structure(seed, atoms=4)
-        atoms.numbers[:] = 14
-        frames.append(atoms)
-    from ase_wavescat.training.dataset import Frame
-
-    labelled = [Frame(a.cell.array, a.positions, a.numbers, -20.0, None, None, str(i), "x", f"f#{i}")
-                for i, a in enumerate(frames)]  # fmt: skip
-    report = make_report(evaluate(single, labelled, workers=1, progress=False))
+    for index in range(3):
+        atoms = cell(rng)
+        numbers = np.full(len(atoms), 14)
+        frames.append(
+            Frame(atoms.cell.array, atoms.positions, numbers, -20.0, None, None, str(index), "x", f"f#{index}")
+        )
+    report = make_report(evaluate(single, frames, workers=1, progress=False))
     figures = report.figures()
     assert figures["errors"]["by_composition"] == {} and figures["uncertainty"]["energy_ev_per_atom"] is None
     html = Page(page(report, figures))
@@ -210,6 +235,7 @@ def test_representative_frames_are_the_lowest_of_each_composition(report: Report
         assert relative[index] == relative[bins == bins[index]].min()
 
 
+@pytest.mark.usefixtures("plain_pictures")
 def test_the_command_writes_a_report(model: Ensemble, data: Path, tmp_path: Path) -> None:
     save_model(tmp_path / "m.h5", model)
     before = (tmp_path / "m.h5").read_bytes()
@@ -227,6 +253,7 @@ def test_the_command_writes_a_report(model: Ensemble, data: Path, tmp_path: Path
     assert (tmp_path / "m.h5").read_bytes() == before
 
 
+@pytest.mark.usefixtures("plain_pictures")
 def test_calibration_is_stored_in_the_model(model: Ensemble, data: Path, tmp_path: Path) -> None:
     save_model(tmp_path / "m.h5", model)
     options = ("-o", tmp_path / "out", "--workers", 1, "--quiet")
@@ -243,6 +270,7 @@ def test_calibration_is_stored_in_the_model(model: Ensemble, data: Path, tmp_pat
     assert "stored scales were found on some of these data" in page(again, again.figures())
 
 
+@pytest.mark.usefixtures("plain_pictures")
 def test_a_calibration_is_refused_before_any_work(model: Ensemble, data: Path, tmp_path: Path) -> None:
     digest = hashlib.sha256((data / "cells.extxyz").read_bytes()).hexdigest()
     save_model(tmp_path / "m.h5", dataclasses.replace(model, provenance={"data": [{"name": "x", "sha256": digest}]}))
