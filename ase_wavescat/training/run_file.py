@@ -29,6 +29,7 @@ else:
     import tomli as tomllib
 
 _OF_SOURCES = ("group_key",)  # settings that each source has for itself
+_EXAMPLE = ("H",)  # species to try a preset's fields with
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a path"}
 
 
@@ -51,9 +52,7 @@ class Features:
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
     def specification(self, species: Sequence[int | str]) -> ScatteringSpec:
-        """The specification for these species. Raises SpecError, FileNotFoundError."""
-        if self.spec is not None:
-            return read_spec(self.spec)
+        """The preset for these species, with its fields replaced. Raises SpecError."""
         plain = preset(self.preset, species).to_dict()
         for name, value in self.overrides.items():
             part = plain if name in plain else plain["families"][0]
@@ -61,7 +60,11 @@ class Features:
                 part.pop(name, None)
             else:
                 part[name] = value
-        return ScatteringSpec.from_dict(plain)
+        try:
+            return ScatteringSpec.from_dict(plain)
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            named = ", ".join(f"{name} = {value!r}" for name, value in self.overrides.items())
+            raise SpecError(f"no features with {named}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,9 @@ class Run:
 
     def _spec(self) -> ScatteringSpec | str:
         """A plain preset stays a name, for `train` to make; with fields replaced the species are needed here."""
-        if not self.features.overrides and self.features.spec is None:
+        if self.features.spec is not None:
+            return read_spec(self.features.spec)
+        if not self.features.overrides:
             return self.features.preset
         files = [file for source in self.data for file in source.paths()]
         return self.features.specification(
@@ -115,7 +120,7 @@ def read_run(path: str | Path) -> Run:
     """The training run that a TOML file describes; its paths are relative to the file.
 
     Keys at the top are the fields of `Run`, each `[[data]]` has those of `sources.Source`, `[features]` those of
-    `Features` but for `overrides`, which stand there by their own names, `[fit]` those of `train.Settings`,
+    `Features` but for `overrides`, which stand there by their own names, `[fit]` those of `settings.Settings`,
     `[provenance]` what one likes. docs/training.md has an example.
 
     Raises RunFileError, which names the file and the section, for unknown keys (with the nearest known one), values of
@@ -162,14 +167,16 @@ def _features(given: Any, path: Path) -> Features:
             others = ", ".join(key for key in given if key != "spec")
             raise RunFileError(f"{where}: spec says all about the features; remove {others}, or spec")
         return Features(spec=_beside(path, own["spec"]))
-    features = Features(overrides=overrides, **own)
     try:
-        example = preset(features.preset, ["H"])
+        plain = preset(own.get("preset", Features.preset), _EXAMPLE)
+        known = [f.name for part in (plain, plain.families[0]) for f in dataclasses.fields(part) if f.init]
+        _refuse_unknown(overrides, ["preset", *(name for name in known if name not in ("species", "families"))], where)
+        # channels name the species, which only the data tell
+        anyhow = {name: value for name, value in overrides.items() if name != "channels"}
+        Features(overrides=anyhow, **own).specification(_EXAMPLE)
     except SpecError as error:
         raise RunFileError(f"{where}: {error}") from error
-    known = [f.name for part in (example, example.families[0]) for f in dataclasses.fields(part) if f.init]
-    _refuse_unknown(overrides, [name for name in known if name not in ("species", "families")] + ["preset"], where)
-    return features
+    return Features(overrides=overrides, **own)
 
 
 def _settings(given: Any, path: Path) -> Settings:
