@@ -236,30 +236,17 @@ def test_representative_frames_are_the_lowest_of_each_composition(report: Report
 
 
 @pytest.mark.usefixtures("plain_pictures")
-def test_the_command_writes_a_report(model: Ensemble, data: Path, tmp_path: Path) -> None:
-    save_model(tmp_path / "m.h5", model)
-    before = (tmp_path / "m.h5").read_bytes()
-    result = wavescat("evaluate", tmp_path / "m.h5", data, "-o", tmp_path / "out", "--workers", 1, "--quiet")
-    assert result.exit_code == 0, result.output
-    figures = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert figures["model"]["name"] == "m.h5"
-    for words in (
-        "12 frames in 6 groups",
-        f"MAE {figures['errors']['all']['energy_mae_mev_per_atom']:.2f}",
-        "report: ",
-    ):
-        assert words in result.output
-    assert "training errors" not in result.output
-    assert (tmp_path / "m.h5").read_bytes() == before
-
-
-@pytest.mark.usefixtures("plain_pictures")
-def test_calibration_is_stored_in_the_model(model: Ensemble, data: Path, tmp_path: Path) -> None:
+def test_the_command_writes_a_report_and_stores_a_calibration(model: Ensemble, data: Path, tmp_path: Path) -> None:
     save_model(tmp_path / "m.h5", model)
     options = ("-o", tmp_path / "out", "--workers", 1, "--quiet")
     result = wavescat("evaluate", tmp_path / "m.h5", data / "*.extxyz", "--calibrate", *options)
     assert result.exit_code == 0, result.output
-    figures = json.loads((tmp_path / "out" / "report.json").read_text())["uncertainty"]
+    everything = json.loads((tmp_path / "out" / "report.json").read_text())
+    mae = everything["errors"]["all"]["energy_mae_mev_per_atom"]
+    for words in ("12 frames in 6 groups", f"MAE {mae:.2f}", "scales that these data ask for are now in", "report: "):
+        assert words in result.output
+    assert everything["model"]["name"] == "m.h5" and "training errors" not in result.output
+    figures = everything["uncertainty"]
     calibrated = load_model(tmp_path / "m.h5")
     assert calibrated.calibration.energy_scale == figures["energy_ev_per_atom"]["scale"]
     assert calibrated.calibration.force_scale == figures["forces_ev_per_a"]["scale"]
@@ -280,6 +267,7 @@ def test_a_calibration_is_refused_before_any_work(model: Ensemble, data: Path, t
     assert not (tmp_path / "out").exists() and (tmp_path / "m.h5").read_bytes() == before
     warned = wavescat("evaluate", tmp_path / "m.h5", data, "-o", tmp_path / "out", "--workers", 1, "--quiet")
     assert warned.exit_code == 0 and "these are training errors" in warned.output
+    assert (tmp_path / "m.h5").read_bytes() == before
 
 
 @pytest.mark.parametrize(
