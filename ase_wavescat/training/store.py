@@ -130,8 +130,8 @@ class FeatureStore:
 
         workers: processes (default: all cores this process may use); 1 computes in this one. Other numbers start
         processes with the spawn method, so a script that calls this needs the usual `if __name__ == "__main__"`.
-        progress: show what the run will take (an `Estimate`, from the smallest, the median and the largest frame
-        missing, which are computed first), then a bar.
+        progress: show what the run will take (an `Estimate`, from frames of median and largest size, which are
+        computed first), then a bar.
 
         Raises StoreInUseError when another process writes rows of this kind here, DiskSpaceError before any work when
         the disk has no room for the rows, DataError for a frame that cannot be transformed or for stored rows that the
@@ -331,16 +331,23 @@ def _kinds(jobs: Sequence[Job], directions: int | None) -> list[list[Job]]:
 
 
 def _samples(kind: Sequence[Job]) -> list[Job]:
-    """The smallest, which also loads compiled code, the median and the largest of jobs sorted downwards by size."""
-    return list(dict.fromkeys([kind[-1], kind[len(kind) // 2], kind[0]]))
+    """What is timed of jobs sorted downwards by size: median and largest."""
+    return list(dict.fromkeys(_alike(kind, len(kind) // 2) + _alike(kind, 0)))
+
+
+def _alike(kind: Sequence[Job], index: int) -> list[Job]:
+    """A job and the next if it is as large: the first one on a grid also plans transforms, twice its usual time."""
+    own = kind[index]
+    return [own, *(job for job in kind[index + 1 : index + 2] if len(job[0]) > 0.9 * len(own[0]))]
 
 
 def _extrapolate(kind: Sequence[Job], times: Mapping[Job, float]) -> float:
     """Seconds of all jobs of a kind, by the power of the number of atoms that joins the median job to the largest."""
-    median, largest = kind[len(kind) // 2], kind[0]
-    atoms, growth = len(median[0]), len(largest[0]) / len(median[0])
-    power = np.clip(math.log(times[largest] / times[median]) / math.log(growth), 0.0, 3.0) if growth > 1 else 1.0
-    return times[median] * float(sum((len(frame) / atoms) ** power for frame, _ in kind))
+    middle = len(kind) // 2
+    median, largest = (min(times[job] for job in _alike(kind, index)) for index in (middle, 0))
+    atoms, growth = len(kind[middle][0]), len(kind[0][0]) / len(kind[middle][0])
+    power = np.clip(math.log(largest / median) / math.log(growth), 0.0, 3.0) if growth > 1 else 1.0
+    return median * float(sum((len(frame) / atoms) ** power for frame, _ in kind))
 
 
 def _size(count: float) -> str:

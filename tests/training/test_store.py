@@ -205,12 +205,13 @@ def test_times_are_extrapolated_by_size(frames, tmp_path):
         parts = [dataclasses.replace(frames[0], numbers=np.ones(size, dtype=int)) for size in sizes]
         return [(frame, tmp_path / str(index)) for index, frame in enumerate(parts)]
 
-    kind = jobs(400, 100, 100, 50)
-    assert _samples(kind) == [kind[3], kind[2], kind[0]]
-    times = {kind[3]: 9.0, kind[2]: 1.0, kind[0]: 16.0}  # the first one compiles; time grows as the square
-    assert _extrapolate(kind, times) == pytest.approx(16 + 1 + 1 + 0.25)
+    kind = jobs(400, 100, 95, 50)
+    assert _samples(kind) == [kind[2], kind[0]]
+    assert _extrapolate(kind, {kind[2]: 0.95**2, kind[0]: 16.0}) == pytest.approx(16 + 1 + 0.95**2 + 0.25)
     equal = jobs(7, 7, 7)
-    assert _extrapolate(equal, dict.fromkeys(_samples(equal), 2.0)) == pytest.approx(6.0)
+    times = {equal[1]: 9.0, equal[2]: 2.0, equal[0]: 2.5}  # the first one also plans
+    assert _samples(equal) == list(times)
+    assert _extrapolate(equal, times) == pytest.approx(6.0)
 
 
 def test_few_jobs_are_pending_at_a_time(frames, tmp_path):
