@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from ase.io import write
 from ase.stress import full_3x3_to_voigt_6_stress
 
 import ase_wavescat
-from ase_wavescat import Assessment, evaluate, save_model
+from ase_wavescat import Assessment, evaluate, evaluation, save_model
 from ase_wavescat.ensemble import Calibration, Domain, Ensemble
 from ase_wavescat.errors import DataError
 from ase_wavescat.evaluation import Deviation, check_calibration, measure_speed, read_data
@@ -242,6 +243,24 @@ def test_molecules_are_predicted_in_open_boundaries(
     pair = Atoms(numbers, positions, calculator=ase_wavescat.WaveScatCalculator(small_ensemble))
     assert found.results[0].energy == pytest.approx(pair.get_potential_energy())
     np.testing.assert_allclose(found.force_errors[0], pair.get_forces())
+
+
+def test_the_code_of_the_page_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_ensemble: Ensemble, frames: list[Frame]
+) -> None:
+    text = (Path(__file__).parent.parent / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 2
+    (tmp_path / "new-melts").mkdir()
+    write(tmp_path / "new-melts" / "a.extxyz", [as_atoms(frame) for frame in frames])
+    save_model(tmp_path / "lisi.h5", small_ensemble)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(evaluation, "cores", lambda: 1)
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(block, names)
+    assert names["assessment"].errors().energy.largest == pytest.approx(7e-3)
+    assert names["found"].dimers[0].name == "Al-Al"
 
 
 def test_speed_is_measured_on_the_frame_of_median_size(small_ensemble: Ensemble, frames: list[Frame]) -> None:
