@@ -194,6 +194,10 @@ class NormalEquations:
     right: np.ndarray
     eliminated: tuple[np.ndarray, np.ndarray]
 
+    def with_prior(self, strength: float) -> tuple[np.ndarray, np.ndarray]:
+        """A + strength and b, as selections of features take them."""
+        return self.matrix + strength * np.eye(len(self.right)), self.right
+
     def solve(self, strength: float, support: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, float, bool]:
         """Weights (F,), species energies (S,), condition number, whether eigenvalues were left out.
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ase_wavescat.scattering.reach import reach
 from ase_wavescat.training.bagging import greedy_members
+from ase_wavescat.training.consolidate import Consolidation, consolidate
+from ase_wavescat.training.cost import SupportCost, support_cost
 from ase_wavescat.training.dataset import Frame
 from ase_wavescat.training.fit import Fit, collect
 from ase_wavescat.training.greedy import GreedyPaths, bag_size
@@ -19,11 +22,16 @@ from ase_wavescat.training.validation import (
     bootstrap,
     cross_validate,
     frame_errors,
+    held_out_summaries,
     learning_curve,
     search_strength,
+    training_sets,
 )
 
 MEMBERS_PER_FOLD = 8
+SIZES = (25, 50, 100, 200, 400, 800)  # of the curve of a sparse model
+ENOUGH = 1.02  # of the lowest held-out loss: fewer features are worth that
+AGREEING = 4  # selections that choose a support together: a training set and three bootstraps of it
 MAX_FEATURES = 500  # of a greedy member; the papers' best sizes are 121 +- 64
 
 
@@ -63,6 +71,60 @@ def ridge(problem: Problem, settings: Settings) -> Outcome:
     curves = {"learning_curve": learning_curve(fit, fold, search, judged, settings.seed)}
     support = np.arange(len(fit.scale))
     return Outcome(support, *members(fit, search.strength, settings, support), validation, curves)
+
+
+def sparse(problem: Problem, settings: Settings) -> Outcome:
+    """A few features, chosen within each fold and once for all groups, then fitted by ridge.
+
+    The curve of held-out errors against the number of features, with the time that these cost, decides on their number
+    where it is not given.
+    """
+    fit, fold, judged = problem.fit, problem.fold, problem.judged
+    strength = search_strength(fit, fold, settings.strengths, judged).strength
+    largest = min(settings.size or SIZES[-1], len(fit.scale))
+    sizes = [size for size in SIZES if size < largest] + [largest]
+    cost = _cost(problem.observations)
+    sets = np.concatenate([training_sets(fold), np.ones((1, len(fold)), dtype=int)])
+    chosen = [_selection(fit, groups, strength, largest, cost, settings.seed) for groups in sets]
+    curve = _size_curve(problem, chosen[:-1], strength, sizes)
+    for point in curve:
+        point["milliseconds"] = cost.total(chosen[-1].support(point["features"]))
+    enough = ENOUGH * min(point["loss"] for point in curve)
+    size = settings.size or next(point["features"] for point in curve if point["loss"] <= enough)
+    search = search_strength(fit, fold, settings.strengths, judged, [of_fold.support(size) for of_fold in chosen[:-1]])
+    validation = cross_validate(fit, fold, search, MEMBERS_PER_FOLD, settings.seed, judged)
+    curves = {"size_curve": curve, "learning_curve": learning_curve(fit, fold, search, judged, settings.seed)}
+    support = chosen[-1].support(size)
+    return Outcome(support, *members(fit, search.strength, settings, support), validation, curves)
+
+
+def _selection(
+    fit: Fit, groups: np.ndarray, strength: float, size: int, cost: SupportCost, seed: int
+) -> Consolidation:
+    """Nested supports on which the groups (G,) of a training set and bootstraps of them agree."""
+    draws = bootstrap(np.flatnonzero(groups), len(groups), AGREEING - 1, np.random.default_rng([seed, 3]))
+    problems = fit.normal_equations(np.concatenate([groups[None], draws]))
+    return consolidate((problem.with_prior(strength) for problem in problems), size, cost)
+
+
+def _size_curve(
+    problem: Problem, chosen: Sequence[Consolidation], strength: float, sizes: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Held-out errors for each number of features."""
+    problems = zip(problem.fit.normal_equations(training_sets(problem.fold)), chosen, strict=True)
+    found = collect(own.solve(strength, selection.support(n)) for own, selection in problems for n in sizes)
+    shape = len(chosen), len(sizes), -1
+    weights, energies = found.weights.reshape(shape), found.species_energies.reshape(shape)
+    summaries = held_out_summaries(problem.fit, problem.fold, weights, energies, problem.judged)
+    return [{"features": size, **summary} for size, summary in zip(sizes, summaries, strict=True)]
+
+
+def _cost(observations: Observations) -> SupportCost:
+    """Of all features, for the frame of median size."""
+    frames = sorted(observations.frames, key=len)
+    frame, store = frames[len(frames) // 2], observations.store
+    structure = frame.periodic_cell(reach(store.spec)), frame.positions, frame.numbers
+    return support_cost(store.spec, store.keys, structure)
 
 
 def members(fit: Fit, strength: float, settings: Settings, support: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -129,4 +191,4 @@ def _greedy_members(problem: Problem, chosen: np.ndarray, settings: Settings) ->
     return paths, species + paths.biases[:, None]
 
 
-METHODS: dict[str, Callable[[Problem, Settings], Outcome]] = {"ridge": ridge, "greedy": greedy}
+METHODS: dict[str, Callable[[Problem, Settings], Outcome]] = {"ridge": ridge, "sparse": sparse, "greedy": greedy}

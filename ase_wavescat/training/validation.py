@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from ase_wavescat.training.dataset import Frame
-from ase_wavescat.training.fit import Fit, NormalEquations, collect
+from ase_wavescat.training.fit import Fit, collect
 
 COMPOSITION_EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 LEARNING_SHARES = (0.125, 0.25, 0.5, 1.0)
@@ -91,7 +91,7 @@ class Search:
     """The strength of the prior with the lowest held-out loss, and each fold's fit with it.
 
     strengths, losses: what was tried, and the data term of the fit on held-out frames.
-    weights (folds, F), species_energies (folds, S); supports: the features that each fold chose, None for all.
+    weights (folds, F), species_energies (folds, S); supports: the features of each fold's fit, None for all.
     condition: largest condition number; indefinite: how many fits had to leave out eigenvalues.
     """
 
@@ -115,20 +115,19 @@ def search_strength(
     fold: np.ndarray,
     strengths: Sequence[float],
     judged: np.ndarray,
-    select: Callable[[NormalEquations], np.ndarray] | None = None,
+    supports: Sequence[np.ndarray] | None = None,
 ) -> Search:
     """Fit on all folds but one with every strength, look at the frames of that one that are `judged` (n,).
 
     It is one number chosen among few on the same folds that the errors are quoted for, which flatters them by next to
     nothing: the losses around the lowest are all but equal.
-    select: chooses the features from the training set of each fold alone; all of them by default.
+    supports: indices of the features of each fold's fit; all of them by default.
     """
-    supports, found = [], []
-    for problem in fit.normal_equations(training_sets(fold)):
-        supports.append(None if select is None else select(problem))
-        found += [problem.solve(strength, supports[-1]) for strength in strengths]
-    solutions = collect(found)
-    shape = len(supports), len(strengths), -1
+    sets = training_sets(fold)
+    allowed = [None] * len(sets) if supports is None else list(supports)
+    problems = zip(fit.normal_equations(sets), allowed, strict=True)
+    solutions = collect(problem.solve(strength, own) for problem, own in problems for strength in strengths)
+    shape = len(sets), len(strengths), -1
     weights, species = solutions.weights.reshape(shape), solutions.species_energies.reshape(shape)
     losses = np.zeros(len(strengths))
     for index, k in held_out(fit, fold, judged):
@@ -140,7 +139,7 @@ def search_strength(
         losses=tuple(map(float, losses)),
         weights=weights[:, best],
         species_energies=species[:, best],
-        supports=tuple(supports),
+        supports=tuple(allowed),
         condition=float(solutions.condition.reshape(shape)[:, best].max()),
         indefinite=int(solutions.indefinite.reshape(shape)[:, best].sum()),
     )
@@ -174,14 +173,16 @@ def cross_validate(
 def held_out_summaries(
     fit: Fit, fold: np.ndarray, weights: np.ndarray, species_energies: np.ndarray, judged: np.ndarray
 ) -> list[dict[str, Any]]:
-    """`summarise` of K models a fold on the judged frames of that fold: weights (folds, K, F)."""
+    """`summarise`, with the "loss", of K models a fold on the judged frames of that fold: weights (folds, K, F)."""
     errors: list[list[FrameErrors]] = [[] for _ in range(weights.shape[1])]
+    losses = np.zeros(weights.shape[1])
     for index, k in held_out(fit, fold, judged):
         found = fit.residuals(index, weights[k], species_energies[k])
+        losses += found.loss(fit.weights)
         for model, mine in enumerate(errors):
             forces, stress = (None if part is None else part[:, model] for part in (found.forces, found.stress))
             mine.append(FrameErrors(float(found.energy[model]), forces, stress))
-    return [summarise(mine) for mine in errors]
+    return [summarise(mine) | {"loss": float(loss)} for mine, loss in zip(errors, losses, strict=True)]
 
 
 def held_out(fit: Fit, fold: np.ndarray, judged: np.ndarray) -> Iterator[tuple[int, int]]:

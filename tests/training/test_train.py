@@ -192,6 +192,12 @@ def exact(spec, tmp_path_factory):
     return write_frames(tmp_path_factory.mktemp("exact") / "exact.extxyz.xz", make_structures(spec, repel=False)[0])
 
 
+@pytest.fixture(scope="module")
+def noisy(spec, tmp_path_factory):
+    structures = make_structures(spec, groups=8, noise=0.01, repel=False)[0]
+    return write_frames(tmp_path_factory.mktemp("noisy") / "noisy.extxyz.xz", structures)
+
+
 def test_sources_have_zeros_of_their_own(exact, spec, tmp_path):
     """The same frames twice, the second time from another zero of energy and of less weight: nothing changes."""
     structures = read_structures(exact)
@@ -243,6 +249,22 @@ def test_a_prior_model_fills_in_what_the_data_do_not_say(exact, spec, tmp_path):
         train(few, tmp_path / "bad.h5", dataclasses.replace(spec, beta=1.0), prior=known, **QUICK)
     with pytest.raises(ValueError, match="method ridge, not to greedy"):
         train(few, tmp_path / "bad.h5", spec, method="greedy", prior=known, **QUICK)
+
+
+def test_a_sparse_model_keeps_few_features(noisy, spec, tmp_path):
+    """The curve is there, the model holds the chosen size, and its error is about that of all features."""
+    options = {"strengths": (1e-9, 1e-5), "store": tmp_path / "features", "repulsion": False, **QUICK}
+    ridge = train(noisy, tmp_path / "ridge.h5", spec, **options).provenance["metrics"]
+    ensemble = train(noisy, tmp_path / "sparse.h5", spec, method="sparse", size=12, **options)
+    metrics = ensemble.provenance["metrics"]
+    assert len(ensemble.keys) == 12
+    assert [point["features"] for point in metrics["size_curve"]] == [12]
+    assert metrics["size_curve"][0]["milliseconds"] > 0
+    assert metrics["force_mae_ev_per_a"] < 3 * ridge["force_mae_ev_per_a"]
+    loaded = load_model(tmp_path / "sparse.h5")
+    frame = read_frames(noisy)[0]
+    prediction = loaded.predict(loaded.transform(), frame.cell, frame.positions, frame.numbers)
+    assert np.abs(prediction.gradient[0] + frame.forces).mean() < 2 * metrics["force_mae_ev_per_a"]
 
 
 def test_greedy_members_choose_features_of_their_own(labelled, spec, tmp_path):
