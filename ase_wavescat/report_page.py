@@ -250,13 +250,13 @@ def _features(report: Report) -> str:
 def _short_range(report: Report, figures: Figures) -> str:
     found = figures["short_range"]
     contacts = ", ".join(f"{pair} {distance:.2f} Å" for pair, distance in found["contacts_a"].items())
-    verdict = _verdict(found["safe"], "safe in all curves", "not safe in all curves")
+    verdict = _verdict(found["safe"], "every curve rises", "some curves fall")
     text = (
         f"<h2>Short range</h2><p>Below the shortest distances of the training data ({contacts}) the energy must rise"
         " with every step towards each other, and so must that of structures of the data compressed below 95 % of their"
         f" side: {verdict}. A hole is an energy below that at the first judged point.</p>"
     )
-    header = ["", "judged below", "verdict", "falls first at", "deepest fall, eV", "lowest below, eV"]
+    header = ["", "judged below", "verdict", "falls first at", "deepest fall, eV", "lowest energy below, eV"]
     parts = [text]
     pictures = [
         ("Dimers", "dimers", draw.dimer_figure(report.short_range), "Energies beyond ±1 eV on a logarithmic scale."),
@@ -301,14 +301,14 @@ def _table(
     head: bool = True,
 ) -> str:  # fmt: skip
     """Columns in `text` to the left, others to the right; those in `raw` are HTML already."""
+    kinds = [' class="text"' if index in text else "" for index in range(len(header))]
 
-    def cell(index: int, value: str) -> str:
-        kind = ' class="text"' if index in text else ""
-        return f"<td{kind}>{value if index in raw else escape(str(value))}</td>"
+    def line(tag: str, values: Sequence[str]) -> str:
+        words = [str(value) if index in raw else escape(str(value)) for index, value in enumerate(values)]
+        return "<tr>" + "".join(f"<{tag}{kinds[i]}>{word}</{tag}>" for i, word in enumerate(words)) + "</tr>"
 
-    top = "<tr>" + "".join(f"<th>{escape(name)}</th>" for name in header) + "</tr>" if head else ""
-    body = "\n".join("<tr>" + "".join(cell(i, value) for i, value in enumerate(row)) + "</tr>" for row in rows)
-    return f"<table>{top}\n{body}</table>"
+    lines = [line("th", header)] if head else []
+    return "<table>" + "\n".join([*lines, *(line("td", row) for row in rows)]) + "</table>"
 
 
 def _picture(figure: Figure, caption: str) -> str:
