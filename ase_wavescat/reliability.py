@@ -11,6 +11,7 @@ from scipy.stats import norm, spearmanr
 
 BINS = 10
 LEVELS = (0.68, 0.95)
+_NO_SPREAD = 1e-4  # of the root mean square spread: smaller ones are rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,11 +83,11 @@ class Reliability:
 
 
 def reliability(errors: np.ndarray, spreads: np.ndarray, groups: np.ndarray, stored_scale: float) -> Reliability | None:
-    """See `Reliability`; data without a spread (a species never seen, one member) are left out, None if none are left.
+    """See `Reliability`; data without a spread are left out: forces that are zero by symmetry, a model of one member.
 
     Fewer than three data say nothing, and give None.
     """
-    usable = spreads > 0
+    usable = spreads > _NO_SPREAD * np.sqrt(np.mean(spreads**2)) if len(spreads) else np.zeros(0, dtype=bool)
     if np.count_nonzero(usable) < 3:
         return None
     return Reliability(errors[usable], spreads[usable], groups[usable], stored_scale)

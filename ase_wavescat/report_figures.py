@@ -76,7 +76,7 @@ def _energy_column(assessment: Assessment) -> tuple[str, str, np.ndarray, np.nda
     linear = np.linalg.lstsq(assessment.fractions, labels, rcond=1e-8)[0]
     labelled = 1e3 * (labels - assessment.fractions @ linear)
     predicted = labelled + 1e3 * assessment.comparable_energy_errors
-    offsets = ", offsets removed" if assessment.has_other_zero else ""
+    offsets = "\nand offsets" if assessment.has_other_zero else ""
     return f"energy, less its composition-linear part{offsets}", "meV/atom", labelled, predicted
 
 
@@ -151,7 +151,7 @@ def _draw_calibration(axes: Axes, found: Reliability, factor: float) -> None:
     axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), aspect="equal")
     for axis in (axes.xaxis, axes.yaxis):
         _plain_log_ticks(axis, high / low)
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="best")
 
 
 def _plain_log_ticks(axis: Any, ratio: float) -> None:

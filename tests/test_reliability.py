@@ -56,6 +56,8 @@ def test_data_without_spread_are_left_out() -> None:
     found = reliability(errors, spreads, np.arange(4), 1.0)
     assert found is not None and len(found.errors) == 3
     assert found.scale == pytest.approx(np.sqrt(29 / 14))
+    rounding = np.array([1e-9, 1.0, 2.0, 3.0])  # as of a force that is zero by symmetry
+    assert len(reliability(errors, rounding, np.arange(4), 1.0).errors) == 3
     assert reliability(errors, np.zeros(4), np.arange(4), 1.0) is None
     assert reliability(errors[:2], spreads[:2] + 1, np.arange(2), 1.0) is None
 
