@@ -8,7 +8,7 @@ up to a range. A part that one feature has paid for is free for all others, so
 The price of a part is its work on one typical structure - grid values transformed, multiplied, raised to powers,
 reciprocal vectors, phases, neighbour pairs - times milliseconds per unit of work, forward and backward pass together.
 These rates were fitted to measured times of a hundred supports of three presets, 3 to 2064 features of one kind or
-mixed, on 40 to 100 atoms (one core of an AMD EPYC): half of the estimates are within 10 percent, four in five within 25.
+mixed, on 40 to 100 atoms (one core of an AMD EPYC): half of the estimates are within 10 percent, four in five in 25.
 Other machines differ by a factor, which changes no choice. Left out: the preparation of a new cell, and the repulsion.
 """
 
