@@ -2,12 +2,13 @@
 
 For one selection, with multiplicities n_g of the groups, the weights w (F,) and energies e (S,) of the species minimise
 
-    sum_g n_g sum_{frames k of g} v_k [ a_E^2 ((E_pred - E) / N)^2 + a_F^2 |F_pred - F|^2 + a_S^2 |s_pred - s|^2 ]
+    sum_g n_g sum_{frames k of g} v_k [ a_E^2 ((E_pred - E) / N)^2 + a_F^2 |F_pred - F|_c^2 + a_S^2 |s_pred - s|^2 ]
         + sum_{contacts} [(change of E_pred - target) / error]^2
         + strength * sum_gamma penalty_gamma (w_gamma - w0_gamma)^2
 
 (B21 eq. 5.16, with stresses s and a prior), where |.|^2 sums over components: every force component is one datum, so
-1/a are the errors expected of one label; v_k are the frames' weights and w0 the weights of another model, or zero.
+1/a are the errors expected of one label; |.|_c^2 weighs each by c^2 <= 1, because large forces are predicted less
+exactly; v_k are the frames' weights and w0 the weights of another model, or zero.
 Everything that a selection needs is a sum of Gram matrices X_g^T X_g over its groups, with X_g the weighted rows of the
 group: features, species, target. They are computed once a group, in one stream through the rows, and added into all
 selections together by a matrix product. Memory: one packed triangle, 4 P^2 bytes with P = F + S + 1, for each selection
@@ -44,7 +45,7 @@ class Observation:
     features (F,), energy: eV.
     force_rows (R, F), forces (R,): eV/A; None where the frame has no such labels.
     stress_rows (6, F), stress (6,): eV/A^3; None likewise.
-    weight: v_k, of the squared errors.
+    weight: v_k, of the squared errors; force_weights (R,): c, None for ones.
     """
 
     counts: np.ndarray
@@ -55,6 +56,7 @@ class Observation:
     stress_rows: np.ndarray | None = None
     stress: np.ndarray | None = None
     weight: float = 1.0
+    force_weights: np.ndarray | None = None
 
     @property
     def atoms(self) -> float:
@@ -121,6 +123,7 @@ class Solutions:
 class Residuals:
     """Predicted less labelled, for K models: energy (K,) eV/atom, forces (R, K) eV/A, stress (6, K) eV/A^3, or None."""
 
+    observation: Observation
     energy: np.ndarray
     forces: np.ndarray | None
     stress: np.ndarray | None
@@ -129,10 +132,12 @@ class Residuals:
         """The frame's part of the data term, (K,)."""
         loss = (weights.energy * self.energy) ** 2
         if self.forces is not None:
-            loss = loss + weights.forces**2 * np.einsum("rk,rk->k", self.forces, self.forces)
+            given = self.observation.force_weights
+            share = np.ones(len(self.forces)) if given is None else given
+            loss = loss + weights.forces**2 * (share**2 @ self.forces**2)
         if self.stress is not None:
             loss = loss + weights.stress**2 * np.einsum("rk,rk->k", self.stress, self.stress)
-        return loss
+        return self.observation.weight * loss
 
 
 def measure(observations: Sequence[Observation]) -> Statistics:
@@ -162,24 +167,6 @@ def measure(observations: Sequence[Observation]) -> Statistics:
     active = (spread > _NEGLIGIBLE * size) & (spread > _INVISIBLE * spread.max())
     counts = (float(share.sum()), rows["force_rows"], rows["stress_rows"])
     return Statistics(composition, energy_std, force_rms, stress_rms, counts, active)
-
-
-def prior_scale(statistics: Statistics, weights: LabelWeights, roughness: float = 1.0) -> np.ndarray:
-    """The default penalty of each feature, (F,).
-
-    penalty_gamma = s_gamma^2 (r_gamma / r)^(2 roughness), s the norm of the feature's column in the weighted design:
-    with roughness 0 this is ridge on standardised features, and strength is relative to the information in the data.
-    r_gamma = rms of the force rows over the standard deviation of the energy column (1/A), r its geometric mean: a
-    positive roughness makes features expensive that change fast with the positions for the energy they carry.
-    """
-    penalty = statistics.scale(weights) ** 2
-    usable = (statistics.energy_std > 0) & (statistics.force_rms > 0)
-    if roughness == 0 or not usable.any():
-        return penalty
-    ratio = np.ones_like(penalty)
-    ratio[usable] = statistics.force_rms[usable] / statistics.energy_std[usable]
-    ratio[usable] /= np.exp(np.mean(np.log(ratio[usable])))
-    return penalty * ratio ** (2 * roughness)
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,7 +207,7 @@ class NormalEquations:
 class Fit:
     """The least-squares problem of a set of observations: set up once, solved for any selections of its groups.
 
-    groups (n,): the group of each observation, 0..G-1.  penalty (F,): positive, default `prior_scale`.
+    groups (n,): the group of each observation, 0..G-1.  penalty (F,): positive, default `Statistics.scale` squared.
     contacts: rows without labels that belong to every selection.  towards (F,): w0, the weights that the prior prefers.
     """
 
@@ -240,7 +227,7 @@ class Fit:
         self.weights = weights
         self.statistics = measure(observations) if statistics is None else statistics
         self.scale = self.statistics.scale(weights)
-        self.penalty = prior_scale(self.statistics, weights) if penalty is None else np.asarray(penalty, dtype=float)
+        self.penalty = self.scale**2 if penalty is None else np.asarray(penalty, dtype=float)
         if self.penalty.shape != self.scale.shape or not (np.isfinite(self.penalty) & (self.penalty > 0)).all():
             raise ValueError(f"the penalty must be {len(self.scale)} positive finite numbers, one a feature")
         self.root = self.scale / np.sqrt(self.penalty)
@@ -268,7 +255,7 @@ class Fit:
             forces = frame.force_rows @ weights.T - frame.forces[:, None]
         if frame.stress_rows is not None and frame.stress is not None:
             stress = frame.stress_rows @ weights.T - frame.stress[:, None]
-        return Residuals(energy, forces, stress)
+        return Residuals(frame, energy, forces, stress)
 
     def _batches(self, count: int) -> Iterator[slice]:
         columns = len(self.scale) + len(self.statistics.composition) + 1
@@ -287,6 +274,8 @@ class Fit:
             if rows is not None and label is not None and weight > 0:
                 nothing, target = np.zeros((len(rows), len(x))), label - rows @ self.towards
                 blocks.append(weight * np.concatenate([rows / self.scale, nothing, target[:, None]], axis=1))
+                if rows is frame.force_rows and frame.force_weights is not None:
+                    blocks[-1] *= frame.force_weights[:, None]
         return self._without_inactive(np.sqrt(frame.weight) * np.concatenate(blocks))
 
     def _blocks(self, group: int) -> Iterator[np.ndarray]:

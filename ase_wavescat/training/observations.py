@@ -21,6 +21,7 @@ class Observations(Sequence[Observation]):
 
     references: energies (eV an atom) of all species, by atomic number, where they are given; one energy an atom (the
         bias of S20) is fitted besides. None: the species' energies are fitted, each label source having its own.
+    strong_force: eV/A; the error expected of a force grows as (1 + (|F| / strong_force)^2)^(1/2).
     The model is in the energies of the first frame's source.
     """
 
@@ -30,8 +31,10 @@ class Observations(Sequence[Observation]):
         store: FeatureStore,
         repulsion: PairRepulsion | None,
         references: Mapping[int, float] | None = None,
+        strong_force: float = np.inf,
     ) -> None:
         self.frames, self.store, self.repulsion, self.references = frames, store, repulsion, references
+        self.strong_force = strong_force
         self.sources = tuple(dict.fromkeys(frame.source for frame in frames))
         species = store.spec.species
         lost = [chemical_symbols[z] for z in species if references is not None and z not in references]
@@ -56,15 +59,21 @@ class Observations(Sequence[Observation]):
             self._columns(frame), rows.features, frame.energy - energy, weight=frame.weight
         )
         if frame.forces is not None and rows.forces is not None:
-            forces = (frame.forces + gradient).ravel()
-            forces = forces if rows.directions is None else rows.directions @ forces
-            observation = replace(observation, force_rows=rows.forces, forces=forces)
+            forces, variances = (frame.forces + gradient).ravel(), self._force_variances(frame)
+            if rows.directions is not None:
+                forces, variances = rows.directions @ forces, rows.directions**2 @ variances
+            observation = replace(observation, force_rows=rows.forces, forces=forces, force_weights=variances**-0.5)
         if frame.stress is not None and rows.strain is not None:
             voigt = strain[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
             observation = replace(
                 observation, stress_rows=rows.strain / frame.volume, stress=frame.stress - voigt / frame.volume
             )
         return observation
+
+    def _force_variances(self, frame: Frame) -> np.ndarray:
+        """Squared errors expected of the components of a frame's forces, relative to those of weak forces, (3N,)."""
+        size = np.linalg.norm(np.zeros((len(frame), 3)) if frame.forces is None else frame.forces, axis=1)
+        return np.repeat(1.0 + (size / self.strong_force) ** 2, 3)
 
     def species_energies(self, fitted: np.ndarray) -> np.ndarray:
         """Energies of the species (K, S) in the model's source, from the fitted columns (K, B) of `Observation`."""

@@ -11,6 +11,7 @@ from ase.data import atomic_numbers
 from ase_wavescat.training.fit import LabelWeights
 
 ENERGY_WEIGHT, FORCE_WEIGHT, STRESS_WEIGHT = 300.0, 10.0, 600.0
+STRONG_FORCE = 2.0
 STRENGTHS = tuple(float(s) for s in 10.0 ** np.arange(-10, -1))
 METHODS = ("ridge", "sparse", "greedy")
 
@@ -28,6 +29,8 @@ class Settings:
     group_key: see `read_frames`; sources have their own.
     energy_weight (atoms/eV), force_weight (A/eV), stress_weight (A^3/eV): one over the error expected of one label;
         every force component and every stress component is one label.
+    strong_force: eV/A; the error expected of a force grows as (1 + (|F| / strong_force)^2)^(1/2), infinity for not at
+        all.
     references: energies of the species (eV an atom, by symbol), where they are known: one energy an atom is fitted
         besides. None: the energies of the species are fitted.
     members: bootstrap members;  folds: of the cross-validation (as many as groups when there are fewer).
@@ -42,6 +45,7 @@ class Settings:
     energy_weight: float = ENERGY_WEIGHT
     force_weight: float = FORCE_WEIGHT
     stress_weight: float = STRESS_WEIGHT
+    strong_force: float = STRONG_FORCE
     references: Mapping[str, float] | None = None
     members: int = 20
     folds: int = 5
@@ -62,6 +66,8 @@ class Settings:
             raise ValueError(f"cross-validation needs at least two folds, got folds = {self.folds}")
         if self.directions is not None and self.directions < 0:
             raise ValueError(f"directions must not be negative, or None for all force rows, got {self.directions}")
+        if not self.strong_force > 0:
+            raise ValueError(f"strong_force must be positive, or inf for equal weights, got {self.strong_force}")
         if not self.strengths or min(self.strengths) <= 0:
             raise ValueError(f"strengths must be positive numbers, got {self.strengths}")
         for symbol, energy in (self.references or {}).items():

@@ -32,6 +32,7 @@ from ase_wavescat.training.distances import closest_pairs
 from ase_wavescat.training.fit import Fit, LabelWeights, Statistics, measure
 from ase_wavescat.training.methods import METHODS, Outcome, Problem
 from ase_wavescat.training.observations import Observations
+from ase_wavescat.training.prior import prior_scale
 from ase_wavescat.training.settings import Settings
 from ase_wavescat.training.sources import Source, read_sources
 from ase_wavescat.training.store import FeatureStore
@@ -100,7 +101,7 @@ def train(
     )
     features.fill(frames, workers, progress)
     repel = PairRepulsion.from_species(spec.species) if repulsion else None
-    observations = Observations(frames, features, repel, chosen.reference_energies)
+    observations = Observations(frames, features, repel, chosen.reference_energies, chosen.strong_force)
     problem = _problem(observations, groups, chosen, penalty, None if known is None else prior_weights(known, features))
     outcome = METHODS[chosen.method](problem, chosen)
     metrics = collect_metrics(problem.judged_frames, outcome.validation, spec.species)
@@ -166,8 +167,7 @@ def _problem(
     towards: np.ndarray | None,
 ) -> Problem:  # fmt: skip
     statistics = measure(observations)
-    keys = observations.store.keys
-    scale = None if penalty is None else penalty(statistics, settings.weights, keys)
+    scale = (penalty or prior_scale)(statistics, settings.weights, observations.store.keys)
     contacts = _contacts(observations)
     fit = Fit(observations, groups, settings.weights, statistics, scale, contacts, towards)
     judged = observations.targets
