@@ -25,6 +25,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import blas, cho_solve, cholesky, eigh, lapack
+from tqdm import tqdm
 
 from ase_wavescat.training.contacts import Contacts
 
@@ -209,6 +210,7 @@ class Fit:
 
     groups (n,): the group of each observation, 0..G-1.  penalty (F,): positive, default `Statistics.scale` squared.
     contacts: rows without labels that belong to every selection.  towards (F,): w0, the weights that the prior prefers.
+    progress: show how far rows are read and problems solved.
     """
 
     def __init__(
@@ -221,6 +223,7 @@ class Fit:
         contacts: Contacts | None = None,
         towards: np.ndarray | None = None,
         memory_limit: int = MEMORY_LIMIT,
+        progress: bool = False,
     ) -> None:
         self.observations = observations
         self.groups = np.asarray(groups)
@@ -233,7 +236,7 @@ class Fit:
         self.root = self.scale / np.sqrt(self.penalty)
         self.contacts = contacts
         self.towards = np.zeros(len(self.scale)) if towards is None else np.asarray(towards, dtype=float)
-        self.memory_limit = memory_limit
+        self.memory_limit, self.progress = memory_limit, progress
 
     def solve(self, multiplicities: np.ndarray, strengths: Sequence[float]) -> Solutions:
         """Fit every selection, multiplicities (D, G), with every strength (K,): D K solutions, strengths innermost."""
@@ -243,7 +246,8 @@ class Fit:
     def normal_equations(self, multiplicities: np.ndarray) -> Iterator[NormalEquations]:
         """The problem of every selection, multiplicities (D, G), one after the other."""
         for batch in self._batches(len(multiplicities)):
-            for packed in self._accumulate(multiplicities[batch]):
+            grams = self._accumulate(multiplicities[batch])
+            for packed in tqdm(grams, desc="fits", unit="fit", leave=False, disable=not self.progress):
                 yield self._reduce(packed)
 
     def residuals(self, index: int, weights: np.ndarray, species_energies: np.ndarray) -> Residuals:
@@ -309,7 +313,8 @@ class Fit:
         if self.contacts is not None:
             total += lapack.dtrttp(blas.dsyrk(1.0, self._contact_rows(self.contacts).T), uplo="U")[0]
         grams = np.empty((_GROUPS_AT_ONCE, length))
-        for start in range(0, len(used), _GROUPS_AT_ONCE):
+        starts = range(0, len(used), _GROUPS_AT_ONCE)
+        for start in tqdm(starts, desc="rows", unit="block", leave=False, disable=not self.progress):
             block = used[start : start + _GROUPS_AT_ONCE]
             for slot, group in enumerate(block):
                 gram = np.zeros((columns, columns), order="F")

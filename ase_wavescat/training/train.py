@@ -102,7 +102,8 @@ def train(
     features.fill(frames, workers, progress)
     repel = PairRepulsion.from_species(spec.species) if repulsion else None
     observations = Observations(frames, features, repel, chosen.reference_energies, chosen.strong_force)
-    problem = _problem(observations, groups, chosen, penalty, None if known is None else prior_weights(known, features))
+    towards = None if known is None else prior_weights(known, features)
+    problem = _problem(observations, groups, chosen, penalty, towards, progress)
     outcome = METHODS[chosen.method](problem, chosen)
     metrics = collect_metrics(problem.judged_frames, outcome.validation, spec.species)
     metrics |= {"folds": int(problem.fold.max()) + 1, **outcome.curves}
@@ -164,12 +165,12 @@ def _specification(spec: ScatteringSpec | str, frames: Sequence[Frame]) -> Scatt
 
 def _problem(
     observations: Observations, groups: np.ndarray, settings: Settings, penalty: Penalty | None,
-    towards: np.ndarray | None,
+    towards: np.ndarray | None, progress: bool,
 ) -> Problem:  # fmt: skip
     statistics = measure(observations)
     scale = (penalty or prior_scale)(statistics, settings.weights, observations.store.keys)
-    contacts = _contacts(observations)
-    fit = Fit(observations, groups, settings.weights, statistics, scale, contacts, towards)
+    contacts = None if settings.method == "greedy" else _contacts(observations)
+    fit = Fit(observations, groups, settings.weights, statistics, scale, contacts, towards, progress=progress)
     judged = observations.targets
     folds = min(settings.folds, len(np.unique(groups[judged])))
     return Problem(observations, fit, assign_folds(groups, folds, settings.seed, judged), judged)
