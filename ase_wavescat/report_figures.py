@@ -243,7 +243,7 @@ def greedy_figure(validation: Sequence[float | None], sizes: Sequence[int]) -> F
 
     figure = _figure(10.5, 4.0)
     left, right = figure.subplots(1, 2)
-    errors = np.array(validation, dtype=float)
+    errors = np.array(validation[: 2 * max(sizes)], dtype=float)  # what comes later no member took
     left.plot(np.arange(1, len(errors) + 1), errors, color=BLUE, label="mean over members")
     left.axvline(float(np.mean(sizes)), color=ORANGE, linestyle="--", label=f"mean M* = {np.mean(sizes):.0f}")
     left.set(
@@ -307,7 +307,7 @@ def dimer_figure(found: ShortRange) -> Figure:
         axes.set_xlim(approach.coordinates[-1], approach.coordinates[0])
         _symmetric_log(axes)
         axes.set_ylim(bottom=min(-0.3, 1.5 * float(approach.energies.min())))
-        axes.legend(frameon=False, loc="upper right")
+        axes.legend(frameon=False, loc="best")
     for axes in panels[len(found.dimers) :]:
         axes.set_axis_off()
     return figure
