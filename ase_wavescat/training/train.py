@@ -103,7 +103,7 @@ def train(
     repel = PairRepulsion.from_species(spec.species) if repulsion else None
     observations = Observations(frames, features, repel, chosen.reference_energies, chosen.strong_force)
     towards = None if known is None else prior_weights(known, features)
-    problem = _problem(observations, groups, chosen, penalty, towards, progress)
+    problem = prepare(observations, groups, chosen, penalty, towards, progress)
     outcome = METHODS[chosen.method](problem, chosen)
     metrics = collect_metrics(problem.judged_frames, outcome.validation, spec.species)
     metrics |= {"folds": int(problem.fold.max()) + 1, **outcome.curves}
@@ -163,10 +163,11 @@ def _specification(spec: ScatteringSpec | str, frames: Sequence[Frame]) -> Scatt
     return _with_softening(spec, frames)
 
 
-def _problem(
+def prepare(
     observations: Observations, groups: np.ndarray, settings: Settings, penalty: Penalty | None,
     towards: np.ndarray | None, progress: bool,
 ) -> Problem:  # fmt: skip
+    """Prices of the features, close contacts and folds: all that a method needs besides the settings."""
     statistics = measure(observations)
     scale = (penalty or prior_scale)(statistics, settings.weights, observations.store.keys)
     contacts = None if settings.method == "greedy" else _contacts(observations)

@@ -1,0 +1,223 @@
+"""What the fit of lisi-dft owes to each family of features, kind of label, number of frames and choice of prior.
+
+    python benchmarks/lisi_dft.py [FOLDER] --store FOLDER [--network FOLDER] [--parts ...] [--json FILE] ...
+
+Five folds by melt; every line is a fit of its own, its prior's strength chosen on the folds. --network is the folder of
+paths.extxyz.xz, energies by a neural-network potential: a second, cheap source of labels. Features are kept in the
+store, finished parts in the JSON file: a second run goes on where the first was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import machine, standard_options, table, update_documents, write_json
+
+from ase_wavescat import preset
+from ase_wavescat.repulsion import PairRepulsion
+from ase_wavescat.scattering.features import AtomFeature, PairFeature, parse_key
+from ase_wavescat.training.dataset import Frame, read_frames
+from ase_wavescat.training.fit import Observation
+from ase_wavescat.training.methods import Problem
+from ase_wavescat.training.observations import Observations
+from ase_wavescat.training.prior import FIVE_BODY, prior_scale
+from ase_wavescat.training.settings import Settings
+from ase_wavescat.training.store import FeatureStore, random_directions
+from ase_wavescat.training.train import Penalty, prepare
+from ase_wavescat.training.validation import (
+    Search,
+    held_out_summaries,
+    learning_curve,
+    search_strength,
+)
+
+FOLDER, NETWORK = Path("../shared/data/lisi-dft"), Path("../shared/data/lisi-ann")
+STRENGTHS = tuple(float(s) for s in 10.0 ** np.arange(-8, -1))
+SPECIES = (3, 14)
+EVERY = 4  # of the network's frames
+Line = dict[str, Any]
+
+
+class Case:
+    """Labelled frames with the rows of a preset in memory, and fits to them."""
+
+    def __init__(self, name: str, frames: Sequence[Frame], store: Path) -> None:
+        self.frames, self.settings = frames, Settings()
+        self.store = FeatureStore(store, preset(name, SPECIES))
+        self.store.fill(frames)
+        self.groups = np.unique([frame.group for frame in frames], return_inverse=True)[1]
+
+    def problem(
+        self, penalty: Penalty | None = None, towards: np.ndarray | None = None, **settings: Any
+    ) -> tuple[Problem, list[Observation]]:
+        """The problem for some settings, and its rows in memory."""
+        chosen = replace(self.settings, **settings)
+        repulsion = PairRepulsion.from_species(SPECIES)
+        observations = Observations(self.frames, self.store, repulsion, strong_force=chosen.strong_force)
+        problem = prepare(observations, self.groups, chosen, penalty, towards, progress=True)
+        rows = list(observations)
+        problem.fit.observations = rows
+        return problem, rows
+
+    @property
+    def orders(self) -> np.ndarray:
+        """Body order of each feature, (F,)."""
+        features = [parse_key(key) for key in self.store.keys]
+        return np.array([_order(feature) for feature in features])
+
+
+def _order(feature: Any) -> int:
+    if isinstance(feature, PairFeature):
+        return 2
+    return 1 + 2 * len(feature.maps) if isinstance(feature, AtomFeature) else 4
+
+
+def judge(problem: Problem, name: str, support: np.ndarray | None = None) -> tuple[Line, Search]:
+    """Held-out errors of ridge on a support, at its best strength."""
+    folds = int(problem.fold.max()) + 1
+    supports = None if support is None else [support] * folds
+    search = search_strength(problem.fit, problem.fold, STRENGTHS, problem.judged, supports)
+    weights, energies = search.weights[:, None], search.species_energies[:, None]
+    [summary] = held_out_summaries(problem.fit, problem.fold, weights, energies, problem.judged)
+    count = problem.fit.scale.size if support is None else len(support)
+    line = {"name": name, "features": count, "strength": search.strength, **summary}
+    print(f"{name:50s} {count:5d} {line['energy_mae_mev_per_atom']:6.2f} {line['force_mae_ev_per_a']:.4f}", flush=True)
+    return line, search
+
+
+def families(case: Case) -> list[Line]:
+    problem, _ = case.problem()
+    orders = case.orders
+    sets = {"pair": (2,), "pair, 3": (2, 3), "pair, 3, 5": (2, 3, 5), "pair, 3, 4": (2, 3, 4), "all": (2, 3, 4, 5)}
+    return [judge(problem, name, np.flatnonzero(np.isin(orders, kept)))[0] for name, kept in sets.items()]
+
+
+def labels(case: Case) -> list[Line]:
+    """The frames' labels left out of the fit, one kind after the other; errors are always on all of them."""
+    lines = []
+    for name, settings in (
+        ("energies", {"force_weight": 0.0, "stress_weight": 0.0}),
+        ("energies, 8 directions a frame", {"stress_weight": 0.0}),
+        ("energies, all forces", {"stress_weight": 0.0}),
+        ("energies, all forces, stresses", {}),
+    ):
+        problem, rows = case.problem(**settings)
+        if "directions" in name:
+            problem.fit.observations = [_along(row, frame) for row, frame in zip(rows, case.frames, strict=True)]
+        search = search_strength(problem.fit, problem.fold, STRENGTHS, problem.judged)
+        problem.fit.observations = rows
+        weights, energies = search.weights[:, None], search.species_energies[:, None]
+        [summary] = held_out_summaries(problem.fit, problem.fold, weights, energies, problem.judged)
+        lines.append({"name": name, "features": len(case.orders), "strength": search.strength, **summary})
+        print(name, summary, flush=True)
+    return lines
+
+
+def _along(row: Observation, frame: Frame) -> Observation:
+    """Force rows along eight random directions in place of all."""
+    assert row.force_rows is not None
+    assert row.forces is not None
+    assert row.force_weights is not None
+    units = random_directions(frame, 8)
+    weights = (units**2 @ row.force_weights**-2) ** -0.5
+    return replace(row, force_rows=units @ row.force_rows, forces=units @ row.forces, force_weights=weights)
+
+
+def choices(case: Case) -> list[Line]:
+    """The fit as it is, and without one of its choices."""
+    plain: dict[str, tuple[Penalty | None, dict[str, Any]]] = {
+        "as it is": (None, {}),
+        "strong forces weigh as much as weak ones": (None, {"strong_force": np.inf}),
+        "rough features cost no more": (lambda s, w, keys: prior_scale(s, w, keys, roughness=0.0), {}),
+        "five-body features cost no more": (_even, {}),
+        "energies weigh twice as much": (None, {"energy_weight": 600.0}),
+    }
+    return [judge(case.problem(penalty, **settings)[0], name)[0] for name, (penalty, settings) in plain.items()]
+
+
+def _even(statistics: Any, weights: Any, keys: Sequence[str]) -> np.ndarray:
+    features = [parse_key(key) for key in keys]
+    five = np.array([isinstance(f, AtomFeature) and len(f.maps) > 1 for f in features])
+    return prior_scale(statistics, weights, keys) / np.where(five, FIVE_BODY, 1.0)
+
+
+def frames(case: Case) -> list[Line]:
+    problem, _ = case.problem()
+    search = search_strength(problem.fit, problem.fold, STRENGTHS, problem.judged)
+    curve = learning_curve(problem.fit, problem.fold, search, problem.judged, seed=0)
+    return [{"name": f"{point['groups']} melts", **point} for point in curve]
+
+
+def sources(dft: list[Frame], network: Path, store: Path) -> list[Line]:
+    """Density-functional labels alone; with a network's energies as a second source; drawn towards a fit of these."""
+    cheap = [f for f in read_frames(network / "paths.extxyz.xz", "path_id") if int(f.info["frame"]) % EVERY == 0]
+    cheap = [replace(f, forces=None, stress=None, source="network", group=f"network {f.group}") for f in cheap]
+    alone = Case("correlations", dft, store)
+    lines = [judge(alone.problem()[0], "alone")[0]]
+    for weight in (0.1, 1.0):
+        both = Case("correlations", [*dft, *(replace(f, weight=weight) for f in cheap)], store)
+        lines.append(judge(both.problem()[0], f"{len(cheap)} energies of a network besides, weight {weight:g}")[0])
+    problem, _ = Case("correlations", cheap, store).problem()
+    search = search_strength(problem.fit, problem.fold, STRENGTHS, problem.judged)
+    everything = np.ones((1, len(problem.fold)), dtype=int)
+    towards = problem.fit.solve(everything, [search.strength]).weights[0]
+    lines.append(judge(alone.problem(towards=towards)[0], "drawn towards a fit of the network's energies")[0])
+    return lines
+
+
+def as_table(parts: dict[str, list[Line]]) -> str:
+    titles = {"families": "features", "labels": "labels fitted", "choices": "choices", "frames": "training set",
+              "sources": "label sources (preset correlations)"}  # fmt: skip
+    texts = []
+    for part, lines in parts.items():
+        rows = [
+            [line["name"], line.get("features", line["frames"]), f"{line['energy_mae_mev_per_atom']:.2f}",
+             f"{line['energy_rmse_mev_per_atom']:.1f}", f"{line['force_mae_ev_per_a']:.4f}",
+             f"{line['force_rmse_ev_per_a']:.3f}", f"{160.2177 * line['stress_mae_ev_per_a3']:.2f}"]
+            for line in lines
+        ]  # fmt: skip
+        count = "training frames" if part == "frames" else "features"
+        header = [titles[part], count, "energy MAE, meV/atom", "RMSE", "forces MAE, eV/Å", "RMSE", "stress MAE, GPa"]
+        texts.append(table(header, rows))
+    return "\n\n".join(texts)
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", nargs="?", type=Path, default=FOLDER, help="folder of dft.extxyz.xz")
+    parser.add_argument("--network", type=Path, default=NETWORK, help="folder of paths.extxyz.xz")
+    parser.add_argument("--preset", default="many-body")
+    parser.add_argument("--store", type=Path, default=Path("lisi_dft.features"), help="folder that keeps the features")
+    parser.add_argument("--parts", nargs="*", default=["families", "labels", "choices", "frames", "sources"])
+    standard_options(parser, "lisi_dft")
+    return parser.parse_args()
+
+
+def main() -> None:
+    chosen = options()
+    dft = read_frames(chosen.folder / "dft.extxyz.xz")
+    parts: dict[str, list[Line]] = json.loads(chosen.json.read_text())["parts"] if chosen.json.exists() else {}
+    of_case: dict[str, Callable[[Case], list[Line]]] = {
+        "families": families, "labels": labels, "choices": choices, "frames": frames
+    }  # fmt: skip
+    print(machine())
+    for part in chosen.parts:
+        if part not in parts:
+            if part == "sources":
+                parts[part] = sources(dft, chosen.network, chosen.store)
+            else:
+                parts[part] = of_case[part](Case(chosen.preset, dft, chosen.store))
+            write_json(chosen.json, {"preset": chosen.preset, "frames": len(dft), "parts": parts})
+    text = as_table(parts)
+    print(text)
+    update_documents(chosen.document, "lisi_dft", text)
+
+
+if __name__ == "__main__":
+    main()
