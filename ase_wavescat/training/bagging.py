@@ -36,6 +36,7 @@ def greedy_members(
     members: int = 100,
     max_features: int,
     bag: int | None = None,
+    candidates: NDArray[np.bool_] | None = None,
     seed: int = 0,
     memory_limit: int = MEMORY_LIMIT,
 ) -> GreedyPaths:
@@ -43,6 +44,8 @@ def greedy_members(
 
     design (n, F): features per atom; target (n,): energies per atom (eV); groups (n,): of each row, any integers.
     weights (n,): of the squared errors (default 1).  bag: candidates a step, see `greedy.bag_size`; None: all.
+    candidates (F,): features that may be taken (default: all). Leave out those that hardly vary here beside others of
+    their kind, such as maps of wavelets too wide for these cells: their weights explode in other cells.
     Member b fits the rows of the groups in its bootstrap draw, a group drawn twice counting twice; its size M* is the
     one with the lowest error on the groups that it did not draw. Reproducible by seed, whatever the memory limit.
 
@@ -60,6 +63,7 @@ def greedy_members(
         (draws == 0) * ones,
         max_features=max_features,
         bag=bag,
+        candidates=candidates,
         seeds=[(seed, 1, member) for member in range(members)],
         memory_limit=memory_limit,
     )

@@ -77,6 +77,7 @@ def greedy_paths(
     max_features: int,
     bag: int | None = None,
     seeds: Sequence[Sequence[int]] | None = None,
+    candidates: NDArray[np.bool_] | None = None,
     intercept: bool = True,
     cost: SupportCost | None = None,
     cost_power: float = 1.0,
@@ -87,8 +88,9 @@ def greedy_paths(
     design (n, F), target (n,): shared by the members.  weights (B, n): of the squared errors in each member's fit;
     validation (B, n): of those in its validation error (0: not a validation row), or None.
     max_features: where to stop.  bag: candidates a step, drawn by `seeds` (one sequence of integers a member); None:
-    all.  intercept: a constant comes first and is free.  cost: divide each gain by the marginal cost to the power
-    cost_power.  memory_limit: bytes of vectors held at once; members are taken in blocks, which changes no result.
+    all.  candidates (F,): which features may be taken (default: all).  intercept: a constant comes first and is free.
+    cost: divide each gain by the marginal cost to the power cost_power.  memory_limit: bytes of vectors held at once;
+    members are taken in blocks, which changes no result.
 
     Raises DataError for values that are not finite, rows without weight and shapes that do not fit.
     """
@@ -100,6 +102,8 @@ def greedy_paths(
     rows = np.ascontiguousarray((design - centre).T)
     scale = np.sqrt(np.mean(rows**2, axis=1))
     varies = scale > _CONSTANT * np.abs(design).max(axis=0, initial=0.0)
+    if candidates is not None:
+        varies &= candidates
     scale = np.where(varies, scale, 1.0)
     rows /= scale[:, None]
     size = max(1, int(memory_limit // (8 * (steps + 1) * len(target))))

@@ -153,6 +153,15 @@ def test_bagging_takes_the_best_of_what_it_draws(problem):
     assert paths.order[0].tolist() == taken
 
 
+def test_only_candidates_are_taken(problem):
+    design, target = problem
+    candidates = np.arange(12) % 3 != 0
+    paths = greedy_paths(design, target, np.ones(40), max_features=12, candidates=candidates)
+    some = greedy_paths(design[:, candidates], target, np.ones(40), max_features=12)
+    assert paths.order[0, :8].tolist() == np.flatnonzero(candidates)[some.order[0]].tolist()
+    assert (paths.order[0, 8:] == -1).all()
+
+
 def test_bag_size_is_that_of_the_papers():
     assert bag_size(3740) == 61
 
