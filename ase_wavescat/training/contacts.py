@@ -2,8 +2,8 @@
 
 No label reaches below the shortest distances of the data, and a polynomial of many features would go anywhere there,
 mostly down. So atoms of some frames, and dimers in vacuum, are pushed together step by step, and the change of the
-energy is asked to be that of the screened nuclear repulsion, to within a share of it. The rows carry no labels, so they
-belong to every fold.
+energy is asked to be that of the screened nuclear repulsion, to within a share of it; simple crystals and some frames
+shrink as a whole, where half of that repulsion is enough. The rows carry no labels, so they belong to every fold.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from ase.build import bulk
+from ase.data import chemical_symbols
 
 from ase_wavescat.repulsion import PairRepulsion
 from ase_wavescat.scattering.boundary import FULLY_PERIODIC
@@ -22,8 +24,25 @@ from ase_wavescat.training.dataset import Frame
 DISTANCES = (0.92, 0.84, 0.76, 0.68, 0.60, 0.52, 0.44, 0.36, 0.28)  # of the closest distance seen
 FRAMES_PER_PAIR = 24
 RELATIVE_ERROR, ABSOLUTE_ERROR = 0.15, 0.5  # of the repulsion; eV
+CROWDED_DISTANCES = (0.92, 0.84, 0.76, 0.68, 0.60)  # of the closest distance seen, of all neighbours at once
+CROWDED_FRAMES = 8  # for each pair
+CROWDED_RELATIVE, CROWDED_ABSOLUTE = 0.5, 0.2  # of the repulsion; eV an atom
+_ELEMENTS = {"sc": 1.0, "bcc": np.sqrt(3) / 2, "fcc": np.sqrt(0.5), "diamond": np.sqrt(3) / 4}
+_COMPOUNDS = {"cesiumchloride": np.sqrt(3) / 2, "rocksalt": 0.5, "zincblende": np.sqrt(3) / 4}
+"""Crystals and their shortest distance, in units of the cubic cell's side."""
 _VACUUM = 12.0  # A, side of a dimer's cell
 Structure = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Approach:
+    """A structure, what it becomes step by step, and how exactly the repulsion is asked for: a share of it, and eV."""
+
+    start: Structure
+    steps: list[Structure]
+    relative: float = RELATIVE_ERROR
+    absolute: float = ABSOLUTE_ERROR
+    pbc: Sequence[bool] = FULLY_PERIODIC
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,25 +61,27 @@ def close_contacts(
     repulsion: PairRepulsion,
     seed: int = 0,
 ) -> Contacts:
-    """For each pair of species with a closest distance: dimers and pushed atoms of frames, drawn by seed."""
+    """For each pair of species with a closest distance: dimers, pushed atoms, crystals and frames, drawn by seed."""
     bare = PairRepulsion({pair: 2 * cutoff for pair, cutoff in repulsion.cutoffs.items()})  # unswitched at contact
     rows, targets, errors = [], [], []
     for pair, shortest in closest.items():
-        for pbc, start, steps in _approaches(pair, shortest, frames, np.random.default_rng([seed, *pair])):
+        rng = np.random.default_rng([seed, *pair])
+        for approach in (*_collisions(pair, shortest, frames, rng), *_crowding(pair, shortest, frames, rng)):
+            pbc, start = approach.pbc, approach.start
             features = transform.evaluate(*start, pbc=pbc).features
             before = bare.evaluate(*start, pbc)[0], repulsion.evaluate(*start, pbc)[0]
-            for structure in steps:
+            for structure in approach.steps:
                 push = bare.evaluate(*structure, pbc)[0] - before[0]
                 rows.append(transform.evaluate(*structure, pbc=pbc).features - features)
                 targets.append(push - (repulsion.evaluate(*structure, pbc)[0] - before[1]))
-                errors.append(RELATIVE_ERROR * abs(push) + ABSOLUTE_ERROR)
+                errors.append(approach.relative * abs(push) + approach.absolute)
     return Contacts(np.array(rows).reshape(len(rows), len(transform.keys)), np.array(targets), np.array(errors))
 
 
-def _approaches(
+def _collisions(
     pair: tuple[int, int], shortest: float, frames: Sequence[Frame], rng: np.random.Generator
-) -> Iterator[tuple[Sequence[bool], Structure, list[Structure]]]:
-    """Boundaries, a structure and its close contacts: one dimer, then frames that hold the pair.
+) -> Iterator[Approach]:
+    """Two atoms pushed together: of a dimer, then of frames that hold the pair.
 
     The dimer's images are far enough for a change of its own distance; coarse wavelets need not fit into the vacuum.
     """
@@ -69,13 +90,37 @@ def _approaches(
     def dimer(distance: float) -> Structure:
         return cell, np.array([[0.0, 0.0, 0.0], [distance, 0.0, 0.0]]), numbers
 
-    yield FULLY_PERIODIC, dimer(shortest), [dimer(share * shortest) for share in DISTANCES]
+    yield Approach(dimer(shortest), [dimer(share * shortest) for share in DISTANCES])
     chosen = 0
     for index in rng.permutation(len(frames)).tolist():
         bonds = _bonds(frames[index], pair, 1.6 * shortest)
         if len(bonds) and chosen < FRAMES_PER_PAIR:
             chosen += 1
-            yield frames[index].pbc, *_pushed(frames[index], shortest, *bonds[rng.integers(len(bonds))])
+            yield _pushed(frames[index], shortest, *bonds[rng.integers(len(bonds))])
+
+
+def _crowding(
+    pair: tuple[int, int], shortest: float, frames: Sequence[Frame], rng: np.random.Generator
+) -> Iterator[Approach]:
+    """Simple crystals of the pair and periodic frames that hold it, all of whose distances shrink."""
+    formula = "".join(chemical_symbols[z] for z in dict.fromkeys(pair))
+    for name, ratio in (_ELEMENTS if pair[0] == pair[1] else _COMPOUNDS).items():
+        atoms = bulk(formula, name, a=shortest / ratio)
+        yield _shrunk((atoms.cell.array, atoms.positions, atoms.numbers))
+    chosen = 0
+    for index in rng.permutation(len(frames)).tolist():
+        frame = frames[index]
+        bonds = _bonds(frame, pair, 1.6 * shortest) if all(frame.pbc) and chosen < CROWDED_FRAMES else []
+        if bonds:
+            chosen += 1
+            share = shortest / min(float(np.linalg.norm(vector)) for _, vector in bonds)
+            yield _shrunk((share * frame.cell, share * frame.positions, frame.numbers))
+
+
+def _shrunk(start: Structure) -> Approach:
+    cell, positions, numbers = start
+    steps = [(share * cell, share * positions, numbers) for share in CROWDED_DISTANCES]
+    return Approach(start, steps, CROWDED_RELATIVE, CROWDED_ABSOLUTE * len(numbers))
 
 
 def _bonds(frame: Frame, pair: tuple[int, int], cutoff: float) -> list[tuple[int, np.ndarray]]:
@@ -85,11 +130,11 @@ def _bonds(frame: Frame, pair: tuple[int, int], cutoff: float) -> list[tuple[int
     return list(zip(second[mine].tolist(), vectors[mine], strict=True))
 
 
-def _pushed(frame: Frame, shortest: float, atom: int, vector: np.ndarray) -> tuple[Structure, list[Structure]]:
+def _pushed(frame: Frame, shortest: float, atom: int, vector: np.ndarray) -> Approach:
     """The frame, and the frame with the atom moved along its bond."""
     steps = []
     for share in DISTANCES:
         positions = frame.positions.copy()
         positions[atom] += (share * shortest / np.linalg.norm(vector) - 1.0) * vector
         steps.append((frame.cell, positions, frame.numbers))
-    return (frame.cell, frame.positions, frame.numbers), steps
+    return Approach((frame.cell, frame.positions, frame.numbers), steps, pbc=frame.pbc)
