@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from ase_wavescat.ensemble import Ensemble as Ensemble
     from ase_wavescat.errors import WaveScatError as WaveScatError
     from ase_wavescat.errors import WaveScatWarning as WaveScatWarning
-    from ase_wavescat.evaluation import Assessment as Assessment
-    from ase_wavescat.evaluation import evaluate as evaluate
+    from ase_wavescat.evaluation.assessment import Assessment as Assessment
+    from ase_wavescat.evaluation.assessment import evaluate as evaluate
     from ase_wavescat.labelled_features import ScatteringFeatures as ScatteringFeatures
     from ase_wavescat.labelled_features import scattering_features as scattering_features
     from ase_wavescat.model_file import find_model as find_model
@@ -33,8 +33,8 @@ _MODULE_OF = {
     "Calibration": "ensemble",
     "Domain": "ensemble",
     "Ensemble": "ensemble",
-    "Assessment": "evaluation",
-    "evaluate": "evaluation",
+    "Assessment": "evaluation.assessment",
+    "evaluate": "evaluation.assessment",
     "WaveScatError": "errors",
     "WaveScatWarning": "errors",
     "ScatteringFeatures": "labelled_features",

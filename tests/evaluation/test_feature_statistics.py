@@ -9,7 +9,7 @@ import pytest
 
 from ase_wavescat import preset
 from ase_wavescat.ensemble import Domain, Ensemble
-from ase_wavescat.feature_statistics import Breakdown, Part, feature_breakdowns
+from ase_wavescat.evaluation.feature_statistics import Breakdown, Part, feature_breakdowns
 from ase_wavescat.scattering.features import ModulusFeature, parse_key
 
 

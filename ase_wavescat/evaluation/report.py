@@ -19,7 +19,7 @@ from ase.data import chemical_symbols
 from ase_wavescat import __version__
 from ase_wavescat.atomic_write import atomic_path
 from ase_wavescat.calculator import WaveScatCalculator
-from ase_wavescat.evaluation import (
+from ase_wavescat.evaluation.assessment import (
     Assessment,
     Deviation,
     Errors,
@@ -29,11 +29,11 @@ from ase_wavescat.evaluation import (
     predict,
     read_data,
 )
-from ase_wavescat.feature_statistics import Breakdown, feature_breakdowns
+from ase_wavescat.evaluation.feature_statistics import Breakdown, feature_breakdowns
+from ase_wavescat.evaluation.reliability import Reliability
+from ase_wavescat.evaluation.short_range import Approach, ShortRange, check_short_range
 from ase_wavescat.model_file import find_model, load_model, save_model
-from ase_wavescat.reliability import Reliability
 from ase_wavescat.repulsion import pair_name
-from ase_wavescat.short_range import Approach, ShortRange, check_short_range
 from ase_wavescat.training.dataset import Paths
 from ase_wavescat.training.validation import composition_bin
 
@@ -104,7 +104,7 @@ def make_report(assessment: Assessment) -> Report:
 
 def write_report(report: Report, folder: str | Path) -> Path:
     """report.html and report.json in a folder, made when missing; each appears complete or not at all. The page."""
-    from ase_wavescat.report_page import page
+    from ase_wavescat.evaluation.page import page
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -19,12 +19,13 @@ from ase.io import write
 from click.testing import CliRunner, Result
 from matplotlib.figure import Figure
 
-from ase_wavescat import WaveScatCalculator, evaluate, load_model, report_figures, save_model
+from ase_wavescat import WaveScatCalculator, evaluate, load_model, save_model
 from ase_wavescat.cli import main
 from ase_wavescat.ensemble import Domain, Ensemble
 from ase_wavescat.errors import DataError
-from ase_wavescat.report import Report, make_report, representative_frames, run_report, summary, write_report
-from ase_wavescat.report_page import page
+from ase_wavescat.evaluation import figures
+from ase_wavescat.evaluation.page import page
+from ase_wavescat.evaluation.report import Report, make_report, representative_frames, run_report, summary, write_report
 from ase_wavescat.scattering.spec import Bands, Correlations, ScatteringSpec
 from ase_wavescat.training.dataset import Frame
 
@@ -124,7 +125,7 @@ def plain_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
         assert figure.axes
         return b"\x89PNG"
 
-    monkeypatch.setattr(report_figures, "png", unrendered)
+    monkeypatch.setattr(figures, "png", unrendered)
 
 
 def with_provenance(report: Report, **changes: Any) -> Report:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ase_wavescat.reliability import Reliability, reliability
+from ase_wavescat.evaluation.reliability import Reliability, reliability
 
 
 def drawn(scale: float = 1.0, count: int = 6000, seed: int = 0) -> Reliability:

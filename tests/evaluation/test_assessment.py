@@ -17,10 +17,11 @@ from ase.io import write
 from ase.stress import full_3x3_to_voigt_6_stress
 
 import ase_wavescat
-from ase_wavescat import Assessment, evaluate, evaluation, save_model
+from ase_wavescat import Assessment, evaluate, save_model
 from ase_wavescat.ensemble import Calibration, Domain, Ensemble
 from ase_wavescat.errors import DataError
-from ase_wavescat.evaluation import Deviation, check_calibration, measure_speed, read_data
+from ase_wavescat.evaluation import assessment as evaluation
+from ase_wavescat.evaluation.assessment import Deviation, check_calibration, measure_speed, read_data
 from ase_wavescat.training.dataset import Frame
 
 ENERGY_ERRORS = 1e-3 * np.array([1.0, -2.0, 3.0, -4.0, 5.0, 6.0, -7.0, 2.0, 1.0, -1.0, 0.5, -3.0])  # eV/atom
@@ -248,7 +249,7 @@ def test_molecules_are_predicted_in_open_boundaries(
 def test_the_code_of_the_page_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_ensemble: Ensemble, frames: list[Frame]
 ) -> None:
-    text = (Path(__file__).parent.parent / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     assert len(blocks) == 2
     (tmp_path / "new-melts").mkdir()

@@ -17,7 +17,7 @@ from ase.data import covalent_radii
 
 from ase_wavescat import WaveScatCalculator
 from ase_wavescat.ensemble import Domain, Ensemble
-from ase_wavescat.short_range import (
+from ase_wavescat.evaluation.short_range import (
     Approach,
     check_short_range,
     compression_approach,

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from ase.units import GPa
 
-from ase_wavescat import report_figures as draw
+from ase_wavescat.evaluation import figures as draw
+from ase_wavescat.evaluation.reliability import LEVELS
 from ase_wavescat.model_card import model_card
-from ase_wavescat.reliability import LEVELS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ase_wavescat.report import Report
+    from ase_wavescat.evaluation.report import Report
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 1080px; margin: 2em auto; padding: 0 1em; color: #1c2430; }

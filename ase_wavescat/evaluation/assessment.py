@@ -21,9 +21,9 @@ from tqdm import tqdm
 
 from ase_wavescat.ensemble import Calibration, Ensemble
 from ase_wavescat.errors import DataError, StructureError, WaveScatError
+from ase_wavescat.evaluation.reliability import Reliability, reliability
 from ase_wavescat.model_file import find_model, load_model
 from ase_wavescat.processes import cores, end_with_parent, single_threaded
-from ase_wavescat.reliability import Reliability, reliability
 from ase_wavescat.scattering.transform import Transform
 from ase_wavescat.training.dataset import Frame, Paths, files_of, read_frames
 from ase_wavescat.training.validation import composition_bin

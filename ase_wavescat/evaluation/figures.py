@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase.units import GPa
 
-from ase_wavescat.evaluation import Assessment
-from ase_wavescat.feature_statistics import Breakdown
+from ase_wavescat.evaluation.assessment import Assessment
+from ase_wavescat.evaluation.feature_statistics import Breakdown
+from ase_wavescat.evaluation.reliability import Reliability
+from ase_wavescat.evaluation.short_range import Approach, ShortRange
 from ase_wavescat.plotting import BLUE, GREY, ORANGE
-from ase_wavescat.reliability import Reliability
 from ase_wavescat.repulsion import pair_name
-from ase_wavescat.short_range import Approach, ShortRange
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
