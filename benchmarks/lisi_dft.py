@@ -38,7 +38,7 @@ from ase_wavescat.training.validation import (
 )
 
 FOLDER, NETWORK = Path("../shared/data/lisi-dft"), Path("../shared/data/lisi-ann")
-STRENGTHS = tuple(float(s) for s in 10.0 ** np.arange(-8, -1))
+STRENGTHS = (1e-6, 1e-5, 1e-4, 1e-3)
 SPECIES = (3, 14)
 EVERY = 4  # of the network's frames
 Line = dict[str, Any]
