@@ -99,13 +99,12 @@ def families(case: Case) -> list[Line]:
 
 
 def labels(case: Case) -> list[Line]:
-    """The frames' labels left out of the fit, one kind after the other; errors are always on all of them."""
+    """Fits to some of the labels; errors are always on all of them."""
     lines = []
     for name, settings in (
         ("energies", {"force_weight": 0.0, "stress_weight": 0.0}),
         ("energies, 8 directions a frame", {"stress_weight": 0.0}),
         ("energies, all forces", {"stress_weight": 0.0}),
-        ("energies, all forces, stresses", {}),
     ):
         problem, rows = case.problem(**settings)
         if "directions" in name:
@@ -130,13 +129,11 @@ def _along(row: Observation, frame: Frame) -> Observation:
 
 
 def choices(case: Case) -> list[Line]:
-    """The fit as it is, and without one of its choices."""
+    """The fit without one of its choices."""
     plain: dict[str, tuple[Penalty | None, dict[str, Any]]] = {
-        "as it is": (None, {}),
         "strong forces weigh as much as weak ones": (None, {"strong_force": np.inf}),
         "rough features cost no more": (lambda s, w, keys: prior_scale(s, w, keys, roughness=0.0), {}),
         "five-body features cost no more": (_even, {}),
-        "energies weigh twice as much": (None, {"energy_weight": 600.0}),
     }
     return [judge(case.problem(penalty, **settings)[0], name)[0] for name, (penalty, settings) in plain.items()]
 
