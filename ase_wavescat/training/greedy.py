@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cholesky, solve_triangular
+from scipy.linalg import cholesky, eigh, solve_triangular
 
 from ase_wavescat.errors import DataError
 from ase_wavescat.training.cost import SupportCost
@@ -125,17 +125,24 @@ def design_of(matrix: Array, right: Array) -> tuple[Array, Array]:
     """A design (F, F) and target (F,) with the given normal equations: matrix = X^T X, right = X^T y.
 
     By Cholesky, so that greedy selection serves any quadratic loss: energies, forces and stresses together, with the
-    prior in `matrix`. The squared error on them is the loss less its minimum over all features.
-    Raises DataError for a matrix that is not positive definite.
+    prior in `matrix`. The squared error on them is the loss less its minimum over all features. A matrix that rounding
+    has made indefinite is taken without its smallest eigenvalues; the design has fewer rows then.
+    Raises DataError for a matrix that is not positive definite beyond rounding.
     """
     try:
         upper = cholesky(matrix, lower=False)
-    except np.linalg.LinAlgError as error:
+        return upper, solve_triangular(upper, right, trans="T")
+    except np.linalg.LinAlgError:
+        values, vectors = eigh(matrix)
+    rounding = len(values) * np.finfo(float).eps * values[-1]
+    if not values[0] > -1e2 * rounding:
         raise DataError(
-            f"the matrix of the normal equations, {np.shape(matrix)}, is not positive definite ({error}); give the"
-            " prior a greater strength"
-        ) from error
-    return upper, solve_triangular(upper, right, trans="T")
+            f"the matrix of the normal equations, {np.shape(matrix)}, has eigenvalues from {values[0]:.3g} to"
+            f" {values[-1]:.3g} and must be positive definite; give the prior a greater strength"
+        )
+    kept = values > rounding
+    roots = np.sqrt(values[kept])
+    return roots[:, None] * vectors[:, kept].T, vectors[:, kept].T @ right / roots
 
 
 def _check(

@@ -218,6 +218,17 @@ def test_refuses_what_cannot_be_fitted(change, message):
         greedy_paths(**(given | change))
 
 
+def test_rounding_may_make_normal_equations_indefinite():
+    """Twice the same columns: the design has their rank, and the same normal equations."""
+    half = np.random.default_rng(0).normal(size=(30, 4))
+    columns, target = np.concatenate([half, half], axis=1), np.arange(30.0)
+    matrix = columns.T @ columns - 1e-15 * np.eye(8)
+    design, projected = design_of(matrix, columns.T @ target)
+    assert design.shape == (4, 8)
+    np.testing.assert_allclose(design.T @ design, matrix, atol=1e-12)
+    np.testing.assert_allclose(design.T @ projected, columns.T @ target, rtol=1e-9)
+
+
 def test_refuses_indefinite_normal_equations():
     with pytest.raises(DataError, match="positive definite"):
         design_of(np.diag([1.0, -1.0]), np.ones(2))
