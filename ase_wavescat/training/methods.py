@@ -82,15 +82,16 @@ def sparse(problem: Problem, settings: Settings) -> Outcome:
     fit, fold, judged = problem.fit, problem.fold, problem.judged
     strength = search_strength(fit, fold, settings.strengths, judged).strength
     largest = min(settings.size or SIZES[-1], len(fit.scale))
-    sizes = [size for size in SIZES if size < largest] + [largest]
     cost = _cost(problem.observations)
     sets = np.concatenate([training_sets(fold), np.ones((1, len(fold)), dtype=int)])
     chosen = [_selection(fit, groups, strength, largest, cost, settings.seed) for groups in sets]
+    largest = min(len(selection.order) for selection in chosen)  # where the others add nothing
+    sizes = [size for size in SIZES if size < largest] + [largest]
     curve = _size_curve(problem, chosen[:-1], strength, sizes)
     for point in curve:
         point["milliseconds"] = cost.total(chosen[-1].support(point["features"]))
     enough = ENOUGH * min(point["loss"] for point in curve)
-    size = settings.size or next(point["features"] for point in curve if point["loss"] <= enough)
+    size = largest if settings.size else next(point["features"] for point in curve if point["loss"] <= enough)
     search = search_strength(fit, fold, settings.strengths, judged, [of_fold.support(size) for of_fold in chosen[:-1]])
     validation = cross_validate(fit, fold, search, MEMBERS_PER_FOLD, settings.seed, judged)
     curves = {"size_curve": curve, "learning_curve": learning_curve(fit, fold, search, judged, settings.seed)}

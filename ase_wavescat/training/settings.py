@@ -68,8 +68,10 @@ class Settings:
             raise ValueError(f"directions must not be negative, or None for all force rows, got {self.directions}")
         if not self.strong_force > 0:
             raise ValueError(f"strong_force must be positive, or inf for equal weights, got {self.strong_force}")
-        if not self.strengths or min(self.strengths) <= 0:
-            raise ValueError(f"strengths must be positive numbers, got {self.strengths}")
+        if not self.strengths or not all(np.isfinite(s) and s > 0 for s in self.strengths):
+            raise ValueError(f"strengths must be positive finite numbers, got {self.strengths}")
+        if self.seed < 0:
+            raise ValueError(f"the seed must not be negative, got {self.seed}")
         for symbol, energy in (self.references or {}).items():
             if symbol not in atomic_numbers or not np.isfinite(energy):
                 raise ValueError(f"references are finite energies (eV) by element symbol, got {symbol!r}: {energy!r}")

@@ -87,8 +87,8 @@ def read_sources(sources: Sequence[Source]) -> list[Frame]:
     A file that one source names twice (by itself and by a folder, say) is read once; in two sources it is refused.
 
     Raises DataError as `read_frames`, and for a file in two sources, sources of one name that do not share a zero of
-    energy, config types that no frame has, elements without a reference, and where no frame is left. Warns
-    (WaveScatWarning) of structures that one label source holds more than once.
+    energy, config types that no frame has, elements without a reference, and a source left without frames. Warns
+    (WaveScatWarning) of structures that are there more than once.
     """
     if not sources:
         raise DataError("there are no label sources; name at least one")
@@ -98,8 +98,6 @@ def read_sources(sources: Sequence[Source]) -> list[Frame]:
     for source in sources:
         read = [frame for file in source.paths() for frame in frames_of(file, source.group_key, names[file])]
         frames += _weighted(source, _with_totals(source, read))
-    if not frames:
-        raise DataError("all config types have the weight 0: no frame is left to learn from")
     _warn_of_duplicates(frames)
     return frames
 
@@ -141,6 +139,8 @@ def _weighted(source: Source, frames: Sequence[Frame]) -> list[Frame]:
                 f" weight{did_you_mean(kind, kinds)}; there are {', '.join(map(repr, kinds))}"
             )
     weights = {kind: source.weight * source.config_type_weights.get(kind, 1.0) for kind in kinds}
+    if not any(weights.values()):
+        raise DataError(f"all config types of source {source.name!r} have the weight 0; leave the source out")
     return [
         replace(frame, weight=weights[frame.config_type], source=source.name)
         for frame in frames
@@ -169,12 +169,13 @@ def _with_totals(source: Source, frames: Sequence[Frame]) -> list[Frame]:
 
 
 def _warn_of_duplicates(frames: Sequence[Frame]) -> None:
-    """Structures that a label source holds more than once: with other labels, or in several groups, they mislead."""
-    same: dict[tuple[str, bytes], list[Frame]] = defaultdict(list)
+    """Structures that are there more than once: in several groups, or with other labels in one source, they mislead."""
+    same: dict[bytes, list[Frame]] = defaultdict(list)
     for frame in frames:
-        same[frame.source, _fingerprint(frame)].append(frame)
+        same[_fingerprint(frame)].append(frame)
     repeated = [copies for copies in same.values() if len(copies) > 1]
-    differing = [copies for copies in repeated if _spread(copies) > _SAME_ENERGY]
+    within = [own for copies in repeated for own in _by_source(copies) if len(own) > 1]
+    differing = [copies for copies in within if _spread(copies) > _SAME_ENERGY]
     across = [copies for copies in repeated if len({frame.group for frame in copies}) > 1]
     if differing:
         worst = max(differing, key=_spread)
@@ -188,8 +189,12 @@ def _warn_of_duplicates(frames: Sequence[Frame]) -> None:
             f"{_structures(across)} in different groups, such as {across[0][0].name} and {across[0][1].name}: held-out"
             " errors will look too good; leave copies out, or give them one group"
         )
-    elif repeated and not differing:
-        _warn(f"{_structures(repeated)}, such as {repeated[0][0].name}, and will weigh so much more; leave copies out")
+    elif within and not differing:
+        _warn(f"{_structures(within)}, such as {within[0][0].name}, and will weigh so much more; leave copies out")
+
+
+def _by_source(frames: Sequence[Frame]) -> list[list[Frame]]:
+    return [[frame for frame in frames if frame.source == name] for name in dict.fromkeys(f.source for f in frames)]
 
 
 def _warn(text: str) -> None:

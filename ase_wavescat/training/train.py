@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import platform
-import shlex
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import ase
-import h5py
 import numpy as np
-import scipy
 
-import ase_wavescat
 from ase_wavescat.ensemble import Calibration, Domain, Ensemble
 from ase_wavescat.errors import DataError
 from ase_wavescat.model_file import load_model, save_model
@@ -26,13 +17,15 @@ from ase_wavescat.scattering.moduli import measure_softening
 from ase_wavescat.scattering.presets import preset
 from ase_wavescat.scattering.spec import Moduli, ScatteringSpec
 from ase_wavescat.scattering.transform import Transform
+from ase_wavescat.training.checks import check_places, check_references, group_numbers, warn_of_seen
 from ase_wavescat.training.contacts import Contacts, close_contacts
-from ase_wavescat.training.dataset import NO_GROUPS, Frame
+from ase_wavescat.training.dataset import Frame
 from ase_wavescat.training.distances import closest_pairs
 from ase_wavescat.training.fit import Fit, LabelWeights, Statistics, measure
 from ase_wavescat.training.methods import METHODS, Outcome, Problem
 from ase_wavescat.training.observations import Observations
 from ase_wavescat.training.prior import prior_scale
+from ase_wavescat.training.provenance import data_files, provenance_of
 from ase_wavescat.training.settings import Settings
 from ase_wavescat.training.sources import Source, read_sources
 from ase_wavescat.training.store import FeatureStore
@@ -85,16 +78,20 @@ def train(
     """
     chosen = Settings(**settings)
     say = print if progress else _silent
-    output = Path(output)
-    if not output.absolute().parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {output.absolute().parent} to write {output.name} to; make it")
+    output, sources = Path(output), _sources(data, chosen.group_key)
+    folder = Path(store or output.with_suffix(".features"))
+    check_places(output, folder, sources)
+    check_references(sources, chosen)
     known = _prior(prior, chosen)
-    sources = _sources(data, chosen.group_key)
     frames = read_sources(sources)
-    groups = _group_numbers(frames)
+    groups = group_numbers(frames, chosen)
     spec = _specification(spec, frames)
     directions = 0 if chosen.method == "greedy" and chosen.directions is None else chosen.directions
-    features = FeatureStore(store or output.with_suffix(".features"), spec, keys, directions)
+    features = FeatureStore(folder, spec, keys, directions)
+    towards, files = None, data_files(sources)
+    if known is not None:
+        towards = prior_weights(known, features)
+        warn_of_seen(known, files)
     say(
         f"{len(frames)} frames in {groups.max() + 1} groups, {len(features.keys)} features;{_missing(frames)}"
         f" features are kept in {features.root}"
@@ -102,13 +99,12 @@ def train(
     features.fill(frames, workers, progress)
     repel = PairRepulsion.from_species(spec.species) if repulsion else None
     observations = Observations(frames, features, repel, chosen.reference_energies, chosen.strong_force)
-    towards = None if known is None else prior_weights(known, features)
     problem = prepare(observations, groups, chosen, penalty, towards, progress)
     outcome = METHODS[chosen.method](problem, chosen)
     metrics = collect_metrics(problem.judged_frames, outcome.validation, spec.species)
     metrics |= {"folds": int(problem.fold.max()) + 1, **outcome.curves}
     say(format_metrics(metrics))
-    origin = _provenance(sources, frames, groups, chosen, metrics, features, known, provenance)
+    origin = provenance_of(files, frames, groups, chosen, metrics, features, known, provenance)
     ensemble = _ensemble(problem, outcome, origin)
     save_model(output, ensemble)
     say(f"model: {output}\nfeatures, to be used again or deleted: {features.root}")
@@ -133,7 +129,7 @@ def _prior(prior: str | Path | Ensemble | None, settings: Settings) -> Ensemble 
     if prior is None:
         return None
     if settings.method != "ridge":
-        raise ValueError(f"a prior model belongs to the method ridge, not to {settings.method}")
+        raise DataError(f"a prior model belongs to the method ridge, not to {settings.method}; leave it out")
     return prior if isinstance(prior, Ensemble) else load_model(Path(prior))
 
 
@@ -143,18 +139,6 @@ def prior_weights(prior: Ensemble, store: FeatureStore) -> np.ndarray:
         raise DataError("the prior model has another specification than this one; train it with the same")
     known = dict(zip(prior.keys, prior.mean_weights, strict=True))
     return np.array([known.get(key, 0.0) for key in store.keys])
-
-
-def _group_numbers(frames: Sequence[Frame]) -> np.ndarray:
-    """0..G-1 in the order of the groups' names, (n,)."""
-    names, groups = np.unique([frame.group for frame in frames], return_inverse=True)
-    if len(names) < 2:
-        raise DataError(
-            f"all {len(frames)} frames belong to one group ({str(names[0])!r}): nothing could be held out to validate"
-            " the fit, nor groups drawn for members; add data of other groups, choose a group key that tells"
-            f" trajectories apart, or {NO_GROUPS!r} to treat every frame as its own group"
-        )
-    return np.asarray(groups)
 
 
 def _specification(spec: ScatteringSpec | str, frames: Sequence[Frame]) -> ScatteringSpec:
@@ -254,29 +238,3 @@ def _domain(observations: Observations, support: np.ndarray) -> Domain:
     )
 
 
-def _provenance(
-    sources: Sequence[Source], frames: Sequence[Frame], groups: np.ndarray, settings: Settings,
-    metrics: dict[str, Any], store: FeatureStore, prior: Ensemble | None, given: Mapping[str, Any] | None,
-) -> dict[str, Any]:  # fmt: skip
-    used = {path: source for source in sources for path in source.paths()}
-    files = [{"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for path in used]
-    if len({source.name for source in sources}) > 1:
-        files = [file | {"source": source.name} for file, source in zip(files, used.values(), strict=True)]
-    chosen = {**vars(settings), "strengths": list(settings.strengths), "directions": store.directions}
-    return {
-        **(given or {}),
-        "data": files,
-        "frames": len(frames),
-        "groups": int(groups.max()) + 1,
-        "frames_with_open_directions": sum(not all(frame.pbc) for frame in frames),
-        "frames_without": {name: sum(getattr(f, name) is None for f in frames) for name in ("forces", "stress")},
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "created": datetime.now(timezone.utc).date().isoformat(),
-        "versions": {
-            "ase_wavescat": ase_wavescat.__version__, "ase": ase.__version__, "numpy": np.__version__,
-            "scipy": scipy.__version__, "h5py": h5py.__version__, "python": platform.python_version(),
-        },
-        "settings": {name: value for name, value in chosen.items() if value is not None},
-        **({} if prior is None else {"prior": prior.provenance.get("data", "not recorded")}),
-        "metrics": metrics,
-    }  # fmt: skip

@@ -217,9 +217,10 @@ def learning_curve(fit: Fit, fold: np.ndarray, search: Search, judged: np.ndarra
 def frame_errors(fit: Fit, index: int, models: np.ndarray, energies: np.ndarray) -> tuple[FrameErrors, FrameErrors]:
     """Errors of the first model and of the mean of the others, with the spread of the others."""
     residuals = fit.residuals(index, models, energies)
-    energy_spread = float(residuals.energy[1:].std(ddof=1))
+    freedom = min(1, len(models) - 2)  # a single member has no spread
+    energy_spread = float(residuals.energy[1:].std(ddof=freedom))
     forces, stress = residuals.forces, residuals.stress
-    forces_spread = None if forces is None else forces[:, 1:].std(axis=1, ddof=1)
+    forces_spread = None if forces is None else forces[:, 1:].std(axis=1, ddof=freedom)
 
     def pick(array: np.ndarray | None, mean: bool) -> np.ndarray | None:
         return None if array is None else array[:, 1:].mean(axis=1) if mean else array[:, 0]

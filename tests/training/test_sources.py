@@ -89,7 +89,7 @@ def test_fields_that_make_no_sense_are_refused_before_reading(fields: dict, mess
 def test_unknown_config_types_are_refused(good: Path) -> None:
     with pytest.raises(DataError, match=r"config_type 'liqid', .*did you mean 'liquid'.*'liquid', 'relaxed'"):
         read_sources([Source(good, config_type_weights={"liqid": 0.3})])
-    with pytest.raises(DataError, match="no frame is left"):
+    with pytest.raises(DataError, match="leave the source out"):
         read_sources([Source(good, config_type_weights={"liquid": 0, "relaxed": 0})])
     with pytest.raises(DataError, match="no label sources"):
         read_sources([])

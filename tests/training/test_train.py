@@ -13,7 +13,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read
 
 from ase_wavescat import WaveScatCalculator
-from ase_wavescat.errors import DataError
+from ase_wavescat.errors import DataError, WaveScatWarning
 from ase_wavescat.model_file import load_model
 from ase_wavescat.scattering.neighbours import neighbour_pairs
 from ase_wavescat.scattering.spec import Bands, Correlations, Maps, Moduli, ScatteringSpec
@@ -175,7 +175,7 @@ def read_structures(path):
 
 def test_a_single_group_is_refused(labelled, spec, tmp_path):
     path = write_frames(tmp_path / "one.extxyz.xz", read_structures(labelled[0])[:2])
-    with pytest.raises(DataError, match=r"one group \('melt-0'\).*'none' to treat every frame"):
+    with pytest.raises(DataError, match=r"1 group \('melt-0'\).*'none' to treat every frame"):
         train(path, tmp_path / "one.h5", spec, **QUICK)
     assert not (tmp_path / "one.h5").exists()
 
@@ -247,7 +247,7 @@ def test_a_prior_model_fills_in_what_the_data_do_not_say(exact, spec, tmp_path):
     assert model.provenance["prior"] == known.provenance["data"]
     with pytest.raises(DataError, match="another specification"):
         train(few, tmp_path / "bad.h5", dataclasses.replace(spec, beta=1.0), prior=known, **QUICK)
-    with pytest.raises(ValueError, match="method ridge, not to greedy"):
+    with pytest.raises(DataError, match="method ridge, not to greedy"):
         train(few, tmp_path / "bad.h5", spec, method="greedy", prior=known, **QUICK)
 
 
@@ -338,6 +338,7 @@ def test_settings_out_of_range():
     for settings, message in (
         ({"members": 0}, "at least one member"), ({"folds": 1}, "at least two folds"),
         ({"directions": -1}, "directions must not be negative"), ({"strengths": (0.0,)}, "strengths must be positive"),
+        ({"strengths": (float("nan"),)}, "strengths must be positive"), ({"seed": -1}, "seed must not be negative"),
         ({"method": "magic"}, "ridge, sparse, greedy, got 'magic'"), ({"size": 5}, "ridge takes all features"),
         ({"references": {"Xx": 1.0}}, "by element symbol, got 'Xx'"),
     ):  # fmt: skip
@@ -348,3 +349,45 @@ def test_settings_out_of_range():
 def test_a_missing_output_folder_is_found_before_the_work(labelled, spec, tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         train(labelled[0], tmp_path / "absent" / "model.h5", spec, **QUICK)
+
+
+def test_places_that_cannot_be_written_are_refused_before_any_work(labelled, spec, tmp_path):
+    data = tmp_path / "data.extxyz.xz"
+    data.write_bytes(labelled[0].read_bytes())
+    (tmp_path / "file").touch()
+    for output, store, message in (
+        (tmp_path, None, "is a folder"), (tmp_path / "m.features", None, "that of the features"),
+        (tmp_path / "m.h5", tmp_path / "file", "is a file; the features need a folder"),
+        (data, None, "is one of the data files and would be overwritten"),
+    ):  # fmt: skip
+        with pytest.raises(DataError, match=message):
+            train(data, output, spec, store=store, **QUICK)
+    assert data.read_bytes() == labelled[0].read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.extxyz.xz", "file"]
+
+
+def test_sources_that_say_too_little_are_refused(exact, spec, tmp_path):
+    """One group to be judged by; references for energies that are relative to the elements already."""
+    one = write_frames(tmp_path / "one.extxyz.xz", read_structures(exact)[:2])
+    sources = [Source(one, name="good"), Source(exact, name="cheap")]
+    with pytest.raises(DataError, match="the source 'good' belong to 1 group"):
+        train(sources, tmp_path / "m.h5", spec, **QUICK)
+    with pytest.raises(DataError, match="has formation energies without"):
+        train(Source(exact, energies="formation"), tmp_path / "m.h5", spec, references={"Li": 0.0, "Si": 0.0}, **QUICK)
+    two = write_frames(tmp_path / "two.extxyz.xz", read_structures(exact)[:4])
+    with pytest.raises(DataError, match="the method greedy needs 3"):
+        train(two, tmp_path / "m.h5", spec, method="greedy", **QUICK)
+    assert not (tmp_path / "m.features").exists()
+
+
+def test_a_prior_that_has_seen_the_data_is_noticed(exact, spec, tmp_path):
+    options = {"repulsion": False, "store": tmp_path / "features", "strengths": (1e-6,), **QUICK}
+    train(exact, tmp_path / "known.h5", spec, **options)
+    with pytest.warns(WaveScatWarning, match=r"trained on exact.extxyz.xz as well: held-out errors will look too good"):
+        train(exact, tmp_path / "again.h5", spec, prior=tmp_path / "known.h5", **options)
+
+
+def test_sparse_stops_where_features_add_nothing(noisy, spec, tmp_path):
+    """More features asked for than there are: as many as help."""
+    ensemble = train(noisy, tmp_path / "m.h5", spec, method="sparse", size=10_000, strengths=(1e-6,), **QUICK)
+    assert 0 < len(ensemble.keys) <= len(spec.keys)

@@ -1,0 +1,68 @@
+"""What must hold before a training run does any work."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ase_wavescat.ensemble import Ensemble
+from ase_wavescat.errors import DataError, WaveScatWarning
+from ase_wavescat.training.dataset import NO_GROUPS, Frame
+from ase_wavescat.training.settings import Settings
+from ase_wavescat.training.sources import FORMATION, Source
+
+
+def check_places(output: Path, store: Path, sources: Sequence[Source]) -> None:
+    """Refuses places where nothing can be written, or where something else is, before any work is done."""
+    folder = output.absolute().parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder} to write {output.name} to; make it")
+    if output.is_dir() or output.resolve() == store.resolve():
+        raise DataError(f"{output} is a folder, or that of the features; name a model file, such as lisi.h5")
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"nothing may be written to {folder}; choose another place for {output.name}")
+    if store.exists() and not store.is_dir():
+        raise DataError(f"{store} is a file; the features need a folder: name another store")
+    if output.resolve() in {path.resolve() for source in sources for path in source.paths()}:
+        raise DataError(f"{output} is one of the data files and would be overwritten; choose another name")
+
+
+def check_references(sources: Sequence[Source], settings: Settings) -> None:
+    """Formation energies are relative to the elements already: the fit must not take these away once more."""
+    for source in sources:
+        if settings.references is not None and source.energies == FORMATION and not source.references:
+            raise DataError(
+                f"the fit has references, and source {source.name!r} has formation energies without: give it the same"
+                " references, which turn them into total energies"
+            )
+
+
+def group_numbers(frames: Sequence[Frame], settings: Settings) -> np.ndarray:
+    """0..G-1 in the order of the groups' names, (n,)."""
+    groups = np.unique([frame.group for frame in frames], return_inverse=True)[1]
+    own = np.unique([frame.group for frame in frames if frame.source == frames[0].source]).tolist()
+    needed = 3 if settings.method == "greedy" else 2  # greedy members leave groups out within the training folds
+    if len(own) < needed:
+        raise DataError(
+            f"frames of the source {frames[0].source!r} belong to {len(own)} group{'s' * (len(own) > 1)}"
+            f" ({', '.join(map(repr, map(str, own)))}), the method {settings.method} needs {needed}: nothing could be"
+            " held out to validate the fit, nor groups drawn for members; add data of other groups, choose a group key"
+            f" that tells trajectories apart, or {NO_GROUPS!r} to treat every frame as its own group"
+        )
+    return np.asarray(groups)
+
+
+def warn_of_seen(prior: Ensemble, files: Sequence[Mapping[str, Any]]) -> None:
+    """A prior that was trained on these very files has seen every group that is held out."""
+    seen = {entry["sha256"] for entry in prior.provenance.get("data", [])} & {entry["sha256"] for entry in files}
+    if seen:
+        names = ", ".join(str(entry["name"]) for entry in files if entry["sha256"] in seen)
+        warnings.warn(
+            f"the prior model was trained on {names} as well: held-out errors will look too good", WaveScatWarning,
+            stacklevel=3,
+        )  # fmt: skip

@@ -1,0 +1,57 @@
+"""Where a model comes from: data, settings, versions, errors."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import ase
+import h5py
+import numpy as np
+import scipy
+
+import ase_wavescat
+from ase_wavescat.ensemble import Ensemble
+from ase_wavescat.training.dataset import Frame
+from ase_wavescat.training.settings import Settings
+from ase_wavescat.training.sources import Source
+from ase_wavescat.training.store import FeatureStore
+
+
+def data_files(sources: Sequence[Source]) -> list[dict[str, str]]:
+    """Names and digests of all data files, with their sources where there are several."""
+    used = {path: source for source in sources for path in source.paths()}
+    files = [{"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for path in used]
+    if len({source.name for source in sources}) > 1:
+        files = [file | {"source": source.name} for file, source in zip(files, used.values(), strict=True)]
+    return files
+
+
+def provenance_of(
+    files: Sequence[Mapping[str, str]], frames: Sequence[Frame], groups: np.ndarray, settings: Settings,
+    metrics: dict[str, Any], store: FeatureStore, prior: Ensemble | None, given: Mapping[str, Any] | None,
+) -> dict[str, Any]:  # fmt: skip
+    chosen = {**vars(settings), "strengths": list(settings.strengths), "directions": store.directions}
+    return {
+        **(given or {}),
+        "data": list(files),
+        "frames": len(frames),
+        "groups": int(groups.max()) + 1,
+        "frames_with_open_directions": sum(not all(frame.pbc) for frame in frames),
+        "frames_without": {name: sum(getattr(f, name) is None for f in frames) for name in ("forces", "stress")},
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "created": datetime.now(timezone.utc).date().isoformat(),
+        "versions": {
+            "ase_wavescat": ase_wavescat.__version__, "ase": ase.__version__, "numpy": np.__version__,
+            "scipy": scipy.__version__, "h5py": h5py.__version__, "python": platform.python_version(),
+        },
+        "settings": {name: value for name, value in chosen.items() if value is not None},
+        **({} if prior is None else {"prior": prior.provenance.get("data", "not recorded")}),
+        "metrics": metrics,
+    }  # fmt: skip
