@@ -23,19 +23,14 @@ from ase_wavescat import preset
 from ase_wavescat.repulsion import PairRepulsion
 from ase_wavescat.scattering.features import AtomFeature, PairFeature, parse_key
 from ase_wavescat.training.dataset import Frame, read_frames
-from ase_wavescat.training.fit import Observation
+from ase_wavescat.training.fit import NormalEquations, Observation, collect
 from ase_wavescat.training.methods import Problem
 from ase_wavescat.training.observations import Observations
 from ase_wavescat.training.prior import FIVE_BODY, prior_scale
 from ase_wavescat.training.settings import Settings
 from ase_wavescat.training.store import FeatureStore, random_directions
 from ase_wavescat.training.train import Penalty, prepare
-from ase_wavescat.training.validation import (
-    Search,
-    held_out_summaries,
-    learning_curve,
-    search_strength,
-)
+from ase_wavescat.training.validation import held_out_summaries, learning_curve, search_strength, training_sets
 
 FOLDER, NETWORK = Path("../shared/data/lisi-dft"), Path("../shared/data/lisi-ann")
 STRENGTHS = (1e-6, 1e-5, 1e-4, 1e-3)
@@ -78,24 +73,29 @@ def _order(feature: Any) -> int:
     return 1 + 2 * len(feature.maps) if isinstance(feature, AtomFeature) else 4
 
 
-def judge(problem: Problem, name: str, support: np.ndarray | None = None) -> tuple[Line, Search]:
-    """Held-out errors of ridge on a support, at its best strength."""
-    folds = int(problem.fold.max()) + 1
-    supports = None if support is None else [support] * folds
-    search = search_strength(problem.fit, problem.fold, STRENGTHS, problem.judged, supports)
-    weights, energies = search.weights[:, None], search.species_energies[:, None]
-    [summary] = held_out_summaries(problem.fit, problem.fold, weights, energies, problem.judged)
+def fits_of(problem: Problem) -> list[NormalEquations]:
+    """The least-squares problem of each fold's training set."""
+    return list(problem.fit.normal_equations(training_sets(problem.fold)))
+
+
+def judge(problem: Problem, fits: Sequence[NormalEquations], name: str, support: np.ndarray | None = None) -> Line:
+    """Held-out errors of ridge on a support, at the strength with the lowest loss."""
+    found = collect(fit.solve(strength, support) for fit in fits for strength in STRENGTHS)
+    shape = len(fits), len(STRENGTHS), -1
+    weights, energies = found.weights.reshape(shape), found.species_energies.reshape(shape)
+    summaries = held_out_summaries(problem.fit, problem.fold, weights, energies, problem.judged)
+    strength, summary = min(zip(STRENGTHS, summaries, strict=True), key=lambda pair: pair[1]["loss"])
     count = problem.fit.scale.size if support is None else len(support)
-    line = {"name": name, "features": count, "strength": search.strength, **summary}
+    line = {"name": name, "features": count, "strength": strength, **summary}
     print(f"{name:50s} {count:5d} {line['energy_mae_mev_per_atom']:6.2f} {line['force_mae_ev_per_a']:.4f}", flush=True)
-    return line, search
+    return line
 
 
 def families(case: Case) -> list[Line]:
     problem, _ = case.problem()
-    orders = case.orders
+    fits, orders = fits_of(problem), case.orders
     sets = {"pair": (2,), "pair, 3": (2, 3), "pair, 3, 5": (2, 3, 5), "pair, 3, 4": (2, 3, 4), "all": (2, 3, 4, 5)}
-    return [judge(problem, name, np.flatnonzero(np.isin(orders, kept)))[0] for name, kept in sets.items()]
+    return [judge(problem, fits, name, np.flatnonzero(np.isin(orders, kept))) for name, kept in sets.items()]
 
 
 def labels(case: Case) -> list[Line]:
@@ -109,12 +109,9 @@ def labels(case: Case) -> list[Line]:
         problem, rows = case.problem(**settings)
         if "directions" in name:
             problem.fit.observations = [_along(row, frame) for row, frame in zip(rows, case.frames, strict=True)]
-        search = search_strength(problem.fit, problem.fold, STRENGTHS, problem.judged)
+        fits = fits_of(problem)
         problem.fit.observations = rows
-        weights, energies = search.weights[:, None], search.species_energies[:, None]
-        [summary] = held_out_summaries(problem.fit, problem.fold, weights, energies, problem.judged)
-        lines.append({"name": name, "features": len(case.orders), "strength": search.strength, **summary})
-        print(name, summary, flush=True)
+        lines.append(judge(problem, fits, name))
     return lines
 
 
@@ -135,7 +132,11 @@ def choices(case: Case) -> list[Line]:
         "rough features cost no more": (lambda s, w, keys: prior_scale(s, w, keys, roughness=0.0), {}),
         "five-body features cost no more": (_even, {}),
     }
-    return [judge(case.problem(penalty, **settings)[0], name)[0] for name, (penalty, settings) in plain.items()]
+    lines = []
+    for name, (penalty, settings) in plain.items():
+        problem, _ = case.problem(penalty, **settings)
+        lines.append(judge(problem, fits_of(problem), name))
+    return lines
 
 
 def _even(statistics: Any, weights: Any, keys: Sequence[str]) -> np.ndarray:
@@ -156,16 +157,20 @@ def sources(dft: list[Frame], network: Path, store: Path) -> list[Line]:
     cheap = [f for f in read_frames(network / "paths.extxyz.xz", "path_id") if int(f.info["frame"]) % EVERY == 0]
     cheap = [replace(f, forces=None, stress=None, source="network", group=f"network {f.group}") for f in cheap]
     alone = Case("correlations", dft, store)
-    lines = [judge(alone.problem()[0], "alone")[0]]
+
+    def held_out(case: Case, name: str, **given: Any) -> Line:
+        problem, _ = case.problem(**given)
+        return judge(problem, fits_of(problem), name)
+
+    lines = [held_out(alone, "alone")]
     for weight in (0.1, 1.0):
         both = Case("correlations", [*dft, *(replace(f, weight=weight) for f in cheap)], store)
-        lines.append(judge(both.problem()[0], f"{len(cheap)} energies of a network besides, weight {weight:g}")[0])
+        lines.append(held_out(both, f"{len(cheap)} energies of a network besides, weight {weight:g}"))
     problem, _ = Case("correlations", cheap, store).problem()
     search = search_strength(problem.fit, problem.fold, STRENGTHS, problem.judged)
     everything = np.ones((1, len(problem.fold)), dtype=int)
     towards = problem.fit.solve(everything, [search.strength]).weights[0]
-    lines.append(judge(alone.problem(towards=towards)[0], "drawn towards a fit of the network's energies")[0])
-    return lines
+    return [*lines, held_out(alone, "drawn towards a fit of the network's energies", towards=towards)]
 
 
 def as_table(parts: dict[str, list[Line]]) -> str:

@@ -17,7 +17,7 @@ from ase_wavescat.scattering.moduli import measure_softening
 from ase_wavescat.scattering.presets import preset
 from ase_wavescat.scattering.spec import Moduli, ScatteringSpec
 from ase_wavescat.scattering.transform import Transform
-from ase_wavescat.training.checks import check_places, check_references, group_numbers, warn_of_seen
+from ase_wavescat.training.checks import check_distances, check_places, check_references, group_numbers, warn_of_seen
 from ase_wavescat.training.contacts import Contacts, close_contacts
 from ase_wavescat.training.dataset import Frame
 from ase_wavescat.training.distances import closest_pairs
@@ -84,6 +84,7 @@ def train(
     check_references(sources, chosen)
     known = _prior(prior, chosen)
     frames = read_sources(sources)
+    check_distances(frames)
     groups = group_numbers(frames, chosen)
     spec = _specification(spec, frames)
     directions = 0 if chosen.method == "greedy" and chosen.directions is None else chosen.directions

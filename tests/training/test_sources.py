@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import write
+from ase.io import read, write
 
 from ase_wavescat.errors import DataError, WaveScatWarning
 from ase_wavescat.training.sources import Source, read_sources
@@ -128,3 +128,13 @@ def test_structures_that_are_there_twice(tmp_path: Path, good: Path) -> None:
     assert "different energies, good.xyz#0 and energy.xyz#0 by 100 meV/atom" in differing
     (leak,) = warnings_of(Source(good), other_group)
     assert "in different groups, such as good.xyz#0 and group.xyz#0" in leak
+
+
+def test_structures_of_two_sources_in_different_groups_leak(tmp_path: Path, good: Path) -> None:
+    """Another source's copy of a held-out structure would be trained on."""
+    structures = read(good, ":")
+    for index, atoms in enumerate(structures):
+        atoms.info["group"] = f"other {index}"
+    write(tmp_path / "copy.xyz", structures, format="extxyz")
+    with pytest.warns(WaveScatWarning, match="in different groups, such as good.xyz#0 and copy.xyz#0"):
+        read_sources([Source(good, "good"), Source(tmp_path / "copy.xyz", "cheap")])

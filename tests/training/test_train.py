@@ -374,6 +374,11 @@ def test_sources_that_say_too_little_are_refused(exact, spec, tmp_path):
         train(sources, tmp_path / "m.h5", spec, **QUICK)
     with pytest.raises(DataError, match="has formation energies without"):
         train(Source(exact, energies="formation"), tmp_path / "m.h5", spec, references={"Li": 0.0, "Si": 0.0}, **QUICK)
+    structures = read_structures(exact)
+    structures[3].positions[1] = structures[3].positions[0] + 0.01
+    fused = write_frames(tmp_path / "fused.extxyz.xz", structures)
+    with pytest.raises(DataError, match=r"fused.extxyz.xz#3 has two atoms 0.0173 A apart"):
+        train(fused, tmp_path / "m.h5", spec, **QUICK)
     two = write_frames(tmp_path / "two.extxyz.xz", read_structures(exact)[:4])
     with pytest.raises(DataError, match="the method greedy needs 3"):
         train(two, tmp_path / "m.h5", spec, method="greedy", **QUICK)
