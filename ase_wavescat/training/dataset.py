@@ -290,7 +290,7 @@ def _label(atoms: Atoms, kind: str, name: str) -> Any:
     try:
         array = np.array(value, dtype=float)
     except (TypeError, ValueError) as error:
-        raise DataError(f"{name} has a label {kind!r} that is no number, {value!r}; mend it, or leave it out") from error
+        raise DataError(f"{name} has a label {kind!r} that is no number, {value!r}; mend or remove it") from error
     if kind == "stress" and array.size == 9:
         array = full_3x3_to_voigt_6_stress(array.reshape(3, 3))
     shape = _SHAPES[kind](len(atoms))
