@@ -16,7 +16,8 @@ from typing import Any
 
 from common import machine, standard_options, table, update_documents, write_json
 
-from ase_wavescat.training.train import ENERGY_WEIGHT, FORCE_WEIGHT, STRESS_WEIGHT, train
+from ase_wavescat.training.settings import ENERGY_WEIGHT, FORCE_WEIGHT, STRESS_WEIGHT
+from ase_wavescat.training.train import train
 
 FOLDER = Path("../shared/data/lisi-dft")
 ENDINGS = (".xyz", ".extxyz", ".db", ".xyz.gz", ".extxyz.gz", ".xyz.xz", ".extxyz.xz")
