@@ -85,7 +85,7 @@ def _errors(metrics: Any) -> list[str]:
         return ["    none recorded"]
     if not {"by_kind", "by_composition", "composition_of", "mean_of_members", "strength"} <= set(metrics):
         return _tree(metrics)
-    from ase_wavescat.training.train import format_metrics
+    from ase_wavescat.training.validation import format_metrics
 
     return ["    " + line for line in format_metrics(metrics).splitlines()]
 
