@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,13 +30,21 @@ from ase_wavescat.training.observations import Observations
 from ase_wavescat.training.prior import FIVE_BODY, prior_scale
 from ase_wavescat.training.settings import Settings
 from ase_wavescat.training.store import FeatureStore, random_directions
-from ase_wavescat.training.train import Penalty, prepare
+from ase_wavescat.training.train import Penalty, prepare, train
 from ase_wavescat.training.validation import held_out_summaries, learning_curve, search_strength, training_sets
 
 FOLDER, NETWORK = Path("../shared/data/lisi-dft"), Path("../shared/data/lisi-ann")
 STRENGTHS = (1e-6, 1e-5, 1e-4, 1e-3)
 SPECIES = (3, 14)
 EVERY = 4  # of the network's frames
+TITLES = {
+    "families": "features",
+    "labels": "labels fitted",
+    "choices": "choices",
+    "frames": "training set",
+    "sources": "label sources (preset correlations)",
+    "sizes": "sparse (preset correlations)",
+}
 Line = dict[str, Any]
 
 
@@ -173,19 +182,26 @@ def sources(dft: list[Frame], network: Path, store: Path) -> list[Line]:
     return [*lines, held_out(alone, "drawn towards a fit of the network's energies", towards=towards)]
 
 
+def sizes(folder: Path, store: Path) -> list[Line]:
+    """Sparse models of the preset correlations: errors against the estimated time of energy and forces."""
+    with tempfile.TemporaryDirectory() as scratch:
+        model = Path(scratch) / "sparse.h5"
+        ensemble = train(folder, model, "correlations", method="sparse", store=store, strengths=STRENGTHS, members=2)
+    curve = ensemble.provenance["metrics"]["size_curve"]
+    return [{"name": f"{point['milliseconds']:.0f} ms", **point} for point in curve]
+
+
 def as_table(parts: dict[str, list[Line]]) -> str:
-    titles = {"families": "features", "labels": "labels fitted", "choices": "choices", "frames": "training set",
-              "sources": "label sources (preset correlations)"}  # fmt: skip
     texts = []
-    for part, lines in parts.items():
+    for part in filter(parts.__contains__, TITLES):
         rows = [
             [line["name"], line.get("features", line["frames"]), f"{line['energy_mae_mev_per_atom']:.2f}",
              f"{line['energy_rmse_mev_per_atom']:.1f}", f"{line['force_mae_ev_per_a']:.4f}",
              f"{line['force_rmse_ev_per_a']:.3f}", f"{160.2177 * line['stress_mae_ev_per_a3']:.2f}"]
-            for line in lines
+            for line in parts[part]
         ]  # fmt: skip
         count = "training frames" if part == "frames" else "features"
-        header = [titles[part], count, "energy MAE, meV/atom", "RMSE", "forces MAE, eV/Å", "RMSE", "stress MAE, GPa"]
+        header = [TITLES[part], count, "energy MAE, meV/atom", "RMSE", "forces MAE, eV/Å", "RMSE", "stress MAE, GPa"]
         texts.append(table(header, rows))
     return "\n\n".join(texts)
 
@@ -196,7 +212,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--network", type=Path, default=NETWORK, help="folder of paths.extxyz.xz")
     parser.add_argument("--preset", default="many-body")
     parser.add_argument("--store", type=Path, default=Path("lisi_dft.features"), help="folder that keeps the features")
-    parser.add_argument("--parts", nargs="*", default=["families", "labels", "choices", "frames", "sources"])
+    parser.add_argument("--parts", nargs="*", default=[*TITLES])
     standard_options(parser, "lisi_dft")
     return parser.parse_args()
 
@@ -213,6 +229,8 @@ def main() -> None:
         if part not in parts:
             if part == "sources":
                 parts[part] = sources(dft, chosen.network, chosen.store)
+            elif part == "sizes":
+                parts[part] = sizes(chosen.folder, chosen.store)
             else:
                 parts[part] = of_case[part](Case(chosen.preset, dft, chosen.store))
             write_json(chosen.json, {"preset": chosen.preset, "frames": len(dft), "parts": parts})
