@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.build import bulk
 from ase.calculators.calculator import Calculator
 from ase.data import chemical_symbols, covalent_radii
 
+from ase_wavescat.crystals import crystal, crystals_of
 from ase_wavescat.errors import WaveScatWarning
 from ase_wavescat.repulsion import pair_name
 
@@ -29,8 +29,6 @@ TOLERANCE = 1e-3
 """eV (an atom, for cells): a smaller fall is no fall."""
 
 _DIMER_CELL = 14.0  # A, periodic: the images stay put, so they add next to nothing to a change of the distance
-_ELEMENT_CRYSTALS = {"sc": 1.0, "bcc": np.sqrt(3) / 2, "fcc": np.sqrt(0.5), "diamond": np.sqrt(3) / 4}
-_COMPOUND_CRYSTALS = {"cesiumchloride": np.sqrt(3) / 2, "rocksalt": 0.5, "zincblende": np.sqrt(3) / 4}
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,9 +118,9 @@ def check_short_range(
         dimers=tuple(dimer_approach(calculator, pair, distances[pair]) for pair in pairs),
         compressed=tuple(compression_approach(calculator, atoms, name) for name, atoms in structures),
         crystals=tuple(
-            crystal_approach(calculator, pair, crystal, distances[pair])
+            crystal_approach(calculator, pair, name, distances[pair])
             for pair in pairs
-            for crystal in (_ELEMENT_CRYSTALS if pair[0] == pair[1] else _COMPOUND_CRYSTALS)
+            for name in crystals_of(pair)
         ),
     )
 
@@ -168,21 +166,19 @@ def compression_approach(
 def crystal_approach(
     calculator: Calculator,
     pair: tuple[int, int],
-    crystal: str,
+    name: str,
     contact: float,
     shares: Sequence[float] | np.ndarray = CRYSTAL_SHARES,
 ) -> Approach:
     """A simple crystal at nearest-neighbour distances that are shares of the contact.
 
-    crystal: sc, bcc, fcc, diamond for two times the same element, cesiumchloride, rocksalt, zincblende for two.
+    name: sc, bcc, fcc, diamond for two times the same element, cesiumchloride, rocksalt, zincblende for two.
     """
-    ratio = {**_ELEMENT_CRYSTALS, **_COMPOUND_CRYSTALS}[crystal]
-    symbols = [chemical_symbols[z] for z in pair]
-    formula = symbols[0] if pair[0] == pair[1] else "".join(symbols)
     path = _descending(contact * np.asarray(shares), contact)
-    cells = [bulk(formula, crystal, a=distance / ratio) for distance in path]
+    cells = [crystal(pair, name, distance) for distance in path]
     energies = _energies(calculator, cells) / len(cells[0])
-    return Approach(f"{formula} {crystal}", path, energies - energies[0], contact)
+    formula = "".join(chemical_symbols[z] for z in dict.fromkeys(pair))
+    return Approach(f"{formula} {name}", path, energies - energies[0], contact)
 
 
 def _descending(values: Any, contact: float) -> np.ndarray:

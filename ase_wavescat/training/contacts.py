@@ -12,9 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from ase.build import bulk
-from ase.data import chemical_symbols
 
+from ase_wavescat.crystals import crystal, crystals_of
 from ase_wavescat.repulsion import PairRepulsion
 from ase_wavescat.scattering.boundary import FULLY_PERIODIC
 from ase_wavescat.scattering.neighbours import neighbour_pairs
@@ -27,9 +26,6 @@ RELATIVE_ERROR, ABSOLUTE_ERROR = 0.15, 0.5  # of the repulsion; eV
 CROWDED_DISTANCES = (0.92, 0.84, 0.76, 0.68, 0.60)  # of the closest distance seen, of all neighbours at once
 CROWDED_FRAMES = 8  # for each pair
 CROWDED_RELATIVE, CROWDED_ABSOLUTE = 0.5, 0.2  # of the repulsion; eV an atom
-_ELEMENTS = {"sc": 1.0, "bcc": np.sqrt(3) / 2, "fcc": np.sqrt(0.5), "diamond": np.sqrt(3) / 4}
-_COMPOUNDS = {"cesiumchloride": np.sqrt(3) / 2, "rocksalt": 0.5, "zincblende": np.sqrt(3) / 4}
-"""Crystals and their shortest distance, in units of the cubic cell's side."""
 _VACUUM = 12.0  # A, side of a dimer's cell
 Structure = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -103,9 +99,8 @@ def _crowding(
     pair: tuple[int, int], shortest: float, frames: Sequence[Frame], rng: np.random.Generator
 ) -> Iterator[Approach]:
     """Simple crystals of the pair and periodic frames that hold it, all of whose distances shrink."""
-    formula = "".join(chemical_symbols[z] for z in dict.fromkeys(pair))
-    for name, ratio in (_ELEMENTS if pair[0] == pair[1] else _COMPOUNDS).items():
-        atoms = bulk(formula, name, a=shortest / ratio)
+    for name in crystals_of(pair):
+        atoms = crystal(pair, name, shortest)
         yield _shrunk((atoms.cell.array, atoms.positions, atoms.numbers))
     chosen = 0
     for index in rng.permutation(len(frames)).tolist():
