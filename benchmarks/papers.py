@@ -41,7 +41,7 @@ from ase_wavescat.training.validation import assign_folds
 FOLDER = Path("../shared/data/lisi-ann")
 FILES = {"paths": "relaxation paths", "neb": "diffusion", "large": "large states", "eos": "bulk modulus states"}
 FOLDS = 5
-STRENGTHS = tuple(10.0 ** np.arange(-13, -3))
+STRENGTHS = tuple(10.0 ** np.arange(-8, 1))
 GPA = 160.2177
 VISIBLE = 1e-3
 PAPERS = {
