@@ -20,19 +20,22 @@ from ase_wavescat.training.sources import FORMATION, Source
 COINCIDENT = 0.1  # A
 
 
-def check_places(output: Path, store: Path, sources: Sequence[Source]) -> None:
-    """Refuses places where nothing can be written, or where something else is, before any work is done."""
-    folder = output.absolute().parent
+def check_places(output: Path, store: str | Path | None, sources: Sequence[Source]) -> Path:
+    """The folder of the features. Refuses places where nothing can be written, or where something else is."""
+    if output.is_dir():
+        raise DataError(f"{output} is a folder; name a model file, such as lisi.h5")
+    store, folder = Path(store or output.with_suffix(".features")), output.absolute().parent
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder} to write {output.name} to; make it")
-    if output.is_dir() or output.resolve() == store.resolve():
-        raise DataError(f"{output} is a folder, or that of the features; name a model file, such as lisi.h5")
+    if output.resolve() == store.resolve():
+        raise DataError(f"{output} is that of the features as well; name a model file, such as lisi.h5")
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"nothing may be written to {folder}; choose another place for {output.name}")
     if store.exists() and not store.is_dir():
         raise DataError(f"{store} is a file; the features need a folder: name another store")
     if output.resolve() in {path.resolve() for source in sources for path in source.paths()}:
         raise DataError(f"{output} is one of the data files and would be overwritten; choose another name")
+    return store
 
 
 def check_references(sources: Sequence[Source], settings: Settings) -> None:

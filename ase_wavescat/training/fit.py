@@ -88,6 +88,8 @@ class Statistics:
     energy_std (F,): root mean square over frames of phi/N less that part.
     force_rms, stress_rms (F,): root mean square of the force and stress rows.
     counts: numbers of energy, force and stress rows, by weight.
+    species_energies (S,): least-squares energies of the species alone, without any feature; what a selection of groups
+        leaves undetermined stays there.
     active (F,): whether a feature varies, and more than 1e-12 of the one that varies most; the others get no weight.
     """
 
@@ -97,6 +99,7 @@ class Statistics:
     stress_rms: np.ndarray
     counts: tuple[float, float, float]
     active: np.ndarray
+    species_energies: np.ndarray
 
     def scale(self, weights: LabelWeights) -> np.ndarray:
         """Norm of each column of the weighted design of all frames, (F,); 1 for features that do not vary."""
@@ -143,12 +146,13 @@ class Residuals:
 
 def measure(observations: Sequence[Observation]) -> Statistics:
     """One stream through the rows. Keeps phi/N of all frames, (frames, F), in memory."""
-    per_atom, fractions, shares = [], [], []
+    per_atom, fractions, energies, shares = [], [], [], []
     squares: dict[str, np.ndarray | float] = {"force_rows": 0.0, "stress_rows": 0.0}
     rows = dict.fromkeys(squares, 0.0)
     for observation in observations:
         per_atom.append(observation.features / observation.atoms)
         fractions.append(observation.counts / observation.atoms)
+        energies.append(observation.energy / observation.atoms)
         shares.append(observation.weight)
         for name in squares:
             block = getattr(observation, name)
@@ -157,7 +161,9 @@ def measure(observations: Sequence[Observation]) -> Statistics:
                 rows[name] += observation.weight * len(block)
     phi, x, share = np.array(per_atom), np.array(fractions), np.array(shares)
     root = np.sqrt(share)[:, None]
-    composition = np.linalg.lstsq(root * x, root * phi, rcond=_NEGLIGIBLE)[0]
+    both = np.column_stack([phi, energies])
+    linear = np.linalg.lstsq(root * x, root * both, rcond=_NEGLIGIBLE)[0]
+    composition, species_energies = linear[:, :-1], linear[:, -1]
     energy_std = np.sqrt(share @ (phi - x @ composition) ** 2 / share.sum())
     force_rms, stress_rms = (
         np.sqrt(np.broadcast_to(squares[name], energy_std.shape) / (rows[name] or 1.0)) for name in squares
@@ -167,7 +173,7 @@ def measure(observations: Sequence[Observation]) -> Statistics:
     # so small are maps of wavelets too wide for these cells: a weight learnt here would explode in a larger cell
     active = (spread > _NEGLIGIBLE * size) & (spread > _INVISIBLE * spread.max())
     counts = (float(share.sum()), rows["force_rows"], rows["stress_rows"])
-    return Statistics(composition, energy_std, force_rms, stress_rms, counts, active)
+    return Statistics(composition, energy_std, force_rms, stress_rms, counts, active, species_energies)
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,8 +207,8 @@ class NormalEquations:
         standard = fit.root * scaled
         constant, linear = self.eliminated
         weights = np.where(fit.statistics.active, standard / fit.scale, 0.0)
-        species_energies = constant - linear @ standard - fit.statistics.composition @ weights
-        return weights + fit.towards, species_energies, condition, indefinite
+        deviations = constant - linear @ standard - fit.statistics.composition @ weights
+        return weights + fit.towards, fit.species_energies + deviations, condition, indefinite
 
 
 class Fit:
@@ -236,6 +242,7 @@ class Fit:
         self.root = self.scale / np.sqrt(self.penalty)
         self.contacts = contacts
         self.towards = np.zeros(len(self.scale)) if towards is None else np.asarray(towards, dtype=float)
+        self.species_energies = self.statistics.species_energies - self.statistics.composition @ self.towards
         self.memory_limit, self.progress = memory_limit, progress
 
     def solve(self, multiplicities: np.ndarray, strengths: Sequence[float]) -> Solutions:
@@ -271,7 +278,8 @@ class Fit:
         frame, a = self.observations[index], self.weights
         x = frame.counts / frame.atoms
         phi = frame.features / frame.atoms - x @ self.statistics.composition
-        energy = (frame.energy - frame.features @ self.towards) / frame.atoms
+        known = frame.features @ self.towards + frame.counts @ self.species_energies
+        energy = (frame.energy - known) / frame.atoms
         blocks = [a.energy * np.concatenate([phi / self.scale, x, [energy]])[None]]
         derivatives = (frame.force_rows, frame.forces, a.forces), (frame.stress_rows, frame.stress, a.stress)
         for rows, label, weight in derivatives:

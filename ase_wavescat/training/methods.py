@@ -23,6 +23,7 @@ from ase_wavescat.training.validation import (
     cross_validate,
     frame_errors,
     held_out_summaries,
+    judged_groups,
     learning_curve,
     search_strength,
     training_sets,
@@ -43,6 +44,10 @@ class Problem:
     fit: Fit
     fold: np.ndarray
     judged: np.ndarray
+
+    @property
+    def judged_groups(self) -> np.ndarray:
+        return judged_groups(self.fit.groups, self.judged)
 
     @property
     def judged_frames(self) -> list[Frame]:
@@ -70,7 +75,7 @@ def ridge(problem: Problem, settings: Settings) -> Outcome:
     validation = cross_validate(fit, fold, search, MEMBERS_PER_FOLD, settings.seed, judged)
     curves = {"learning_curve": learning_curve(fit, fold, search, judged, settings.seed)}
     support = np.arange(len(fit.scale))
-    return Outcome(support, *members(fit, search.strength, settings, support), validation, curves)
+    return Outcome(support, *members(problem, search.strength, settings, support), validation, curves)
 
 
 def sparse(problem: Problem, settings: Settings) -> Outcome:
@@ -84,7 +89,7 @@ def sparse(problem: Problem, settings: Settings) -> Outcome:
     largest = min(settings.size or SIZES[-1], len(fit.scale))
     cost = _cost(problem.observations)
     sets = np.concatenate([training_sets(fold), np.ones((1, len(fold)), dtype=int)])
-    chosen = [_selection(fit, groups, strength, largest, cost, settings.seed) for groups in sets]
+    chosen = [_selection(problem, groups, strength, largest, cost, settings.seed) for groups in sets]
     largest = min(len(selection.order) for selection in chosen)  # where the others add nothing
     sizes = [size for size in SIZES if size < largest] + [largest]
     curve = _size_curve(problem, chosen[:-1], strength, sizes)
@@ -96,16 +101,17 @@ def sparse(problem: Problem, settings: Settings) -> Outcome:
     validation = cross_validate(fit, fold, search, MEMBERS_PER_FOLD, settings.seed, judged)
     curves = {"size_curve": curve, "learning_curve": learning_curve(fit, fold, search, judged, settings.seed)}
     support = chosen[-1].support(size)
-    return Outcome(support, *members(fit, search.strength, settings, support), validation, curves)
+    return Outcome(support, *members(problem, search.strength, settings, support), validation, curves)
 
 
 def _selection(
-    fit: Fit, groups: np.ndarray, strength: float, size: int, cost: SupportCost, seed: int
+    problem: Problem, groups: np.ndarray, strength: float, size: int, cost: SupportCost, seed: int
 ) -> Consolidation:
     """Nested supports on which the groups (G,) of a training set and bootstraps of them agree."""
-    draws = bootstrap(np.flatnonzero(groups), len(groups), AGREEING - 1, np.random.default_rng([seed, 3]))
-    problems = fit.normal_equations(np.concatenate([groups[None], draws]))
-    return consolidate((problem.with_prior(strength) for problem in problems), size, cost)
+    rng, mine = np.random.default_rng([seed, 3]), np.flatnonzero(groups)
+    draws = bootstrap(mine, len(groups), AGREEING - 1, rng, problem.judged_groups)
+    selections = problem.fit.normal_equations(np.concatenate([groups[None], draws]))
+    return consolidate((selection.with_prior(strength) for selection in selections), size, cost)
 
 
 def _size_curve(
@@ -128,14 +134,17 @@ def _cost(observations: Observations) -> SupportCost:
     return support_cost(store.spec, store.keys, structure)
 
 
-def members(fit: Fit, strength: float, settings: Settings, support: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def members(
+    problem: Problem, strength: float, settings: Settings, support: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Weights (M, K) on the support and energies (M, B): the fit to all groups plus centred bootstrap deviations."""
-    groups = int(fit.groups.max()) + 1
+    groups = len(problem.fold)
     selections = np.ones((1, groups), dtype=int)
     if settings.members > 1:
         rng = np.random.default_rng([settings.seed, 1])
-        selections = np.concatenate([selections, bootstrap(np.arange(groups), groups, settings.members, rng)])
-    found = collect(problem.solve(strength, support) for problem in fit.normal_equations(selections))
+        draws = bootstrap(np.arange(groups), groups, settings.members, rng, problem.judged_groups)
+        selections = np.concatenate([selections, draws])
+    found = collect(own.solve(strength, support) for own in problem.fit.normal_equations(selections))
     weights = found.weights[:, support]
     if settings.members == 1:
         return weights, found.species_energies

@@ -88,6 +88,10 @@ class Run:
     prior: Path | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise RunFileError(f"workers are at least 1, got {self.workers}; leave the key out for all cores")
+
     def train(self, progress: bool = True) -> Ensemble:
         """Train the model and write it; raises what `ase_wavescat.training.train.train` raises."""
         settings = {f.name: getattr(self.fit, f.name) for f in dataclasses.fields(self.fit)}

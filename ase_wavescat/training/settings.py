@@ -54,6 +54,14 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("size", "members", "folds", "directions", "seed"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, (int, np.integer))):
+                raise ValueError(f"{name} must be a whole number, got {value!r}")
+        for name in ("energy_weight", "force_weight", "stress_weight", "strong_force"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+                raise ValueError(f"{name} must be a number, got {value!r}")
         if self.method not in METHODS:
             raise ValueError(f"the method is one of {', '.join(METHODS)}, got {self.method!r}")
         if self.size is not None and self.size < 1:

@@ -102,6 +102,11 @@ def read_sources(sources: Sequence[Source]) -> list[Frame]:
     return frames
 
 
+def _listed(source: Source) -> str:
+    files = [source.files] if isinstance(source.files, (str, Path)) else source.files
+    return ", ".join(map(str, files))
+
+
 def _check_zeros(sources: Sequence[Source]) -> None:
     zeros: dict[str, bool] = {}
     for source in sources:
@@ -122,8 +127,8 @@ def _distinct_files(sources: Sequence[Source]) -> list[Path]:
             owner = owners.setdefault(file.resolve(), source)
             if owner is not source:
                 raise DataError(
-                    f"{file} is in two sources, {owner.name!r} (files {owner.files}) and {source.name!r} (files"
-                    f" {source.files}); name it in one"
+                    f"{file} is in two sources, {owner.name!r} (files {_listed(owner)}) and {source.name!r} (files"
+                    f" {_listed(source)}); name it in one"
                 )
             files.append(file)
     return files
@@ -135,8 +140,8 @@ def _weighted(source: Source, frames: Sequence[Frame]) -> list[Frame]:
     for kind in source.config_type_weights:
         if kind not in kinds:
             raise DataError(
-                f"no frame of source {source.name!r} (files {source.files}) has the config_type {kind!r}, which has a"
-                f" weight{did_you_mean(kind, kinds)}; there are {', '.join(map(repr, kinds))}"
+                f"no frame of source {source.name!r} (files {_listed(source)}) has the config_type {kind!r}, which has"
+                f" a weight{did_you_mean(kind, kinds)}; there are {', '.join(map(repr, kinds))}"
             )
     weights = {kind: source.weight * source.config_type_weights.get(kind, 1.0) for kind in kinds}
     if not any(weights.values()):

@@ -79,8 +79,7 @@ def train(
     chosen = Settings(**settings)
     say = print if progress else _silent
     output, sources = Path(output), _sources(data, chosen.group_key)
-    folder = Path(store or output.with_suffix(".features"))
-    check_places(output, folder, sources)
+    folder = check_places(output, store, sources)
     check_references(sources, chosen)
     known = _prior(prior, chosen)
     frames = read_sources(sources)

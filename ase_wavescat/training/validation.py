@@ -80,10 +80,23 @@ def assign_folds(groups: np.ndarray, folds: int, seed: int, judged: np.ndarray |
     return fold
 
 
-def bootstrap(groups: np.ndarray, total: int, members: int, rng: np.random.Generator) -> np.ndarray:
-    """Multiplicities (members, total) of draws of len(groups) among `groups` with replacement."""
-    draws = rng.choice(groups, size=(members, len(groups)))
+def bootstrap(
+    groups: np.ndarray, total: int, members: int, rng: np.random.Generator, judged: np.ndarray | None = None
+) -> np.ndarray:
+    """Multiplicities (members, total) of draws of len(groups) among `groups` with replacement.
+
+    judged (total,): groups that are and groups that are not are drawn apart, as many as there are, so that a small
+    source of labels beside a large one is in every draw.
+    """
+    judged = np.ones(total, dtype=bool) if judged is None else judged
+    strata = [own for own in (groups[judged[groups]], groups[~judged[groups]]) if len(own)]
+    draws = np.concatenate([rng.choice(own, size=(members, len(own))) for own in strata], axis=1)
     return np.array([np.bincount(draw, minlength=total) for draw in draws])
+
+
+def judged_groups(groups: np.ndarray, judged: np.ndarray) -> np.ndarray:
+    """(G,) Which groups hold a frame that is judged, from the group and the judgement of each frame."""
+    return np.bincount(groups, weights=judged) > 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +167,8 @@ def cross_validate(
     """
     count = len(search.weights)
     rng = np.random.default_rng(seed)
-    draws = [bootstrap(np.flatnonzero(row), len(fold), members, rng) for row in training_sets(fold)]
+    own = judged_groups(fit.groups, judged)
+    draws = [bootstrap(np.flatnonzero(row), len(fold), members, rng, own) for row in training_sets(fold)]
     problems = enumerate(fit.normal_equations(np.concatenate(draws)))
     second = collect(problem.solve(search.strength, search.supports[i // members]) for i, problem in problems)
     models = np.concatenate([search.weights[:, None], second.weights.reshape(count, members, -1)], axis=1)

@@ -176,3 +176,18 @@ def test_a_support_is_a_fit_of_its_features_alone():
     np.testing.assert_allclose(weights[support], alone.weights[0], rtol=1e-8)
     np.testing.assert_allclose(species, alone.species_energies[0], rtol=1e-8)
     assert np.count_nonzero(weights) == 3
+
+
+def test_energies_that_a_selection_leaves_undetermined_stay_where_all_data_put_them():
+    """A source of its own columns, none of whose groups is drawn: its energies are not zero but those of all data."""
+    observations, _, energies = make(np.random.default_rng(13), frames=24)
+    none = np.zeros(SPECIES)
+    split = [replace(o, counts=np.concatenate([o.counts, none] if i < 12 else [none, o.counts])) for i, o in
+             enumerate(observations)]  # fmt: skip
+    fit = Fit(split, np.arange(24), WEIGHTS)
+    selection = np.where(np.arange(24) < 12, 1, 0)[None]
+    weights, found, _, _ = next(fit.normal_equations(selection)).solve(1e-12)
+    np.testing.assert_allclose(found[:SPECIES], energies, rtol=1e-6)
+    residuals = [fit.residuals(i, weights[None], found[None]).energy[0] for i in range(12, 24)]
+    spread = np.std([o.energy / o.atoms - o.counts @ energies / o.atoms for o in observations])
+    assert np.sqrt(np.mean(np.square(residuals))) < 2 * spread

@@ -15,7 +15,8 @@ SPEC = ScatteringSpec((3,), ((2, 0), (2, 1)), (0.0,), 0.9, (Correlations(atom_ma
 
 def statistics(force_rms: list[float]) -> Statistics:
     ones = np.ones(len(force_rms))
-    return Statistics(np.zeros((1, len(force_rms))), ones, np.array(force_rms), ones, (10.0, 90.0, 60.0), ones > 0)
+    sizes, counts = np.array(force_rms), (10.0, 90.0, 60.0)
+    return Statistics(np.zeros((1, len(sizes))), ones, sizes, ones, counts, ones > 0, np.zeros(1))
 
 
 def test_a_rough_feature_costs_more():

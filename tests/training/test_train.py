@@ -338,6 +338,7 @@ def test_settings_out_of_range():
     for settings, message in (
         ({"members": 0}, "at least one member"), ({"folds": 1}, "at least two folds"),
         ({"directions": -1}, "directions must not be negative"), ({"strengths": (0.0,)}, "strengths must be positive"),
+        ({"members": 2.5}, "members must be a whole number, got 2.5"), ({"energy_weight": "a"}, "must be a number"),
         ({"strengths": (float("nan"),)}, "strengths must be positive"), ({"seed": -1}, "seed must not be negative"),
         ({"method": "magic"}, "ridge, sparse, greedy, got 'magic'"), ({"size": 5}, "ridge takes all features"),
         ({"references": {"Xx": 1.0}}, "by element symbol, got 'Xx'"),

@@ -57,6 +57,13 @@ def test_bootstrap_draws_only_from_the_groups_given():
     assert not draws[:, [0, 2, 5]].any()
 
 
+def test_a_small_source_is_in_every_draw():
+    judged = np.arange(40) < 3
+    draws = bootstrap(np.arange(1, 40), 40, 50, np.random.default_rng(0), judged)
+    assert (draws[:, judged].sum(axis=1) == 2).all()
+    assert (draws[:, ~judged].sum(axis=1) == 37).all()
+
+
 def test_groups_do_not_leak():
     """With as many features as groups, leaking siblings would make the error vanish; held out by group it cannot."""
     observations, groups = frames_of_groups(np.random.default_rng(5), groups=20, each=4, features=30, offset=1.0)
