@@ -20,7 +20,7 @@ import argparse
 import json
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -37,13 +37,13 @@ from ase_wavescat.training.fit import Fit, LabelWeights, Observation
 from ase_wavescat.training.greedy import bag_size
 from ase_wavescat.training.store import FeatureStore
 from ase_wavescat.training.validation import assign_folds
+from ase_wavescat.training.visible import visible_features
 
 FOLDER = Path("../shared/data/lisi-ann")
 FILES = {"paths": "relaxation paths", "neb": "diffusion", "large": "large states", "eos": "bulk modulus states"}
 FOLDS = 5
 STRENGTHS = tuple(10.0 ** np.arange(-8, 1))
 GPA = 160.2177
-VISIBLE = 1e-3
 PAPERS = {
     "sinz2020": ((7.44, 5.52), (12.3, 11.7), (9.54, 6.81), (12.8, 8.92)),
     "sinz2020, orders 0 and 1": ((8.04, 5.99), (11.8, 9.51), (14.0, 10.2), (39.5, 25.1)),
@@ -150,7 +150,7 @@ def greedy(
         kept = [i for i, key in enumerate(keys) if _order(key) <= orders]
         kept_keys, design = [keys[i] for i in kept], design[:, kept]
         fold, groups = folds_of(data, by_frame)
-        visible = visible_features(kept_keys, design[data.learnt])
+        visible = visible_features(kept_keys, design[data.learnt].std(axis=0))
         predictions, sizes, supports, start = [], [], [], time.perf_counter()
         for k in range(FOLDS):
             inside = fold[data.learnt] != k
@@ -180,27 +180,6 @@ def greedy(
         return Predictions(judge(fold, np.array(predictions)), details)
 
     return fit
-
-
-def visible_features(keys: Sequence[str], design: np.ndarray) -> np.ndarray:
-    """(F,) those that vary by a thousandth at least of the one that varies most of its channel, power and order.
-
-    The widest wavelets of `sinz2020` do not fit into cells of ten angstrom: their maps are all but constant there and a
-    million times as large in a cell of twice the side, where a weight learnt on them predicts anything at all.
-    """
-    spread, kinds = design.std(axis=0), np.array([_kind(key) for key in keys])
-    visible = np.zeros(len(keys), dtype=bool)
-    for kind in np.unique(kinds):
-        mine = kinds == kind
-        visible[mine] = spread[mine] > VISIBLE * spread[mine].max()
-    return visible
-
-
-def _kind(key: str) -> str:
-    feature = parse_key(key)
-    if isinstance(feature, ModulusFeature):
-        return f"{feature.channel} {feature.power} {len(feature.path)}"
-    return key
 
 
 def _order(key: str) -> int:

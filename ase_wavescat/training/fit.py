@@ -84,6 +84,7 @@ class LabelWeights:
 class Statistics:
     """Sizes of the features' columns over all frames, by weight.
 
+    std (F,): standard deviation over frames of phi/N.
     composition (S, F): least-squares part of phi/N linear in the fractions of the species.
     energy_std (F,): root mean square over frames of phi/N less that part.
     force_rms, stress_rms (F,): root mean square of the force and stress rows.
@@ -93,6 +94,7 @@ class Statistics:
     active (F,): whether a feature varies, and more than 1e-12 of the one that varies most; the others get no weight.
     """
 
+    std: np.ndarray
     composition: np.ndarray
     energy_std: np.ndarray
     force_rms: np.ndarray
@@ -173,7 +175,7 @@ def measure(observations: Sequence[Observation]) -> Statistics:
     # so small are maps of wavelets too wide for these cells: a weight learnt here would explode in a larger cell
     active = (spread > _NEGLIGIBLE * size) & (spread > _INVISIBLE * spread.max())
     counts = (float(share.sum()), rows["force_rows"], rows["stress_rows"])
-    return Statistics(composition, energy_std, force_rms, stress_rms, counts, active, species_energies)
+    return Statistics(phi.std(axis=0), composition, energy_std, force_rms, stress_rms, counts, active, species_energies)
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,6 +28,7 @@ from ase_wavescat.training.validation import (
     search_strength,
     training_sets,
 )
+from ase_wavescat.training.visible import visible_features
 
 MEMBERS_PER_FOLD = 8
 SIZES = (25, 50, 100, 200, 400, 800)  # of the curve of a sparse model
@@ -188,6 +189,8 @@ def _greedy_members(problem: Problem, chosen: np.ndarray, settings: Settings) ->
     weights = np.array([row.weight for row in rows])
     root = np.sqrt(weights)
     species = np.linalg.lstsq(root[:, None] * columns, root * energies)[0]
+    keys = problem.observations.store.keys
+    candidates = visible_features(keys, design.std(axis=0))
     paths = greedy_members(
         design,
         energies - columns @ species,
@@ -195,7 +198,8 @@ def _greedy_members(problem: Problem, chosen: np.ndarray, settings: Settings) ->
         weights,
         members=settings.members,
         max_features=settings.size or MAX_FEATURES,
-        bag=bag_size(design.shape[1]) if settings.bagging else None,
+        bag=bag_size(int(candidates.sum())) if settings.bagging else None,
+        candidates=candidates,
         seed=settings.seed,
     )
     return paths, species + paths.biases[:, None]

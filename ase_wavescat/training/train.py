@@ -30,6 +30,7 @@ from ase_wavescat.training.settings import Settings
 from ase_wavescat.training.sources import Source, read_sources
 from ase_wavescat.training.store import FeatureStore
 from ase_wavescat.training.validation import assign_folds, collect_metrics, format_metrics
+from ase_wavescat.training.visible import visible_features
 
 SOFTENING_FRAMES = 32
 Penalty = Callable[[Statistics, LabelWeights, Sequence[str]], np.ndarray]
@@ -152,8 +153,9 @@ def prepare(
     towards: np.ndarray | None, progress: bool,
 ) -> Problem:  # fmt: skip
     """Prices of the features, close contacts and folds: all that a method needs besides the settings."""
-    statistics = measure(observations)
-    scale = (penalty or prior_scale)(statistics, settings.weights, observations.store.keys)
+    statistics, keys = measure(observations), observations.store.keys
+    statistics = replace(statistics, active=statistics.active & visible_features(keys, statistics.std))
+    scale = (penalty or prior_scale)(statistics, settings.weights, keys)
     contacts = None if settings.method == "greedy" else _contacts(observations)
     fit = Fit(observations, groups, settings.weights, statistics, scale, contacts, towards, progress=progress)
     judged = observations.targets
