@@ -38,6 +38,7 @@ def model_card(ensemble: Ensemble) -> str:
     lines += _domain(ensemble.domain)
     provenance = dict(ensemble.provenance)
     metrics = provenance.pop("metrics", None)
+    provenance.pop("structures", None)
     lines += ["provenance", *(_tree(provenance) or ["    none recorded"])]
     lines += ["cross-validated errors", *_errors(metrics)]
     return "\n".join(lines)

@@ -25,7 +25,9 @@ from ase_wavescat.evaluation.reliability import Reliability, reliability
 from ase_wavescat.model_file import find_model, load_model
 from ase_wavescat.processes import cores, end_with_parent, single_threaded
 from ase_wavescat.scattering.transform import Transform
-from ase_wavescat.training.dataset import Frame, Paths, files_of, read_frames
+from ase_wavescat.training.dataset import Frame, Paths, files_of, named, read_frames
+from ase_wavescat.training.provenance import seen_files, seen_structures
+from ase_wavescat.training.sources import fingerprint
 from ase_wavescat.training.validation import composition_bin
 
 CALIBRATION_GROUPS = 5
@@ -36,7 +38,7 @@ _SPEED_CALLS = 9
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file of labelled structures; trained_on: the model was fitted to a file of the same contents."""
+    """A file of labelled structures; trained_on: the model was fitted to this file, or to structures in it."""
 
     name: str
     sha256: str
@@ -335,15 +337,13 @@ def read_data(
     files = [] if frames else files_of([item for item in given if not isinstance(item, Frame)])
     frames = frames or read_frames(files, group_key)
     check_species(ensemble, frames)
-    trained = training_digests(ensemble)
-    digests = [(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files]
-    return tuple(DataFile(name, digest, digest in trained) for name, digest in digests), frames
-
-
-def training_digests(ensemble: Ensemble) -> set[str]:
-    """SHA-256 of the files that a model was fitted to, and of those of the model it was drawn towards."""
-    recorded = (ensemble.provenance.get(name) for name in ("data", "prior"))
-    return {entry["sha256"] for files in recorded if isinstance(files, list) for entry in files if "sha256" in entry}
+    known, structures = seen_files(ensemble), seen_structures(ensemble)
+    familiar = {frame.name.rpartition("#")[0] for frame in frames if fingerprint(frame) in structures}
+    read = []
+    for file, name in named(files):
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        read.append(DataFile(file.name, digest, digest in known or name in familiar))
+    return tuple(read), frames
 
 
 def check_species(ensemble: Ensemble, frames: Sequence[Frame]) -> None:

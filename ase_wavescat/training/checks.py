@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,8 +13,9 @@ from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.errors import DataError, WaveScatWarning
 from ase_wavescat.training.dataset import NO_GROUPS, Frame
 from ase_wavescat.training.distances import shortest_distances
+from ase_wavescat.training.provenance import seen_structures
 from ase_wavescat.training.settings import Settings
-from ase_wavescat.training.sources import FORMATION, Source
+from ase_wavescat.training.sources import FORMATION, Source, fingerprint
 
 COINCIDENT = 0.1  # A
 
@@ -73,12 +73,14 @@ def group_numbers(frames: Sequence[Frame], settings: Settings) -> np.ndarray:
     return np.asarray(groups)
 
 
-def warn_of_seen(prior: Ensemble, files: Sequence[Mapping[str, Any]]) -> None:
-    """A prior that was trained on these very files has seen every group that is held out."""
-    seen = {entry["sha256"] for entry in prior.provenance.get("data", [])} & {entry["sha256"] for entry in files}
-    if seen:
-        names = ", ".join(str(entry["name"]) for entry in files if entry["sha256"] in seen)
+def warn_of_seen(prior: Ensemble, frames: Sequence[Frame]) -> None:
+    """A prior that was trained on these very structures has seen groups that are held out."""
+    seen = seen_structures(prior)
+    known = [frame.name for frame in frames if fingerprint(frame) in seen]
+    if known:
         warnings.warn(
-            f"the prior model was trained on {names} as well: held-out errors will look too good", WaveScatWarning,
+            f"the prior model was trained on {len(known)} of these {len(frames)} structures as well, such as"
+            f" {known[0]}: held-out errors will look too good",
+            WaveScatWarning,
             stacklevel=3,
-        )  # fmt: skip
+        )

@@ -20,7 +20,7 @@ import ase_wavescat
 from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.training.dataset import Frame
 from ase_wavescat.training.settings import Settings
-from ase_wavescat.training.sources import Source
+from ase_wavescat.training.sources import Source, fingerprint
 from ase_wavescat.training.store import FeatureStore
 
 
@@ -31,6 +31,18 @@ def data_files(sources: Sequence[Source]) -> list[dict[str, str]]:
     if len({source.name for source in sources}) > 1:
         files = [file | {"source": source.name} for file, source in zip(files, used.values(), strict=True)]
     return files
+
+
+def seen_files(ensemble: Ensemble) -> set[str]:
+    """SHA-256 of the files that a model was fitted to, and of those of the model it was drawn towards."""
+    recorded = (ensemble.provenance.get(name) for name in ("data", "prior"))
+    return {entry["sha256"] for files in recorded if isinstance(files, list) for entry in files if "sha256" in entry}
+
+
+def seen_structures(ensemble: Ensemble) -> set[str]:
+    """`sources.fingerprint` of the structures that a model, and those it was drawn towards, were fitted to."""
+    recorded = ensemble.provenance.get("structures")
+    return set(recorded) if isinstance(recorded, list) else set()
 
 
 def provenance_of(
@@ -53,5 +65,6 @@ def provenance_of(
         },
         "settings": {name: value for name, value in chosen.items() if value is not None},
         **({} if prior is None else {"prior": prior.provenance.get("data", "not recorded")}),
+        "structures": sorted({*map(fingerprint, frames), *(() if prior is None else seen_structures(prior))}),
         "metrics": metrics,
     }  # fmt: skip

@@ -175,9 +175,9 @@ def _with_totals(source: Source, frames: Sequence[Frame]) -> list[Frame]:
 
 def _warn_of_duplicates(frames: Sequence[Frame]) -> None:
     """Structures that are there more than once: in several groups, or with other labels in one source, they mislead."""
-    same: dict[bytes, list[Frame]] = defaultdict(list)
+    same: dict[str, list[Frame]] = defaultdict(list)
     for frame in frames:
-        same[_fingerprint(frame)].append(frame)
+        same[fingerprint(frame)].append(frame)
     repeated = [copies for copies in same.values() if len(copies) > 1]
     within = [own for copies in repeated for own in _by_source(copies) if len(own) > 1]
     differing = [copies for copies in within if _spread(copies) > _SAME_ENERGY]
@@ -215,8 +215,8 @@ def _spread(copies: Sequence[Frame]) -> float:
     return float(np.ptp([frame.energy for frame in copies])) / len(copies[0])
 
 
-def _fingerprint(frame: Frame) -> bytes:
-    """The same for structures that agree in all digits that files keep."""
+def fingerprint(frame: Frame) -> str:
+    """Sixteen hexadecimal digits, the same for structures that agree in all digits that files keep."""
     arrays = np.round(frame.cell, _SAME_PLACE) + 0.0, np.round(frame.positions, _SAME_PLACE) + 0.0  # no negative zeros
     parts = [array.tobytes() for array in arrays] + [np.asarray(frame.numbers).tobytes(), bytes(frame.pbc)]
-    return hashlib.sha256(b"|".join(parts)).digest()
+    return hashlib.sha256(b"|".join(parts)).hexdigest()[:16]

@@ -23,6 +23,7 @@ from ase_wavescat.errors import DataError
 from ase_wavescat.evaluation import assessment as evaluation
 from ase_wavescat.evaluation.assessment import Deviation, check_calibration, measure_speed, read_data
 from ase_wavescat.training.dataset import Frame
+from ase_wavescat.training.sources import fingerprint
 
 ENERGY_ERRORS = 1e-3 * np.array([1.0, -2.0, 3.0, -4.0, 5.0, 6.0, -7.0, 2.0, 1.0, -1.0, 0.5, -3.0])  # eV/atom
 FORCE_ERROR, STRESS_ERROR = 0.05, 0.002
@@ -207,6 +208,9 @@ def test_files_that_the_model_was_trained_on_are_known_by_their_contents(
     with pytest.raises(DataError, match=r"trained on b\.extxyz.*has not seen"):
         check_calibration(small_ensemble, files, read)
     assert not read_data(small_ensemble, str(tmp_path / "data" / "b.*"))[0][0].trained_on
+    saved_again = dataclasses.replace(small_ensemble, provenance={"structures": [fingerprint(read[5])]})
+    files, _ = read_data(saved_again, tmp_path / "data")
+    assert [file.trained_on for file in files] == [False, True]
 
 
 def test_unknown_elements_are_refused_by_name(small_ensemble: Ensemble, frames: list[Frame]) -> None:

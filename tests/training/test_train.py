@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -237,8 +238,10 @@ def test_a_prior_model_fills_in_what_the_data_do_not_say(exact, spec, tmp_path):
     known = train(exact, tmp_path / "known.h5", spec, strengths=(1e-12,), **options)
     few = write_frames(tmp_path / "few.extxyz.xz", read_structures(exact)[:4])
     errors = []
-    for prior in (None, tmp_path / "known.h5"):
-        model = train(few, tmp_path / "few.h5", spec, strengths=(1e-2,), prior=prior, **options)
+    few_of_the_prior = pytest.warns(WaveScatWarning, match="on 4 of these 4 structures as well, such as few")
+    for prior, warned in ((None, nullcontext()), (tmp_path / "known.h5", few_of_the_prior)):
+        with warned:
+            model = train(few, tmp_path / "few.h5", spec, strengths=(1e-2,), prior=prior, **options)
         transform = model.transform()
         for frame in read_frames(exact)[6:7]:
             gradient, _ = model.predict(transform, frame.cell, frame.positions, frame.numbers).gradient
@@ -389,7 +392,7 @@ def test_sources_that_say_too_little_are_refused(exact, spec, tmp_path):
 def test_a_prior_that_has_seen_the_data_is_noticed(exact, spec, tmp_path):
     options = {"repulsion": False, "store": tmp_path / "features", "strengths": (1e-6,), **QUICK}
     train(exact, tmp_path / "known.h5", spec, **options)
-    with pytest.warns(WaveScatWarning, match=r"trained on exact.extxyz.xz as well: held-out errors will look too good"):
+    with pytest.warns(WaveScatWarning, match=r"on 12 of these 12 structures as well, such as exact.extxyz.xz#0"):
         train(exact, tmp_path / "again.h5", spec, prior=tmp_path / "known.h5", **options)
 
 
