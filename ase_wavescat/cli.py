@@ -155,7 +155,7 @@ def suggest(data: tuple[str, ...], preset: str, spec_file: Path | None) -> None:
 @click.option(
     "--directions",
     type=click.IntRange(min=0),
-    help="Random force directions a frame; 0: energies only; default: all rows.",
+    help="Random force directions a frame; 0: energies only; default: all rows (moduli: 16).",
 )
 @click.option("--seed", type=int, help="Of the folds and the bootstrap.")
 @click.option("--repulsion/--no-repulsion", default=True, show_default=True, help="Short-range pair repulsion below.")

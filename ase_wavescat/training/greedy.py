@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 from scipy.linalg import cholesky, eigh, solve_triangular
 
 from ase_wavescat.errors import DataError
-from ase_wavescat.training.cost import SupportCost
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -79,8 +78,6 @@ def greedy_paths(
     seeds: Sequence[Sequence[int]] | None = None,
     candidates: NDArray[np.bool_] | None = None,
     intercept: bool = True,
-    cost: SupportCost | None = None,
-    cost_power: float = 1.0,
     memory_limit: int = MEMORY_LIMIT,
 ) -> GreedyPaths:
     """Select features for B members by greedy orthogonal least squares.
@@ -89,8 +86,7 @@ def greedy_paths(
     validation (B, n): of those in its validation error (0: not a validation row), or None.
     max_features: where to stop.  bag: candidates a step, drawn by `seeds` (one sequence of integers a member); None:
     all.  candidates (F,): which features may be taken (default: all).  intercept: a constant comes first and is free.
-    cost: divide each gain by the marginal cost to the power cost_power.  memory_limit: bytes of vectors held at once;
-    members are taken in blocks, which changes no result.
+    memory_limit: bytes of vectors held at once; members are taken in blocks, which changes no result.
 
     Raises DataError for values that are not finite, rows without weight and shapes that do not fit.
     """
@@ -112,8 +108,6 @@ def greedy_paths(
         part = slice(start, start + size)
         lockstep = Lockstep(rows, target, weights[part], varies, steps + 1)
         selection = _Selection(lockstep, bag, None if seeds is None else seeds[part])
-        if cost is not None:
-            selection.pay(cost, cost_power)
         parts.append(selection.run(steps, intercept, None if validation is None else validation[part]))
     paths = [np.concatenate(values) for values in zip(*parts, strict=True)]
     order, training, left_out, sizes, standard, biases = paths
@@ -249,20 +243,12 @@ class Lockstep:
 
 
 class _Selection:
-    """The choices of members in lockstep: the candidates they see, and what these cost them."""
+    """The choices of members in lockstep: the candidates they see."""
 
     def __init__(self, lockstep: Lockstep, bag: int | None, seeds: Sequence[Sequence[int]] | None) -> None:
         self.lockstep, self.bag = lockstep, bag
         self.generators = [np.random.default_rng(list(seed)) for seed in seeds or ()]
         self.smallest = _EXACT * lockstep.squares(lockstep.weights)
-        self.cost: SupportCost | None = None
-
-    def pay(self, cost: SupportCost, power: float) -> None:
-        """Gains count by what they cost."""
-        members = len(self.smallest)
-        self.cost, self.cost_power = cost, power
-        self.prices = np.tile(cost.prices, (members, 1))
-        self.marginal = np.tile(cost.marginal(cost.prices), (members, 1))
 
     def run(self, steps: int, intercept: bool, validation: Array | None) -> tuple[Array, ...]:
         """Take features until the last step; what `GreedyPaths` holds, weights of the scaled columns."""
@@ -302,20 +288,8 @@ class _Selection:
                 pool = np.sort(self.generators[b].choice(pool, self.bag, replace=False, shuffle=False))
             pool, gains = self.lockstep.gains(b, pool)
             if pool.size:
-                if self.cost is not None:
-                    gains = gains / self.marginal[b, pool] ** self.cost_power
-                chosen = int(pool[first_best(gains)])
-                self._buy(b, chosen)
-                return chosen
+                return int(pool[first_best(gains)])
         return -1
-
-    def _buy(self, b: int, feature: int) -> None:
-        """What a feature needs is there from now on, and costs its later users nothing."""
-        if self.cost is not None:
-            parts = self.cost.parts(feature)
-            if self.prices[b, parts].any():
-                self.prices[b, parts] = 0.0
-                self.marginal[b] = self.cost.marginal(self.prices[b])
 
 
 def first_best(gains: Array) -> int:

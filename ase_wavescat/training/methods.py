@@ -96,6 +96,7 @@ def sparse(problem: Problem, settings: Settings) -> Outcome:
     curve = _size_curve(problem, chosen[:-1], strength, sizes)
     for point in curve:
         point["milliseconds"] = cost.total(chosen[-1].support(point["features"]))
+        point["stability"] = float(chosen[-1].stability[: point["features"]].mean())
     enough = ENOUGH * min(point["loss"] for point in curve)
     size = largest if settings.size else next(point["features"] for point in curve if point["loss"] <= enough)
     search = search_strength(fit, fold, settings.strengths, judged, [of_fold.support(size) for of_fold in chosen[:-1]])

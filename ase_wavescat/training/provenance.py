@@ -45,14 +45,25 @@ def seen_structures(ensemble: Ensemble) -> set[str]:
     return set(recorded) if isinstance(recorded, list) else set()
 
 
+def _described(source: Source) -> dict[str, Any]:
+    """What a source was said to be, but for its files."""
+    return {
+        name: dict(value) if isinstance(value, Mapping) else value
+        for name, value in vars(source).items()
+        if name != "files" and value != {}
+    }
+
+
 def provenance_of(
-    files: Sequence[Mapping[str, str]], frames: Sequence[Frame], groups: np.ndarray, settings: Settings,
+    sources: Sequence[Source], files: Sequence[Mapping[str, str]], frames: Sequence[Frame], groups: np.ndarray,
+    settings: Settings,
     metrics: dict[str, Any], store: FeatureStore, prior: Ensemble | None, given: Mapping[str, Any] | None,
 ) -> dict[str, Any]:  # fmt: skip
     chosen = {**vars(settings), "strengths": list(settings.strengths), "directions": store.directions}
     return {
         **(given or {}),
         "data": list(files),
+        "sources": [_described(source) for source in sources],
         "frames": len(frames),
         "groups": int(groups.max()) + 1,
         "frames_with_open_directions": sum(not all(frame.pbc) for frame in frames),

@@ -18,7 +18,6 @@ from ase_wavescat.errors import WaveScatError
 from ase_wavescat.scattering.presets import preset
 from ase_wavescat.scattering.spec import ScatteringSpec, SpecError, did_you_mean
 from ase_wavescat.spec_file import read_spec
-from ase_wavescat.training.dataset import structures_of
 from ase_wavescat.training.settings import Settings
 from ase_wavescat.training.sources import Source
 from ase_wavescat.training.train import train
@@ -51,7 +50,13 @@ class Features:
     spec: Path | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
-    def specification(self, species: Sequence[int | str]) -> ScatteringSpec:
+    def of_species(self) -> ScatteringSpec | str | Callable[[Sequence[int]], ScatteringSpec]:
+        """What `train` takes: a specification, the name of a preset, or what makes one for the species of the data."""
+        if self.spec is not None:
+            return read_spec(self.spec)
+        return self.specification if self.overrides else self.preset
+
+    def specification(self, species: Sequence[int] | Sequence[str]) -> ScatteringSpec:
         """The preset for these species, with its fields replaced. Raises SpecError."""
         plain = preset(self.preset, species).to_dict()
         for name, value in self.overrides.items():
@@ -98,7 +103,7 @@ class Run:
         return train(
             list(self.data),
             self.output,
-            self._spec(),
+            self.features.of_species(),
             store=self.store,
             repulsion=self.repulsion,
             prior=self.prior,
@@ -106,17 +111,6 @@ class Run:
             provenance=self.provenance,
             progress=progress,
             **{name: value for name, value in settings.items() if name not in _OF_SOURCES},
-        )
-
-    def _spec(self) -> ScatteringSpec | str:
-        """A plain preset stays a name, for `train` to make; with fields replaced the species are needed here."""
-        if self.features.spec is not None:
-            return read_spec(self.features.spec)
-        if not self.features.overrides:
-            return self.features.preset
-        files = [file for source in self.data for file in source.paths()]
-        return self.features.specification(
-            sorted({int(z) for file in files for atoms in structures_of(file) for z in atoms.numbers})
         )
 
 

@@ -13,6 +13,7 @@ from ase_wavescat.training.fit import LabelWeights
 ENERGY_WEIGHT, FORCE_WEIGHT, STRESS_WEIGHT = 300.0, 10.0, 600.0
 STRONG_FORCE = 2.0
 STRENGTHS = tuple(float(s) for s in 10.0 ** np.arange(-10, -1))
+STRENGTHS_TOWARDS_A_MODEL = (*STRENGTHS, *(float(s) for s in 10.0 ** np.arange(-1, 4)))
 METHODS = ("ridge", "sparse", "greedy")
 
 
@@ -35,7 +36,8 @@ class Settings:
         besides. None: the energies of the species are fitted.
     members: bootstrap members;  folds: of the cross-validation (as many as groups when there are fewer).
     directions: None for all force rows, k for k random directions a frame, 0 for energies alone.
-    strengths: of the prior, tried by cross-validation;  seed: of folds and bootstraps.
+    strengths: of the prior, tried by cross-validation (with a prior model up to 1000 unless they are given).
+    seed: of folds and bootstraps.
     """
 
     method: str = "ridge"

@@ -26,7 +26,7 @@ from ase_wavescat.training.methods import METHODS, Outcome, Problem
 from ase_wavescat.training.observations import Observations
 from ase_wavescat.training.prior import prior_scale
 from ase_wavescat.training.provenance import data_files, provenance_of
-from ase_wavescat.training.settings import Settings
+from ase_wavescat.training.settings import STRENGTHS, STRENGTHS_TOWARDS_A_MODEL, Settings
 from ase_wavescat.training.sources import Source, read_sources
 from ase_wavescat.training.store import FeatureStore
 from ase_wavescat.training.validation import assign_folds, collect_metrics, format_metrics
@@ -39,7 +39,7 @@ Penalty = Callable[[Statistics, LabelWeights, Sequence[str]], np.ndarray]
 def train(
     data: str | Path | Source | Sequence[str | Path] | Sequence[Source],
     output: str | Path,
-    spec: ScatteringSpec | str = "correlations",
+    spec: ScatteringSpec | str | Callable[[Sequence[int]], ScatteringSpec] = "correlations",
     *,
     keys: Sequence[str] | None = None,
     store: str | Path | None = None,
@@ -56,8 +56,8 @@ def train(
     data: extended XYZ files (plain, .gz, .xz, .bz2), ASE databases, folders and globs of them, see `read_frames`; or
         label sources, see `Source`. Molecules, wires and slabs (pbc False along some directions) and crystals may be
         mixed. The model predicts energies of the first source, and its errors are those on that source.
-    spec: a specification, or the name of a preset, made for the species found in the data. A softening of moduli that
-        has no root mean squares yet is measured on the data.
+    spec: a specification, or the name of a preset or a function of atomic numbers, to be made for the species of the
+        frames. A softening of moduli that has no root mean squares yet is measured on the data.
     keys: the features to use (default: all of the spec).
     store: folder that keeps the features (default: `output` with the suffix .features); a run that was stopped goes on
         from there, and another fit with the same spec needs no new features.
@@ -83,6 +83,8 @@ def train(
     folder = check_places(output, store, sources)
     check_references(sources, chosen)
     known = _prior(prior, chosen)
+    if known is not None and chosen.strengths == STRENGTHS:
+        chosen = replace(chosen, strengths=STRENGTHS_TOWARDS_A_MODEL)
     frames = read_sources(sources)
     check_distances(frames)
     groups = group_numbers(frames, chosen)
@@ -105,7 +107,7 @@ def train(
     metrics = collect_metrics(problem.judged_frames, outcome.validation, spec.species)
     metrics |= {"folds": int(problem.fold.max()) + 1, **outcome.curves}
     say(format_metrics(metrics))
-    origin = provenance_of(files, frames, groups, chosen, metrics, features, known, provenance)
+    origin = provenance_of(sources, files, frames, groups, chosen, metrics, features, known, provenance)
     ensemble = _ensemble(problem, outcome, origin)
     save_model(output, ensemble)
     say(f"model: {output}\nfeatures, to be used again or deleted: {features.root}")
@@ -142,9 +144,12 @@ def prior_weights(prior: Ensemble, store: FeatureStore) -> np.ndarray:
     return np.array([known.get(key, 0.0) for key in store.keys])
 
 
-def _specification(spec: ScatteringSpec | str, frames: Sequence[Frame]) -> ScatteringSpec:
-    if isinstance(spec, str):
-        spec = preset(spec, sorted({int(z) for frame in frames for z in frame.numbers}))
+def _specification(
+    spec: ScatteringSpec | str | Callable[[Sequence[int]], ScatteringSpec], frames: Sequence[Frame]
+) -> ScatteringSpec:
+    if not isinstance(spec, ScatteringSpec):
+        species = sorted({int(z) for frame in frames for z in frame.numbers})
+        spec = preset(spec, species) if isinstance(spec, str) else spec(species)
     return _with_softening(spec, frames)
 
 

@@ -322,8 +322,10 @@ def format_metrics(metrics: Mapping[str, Any]) -> str:
         )
         lines.append(f"{label:<22}{row['frames']:>7}{cells}")
     if "strength" in metrics:
+        tried = list(metrics["losses"])
+        edge = "" if f"{metrics['strength']:g}" not in (tried[0], tried[-1]) else f" (tried: {tried[0]} to {tried[-1]})"
         lines.append(
-            f"prior strength {metrics['strength']:g}, condition number up to {metrics['condition']:.1e}"
+            f"prior strength {metrics['strength']:g}{edge}, condition number up to {metrics['condition']:.1e}"
             + (f", {metrics['indefinite_fits']} fits left out eigenvalues" if metrics["indefinite_fits"] else "")
         )
     if "greedy" in metrics:

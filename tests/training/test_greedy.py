@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.sparse import csr_array
 
 from ase_wavescat.errors import DataError
-from ase_wavescat.training.cost import SupportCost
 from ase_wavescat.training.greedy import bag_size, design_of, greedy_paths
 
 
@@ -181,22 +179,6 @@ def test_normal_equations_give_the_penalised_fit(problem):
         paths.weights[0, order], squared_error(extended, labels, np.ones(52), order, False)[1], rtol=1e-8
     )
     assert paths.biases[0] == 0.0
-
-
-def test_costs_divide_the_gains(problem):
-    """Twelve features of three dear parts: a feature whose part is there already costs next to nothing."""
-    design, target = problem
-    needs = csr_array(np.repeat(np.eye(3), 4, axis=0))
-    cost = SupportCost(np.array([5.0, 2.0, 9.0]), needs)
-
-    def price(support, feature):
-        paid = {j // 4 for j in support}
-        return (1e-3 if feature // 4 in paid else cost.prices[feature // 4]) ** 0.5
-
-    paths = greedy_paths(design, target, np.ones((2, 40)), max_features=7, cost=cost, cost_power=0.5)
-    expected = naive_order(design, target, np.ones(40), 7, price=price)
-    assert paths.order.tolist() == [expected, expected]
-    assert expected != naive_order(design, target, np.ones(40), 7)
 
 
 @pytest.mark.parametrize(
