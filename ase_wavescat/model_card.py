@@ -84,7 +84,7 @@ def _errors(metrics: Any) -> list[str]:
     """The table of the training run where the model comes from one, else whatever was recorded."""
     if not metrics:
         return ["    none recorded"]
-    if not {"by_kind", "by_composition", "composition_of", "mean_of_members", "strength"} <= set(metrics):
+    if not {"by_kind", "by_composition", "composition_of", "mean_of_members"} <= set(metrics):
         return _tree(metrics)
     from ase_wavescat.training.validation import format_metrics
 

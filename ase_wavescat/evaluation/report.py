@@ -6,6 +6,7 @@ The page needs no other file and no network: pictures are part of it.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -19,6 +20,7 @@ from ase.data import chemical_symbols
 from ase_wavescat import __version__
 from ase_wavescat.atomic_write import atomic_path
 from ase_wavescat.calculator import WaveScatCalculator
+from ase_wavescat.errors import DataError
 from ase_wavescat.evaluation.assessment import (
     Assessment,
     Deviation,
@@ -138,6 +140,7 @@ def run_report(
     ensemble = load_model(path)
     files, frames = read_data(ensemble, data, group_key)
     if calibrate:
+        _check_place(model, path)
         check_calibration(ensemble, files, frames)
     Path(folder).mkdir(parents=True, exist_ok=True)
     assessment = Assessment(path.name, ensemble, files, tuple(frames), predict(ensemble, frames, workers, progress))
@@ -146,6 +149,17 @@ def run_report(
     if calibrate:
         save_model(path, assessment.calibrated())
     return report
+
+
+def _check_place(model: str | Path, path: Path) -> None:
+    """A model found by its name may be everybody's, and one that may not be written cannot be calibrated."""
+    if not Path(model).is_file():
+        raise DataError(
+            f"--calibrate changes the model file; {model} was found by its name at {path}: copy it, and give the copy's"
+            " path"
+        )
+    if not os.access(path, os.W_OK) or not os.access(path.absolute().parent, os.W_OK):
+        raise PermissionError(f"{path} may not be written; copy it, and calibrate the copy")
 
 
 def representative_frames(assessment: Assessment) -> list[int]:

@@ -12,12 +12,10 @@ import numpy as np
 from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.errors import DataError, WaveScatWarning
 from ase_wavescat.training.dataset import NO_GROUPS, Frame
-from ase_wavescat.training.distances import shortest_distances
+from ase_wavescat.training.distances import COINCIDENT, shortest_distances
 from ase_wavescat.training.provenance import seen_structures
 from ase_wavescat.training.settings import Settings
 from ase_wavescat.training.sources import FORMATION, Source, fingerprint
-
-COINCIDENT = 0.1  # A
 
 
 def check_places(output: Path, store: str | Path | None, sources: Sequence[Source]) -> Path:

@@ -12,6 +12,7 @@ from ase_wavescat.scattering.neighbours import neighbour_pairs
 from ase_wavescat.training.dataset import Frame
 
 CUTOFF = 4.0  # A
+COINCIDENT = 0.1  # A; atoms closer than this are taken for a mistake
 _MARGIN = 0.1  # A; images along open directions stay beyond the cutoff in spite of rounding
 Pair = tuple[int, int]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ase_wavescat.errors import DataError
 from ase_wavescat.scattering.reach import reach
 from ase_wavescat.training.bagging import greedy_members
 from ase_wavescat.training.consolidate import Consolidation, consolidate
@@ -92,6 +93,8 @@ def sparse(problem: Problem, settings: Settings) -> Outcome:
     sets = np.concatenate([training_sets(fold), np.ones((1, len(fold)), dtype=int)])
     chosen = [_selection(problem, groups, strength, largest, cost, settings.seed) for groups in sets]
     largest = min(len(selection.order) for selection in chosen)  # where the others add nothing
+    if largest == 0:
+        raise DataError("no feature explains anything of these labels beyond the composition; use other data or features")
     sizes = [size for size in SIZES if size < largest] + [largest]
     curve = _size_curve(problem, chosen[:-1], strength, sizes)
     for point in curve:
@@ -129,9 +132,10 @@ def _size_curve(
 
 
 def _cost(observations: Observations) -> SupportCost:
-    """Of all features, for the frame of median size."""
-    frames = sorted(observations.frames, key=len)
-    frame, store = frames[len(frames) // 2], observations.store
+    """Of all features, for the frame in which an atom finds itself in the median: single atoms do not count."""
+    frames, store = sorted(observations.frames, key=len), observations.store
+    atoms = np.cumsum([len(frame) for frame in frames])
+    frame = frames[int(np.searchsorted(atoms, atoms[-1] / 2))]
     structure = frame.periodic_cell(reach(store.spec)), frame.positions, frame.numbers
     return support_cost(store.spec, store.keys, structure)
 

@@ -14,10 +14,9 @@ from ase import Atoms
 from ase_wavescat.errors import DataError
 from ase_wavescat.scattering.parameter_rules import room
 from ase_wavescat.training.dataset import check_structure, files_of, named, structures_of
-from ase_wavescat.training.distances import CUTOFF, shortest_distances
+from ase_wavescat.training.distances import COINCIDENT, CUTOFF, shortest_distances
 
 _FARTHEST = 32.0  # A; distances are sought up to the usual cutoff, and up to this where there are none
-_COINCIDENT = 0.1  # A; atoms closer than this are taken for a mistake
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ def _distances(structures: Mapping[str, Atoms], species: Sequence[int]) -> tuple
         if not shortest:
             continue
         nearest.append(min(shortest.values()))
-        if nearest[-1] < _COINCIDENT:
+        if nearest[-1] < COINCIDENT:
             raise DataError(f"{name} has two atoms {nearest[-1]:.3g} A apart; mend the structure or leave it out")
         for pair, distance in shortest.items():
             closest[pair].append(distance)

@@ -266,6 +266,8 @@ def test_a_calibration_is_refused_before_any_work(model: Ensemble, data: Path, t
     with pytest.raises(DataError, match=r"trained on cells\.extxyz"):
         run_report(tmp_path / "m.h5", data, tmp_path / "out", workers=1, calibrate=True, progress=False)
     assert not (tmp_path / "out").exists() and (tmp_path / "m.h5").read_bytes() == before
+    with pytest.raises(DataError, match=r"lisi\.h5 was found by its name at .*: copy it"):
+        run_report("lisi.h5", data, tmp_path / "out", workers=1, calibrate=True, progress=False)
     warned = wavescat("evaluate", tmp_path / "m.h5", data, "-o", tmp_path / "out", "--workers", 1, "--quiet")
     assert warned.exit_code == 0 and "these are training errors" in warned.output
     assert (tmp_path / "m.h5").read_bytes() == before
