@@ -118,7 +118,7 @@ def suggest(data: tuple[str, ...], preset: str, spec_file: Path | None) -> None:
 @main.command()
 @click.argument("data", nargs=-1, required=True)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Model file to write (.h5).")
-@click.option("--preset", help="Features: a preset of ase_wavescat.preset.  [default: correlations]")
+@click.option("--preset", help="Features: a preset of ase_wavescat.preset.  [default: correlations, or the prior's]")
 @click.option(
     "--spec", "spec_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Features: a specification written by `wavescat suggest --json`, in place of a preset.",
@@ -197,7 +197,7 @@ def train(
     run(
         list(data),
         output,
-        read_spec(spec_file) if spec_file else preset or "correlations",
+        read_spec(spec_file) if spec_file else preset,
         store=store,
         repulsion=repulsion,
         prior=prior,

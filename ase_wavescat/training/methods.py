@@ -94,7 +94,7 @@ def sparse(problem: Problem, settings: Settings) -> Outcome:
     chosen = [_selection(problem, groups, strength, largest, cost, settings.seed) for groups in sets]
     largest = min(len(selection.order) for selection in chosen)  # where the others add nothing
     if largest == 0:
-        raise DataError("no feature explains anything of these labels beyond the composition; use other data or features")
+        raise DataError("no feature explains anything beyond the composition; use other data or features")
     sizes = [size for size in SIZES if size < largest] + [largest]
     curve = _size_curve(problem, chosen[:-1], strength, sizes)
     for point in curve:

@@ -103,7 +103,7 @@ class Run:
         return train(
             list(self.data),
             self.output,
-            self.features.of_species(),
+            self.features.of_species() if self.features != Features() else None,
             store=self.store,
             repulsion=self.repulsion,
             prior=self.prior,

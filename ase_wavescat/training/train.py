@@ -39,7 +39,7 @@ Penalty = Callable[[Statistics, LabelWeights, Sequence[str]], np.ndarray]
 def train(
     data: str | Path | Source | Sequence[str | Path] | Sequence[Source],
     output: str | Path,
-    spec: ScatteringSpec | str | Callable[[Sequence[int]], ScatteringSpec] = "correlations",
+    spec: ScatteringSpec | str | Callable[[Sequence[int]], ScatteringSpec] | None = None,
     *,
     keys: Sequence[str] | None = None,
     store: str | Path | None = None,
@@ -57,7 +57,8 @@ def train(
         label sources, see `Source`. Molecules, wires and slabs (pbc False along some directions) and crystals may be
         mixed. The model predicts energies of the first source, and its errors are those on that source.
     spec: a specification, or the name of a preset or a function of atomic numbers, to be made for the species of the
-        frames. A softening of moduli that has no root mean squares yet is measured on the data.
+        frames; by default that of the prior model, or the preset correlations. A softening of moduli that has no root
+        mean squares yet is measured on the data.
     keys: the features to use (default: all of the spec).
     store: folder that keeps the features (default: `output` with the suffix .features); a run that was stopped goes on
         from there, and another fit with the same spec needs no new features.
@@ -88,7 +89,7 @@ def train(
     frames = read_sources(sources)
     check_distances(frames)
     groups = group_numbers(frames, chosen)
-    spec = _specification(spec, frames)
+    spec = _specification(spec or (known.spec if known else "correlations"), frames)
     directions = 0 if chosen.method == "greedy" and chosen.directions is None else chosen.directions
     features = FeatureStore(folder, spec, keys, directions)
     towards, files = None, data_files(sources)
@@ -139,7 +140,7 @@ def _prior(prior: str | Path | Ensemble | None, settings: Settings) -> Ensemble 
 def prior_weights(prior: Ensemble, store: FeatureStore) -> np.ndarray:
     """Mean weights of a model for the features of a store, (F,), zero where the model has none."""
     if prior.spec != store.spec:
-        raise DataError("the prior model has another specification than this one; train it with the same")
+        raise DataError("the prior model has another specification: give none, and its own is taken")
     known = dict(zip(prior.keys, prior.mean_weights, strict=True))
     return np.array([known.get(key, 0.0) for key in store.keys])
 

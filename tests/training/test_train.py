@@ -248,6 +248,8 @@ def test_a_prior_model_fills_in_what_the_data_do_not_say(exact, spec, tmp_path):
             errors.append(np.abs(gradient + frame.forces).mean())
     assert errors[1] < 0.02 * errors[0]
     assert model.provenance["prior"] == known.provenance["data"]
+    with pytest.warns(WaveScatWarning):
+        assert train(few, tmp_path / "same.h5", prior=known, **options).spec == spec
     with pytest.raises(DataError, match="another specification"):
         train(few, tmp_path / "bad.h5", dataclasses.replace(spec, beta=1.0), prior=known, **QUICK)
     with pytest.raises(DataError, match="method ridge, not to greedy"):
