@@ -215,7 +215,8 @@ def as_table(parts: dict[str, list[Line]]) -> str:
             for line in parts[part]
         ]  # fmt: skip
         count = "training frames" if part == "frames" else "features"
-        header = [TITLES[part], count, "energy MAE, meV/atom", "RMSE", "forces MAE, eV/Å", "RMSE", "stress MAE, GPa", "a call, ms"]
+        header = [TITLES[part], count, "energy MAE, meV/atom", "RMSE", "forces MAE, eV/Å", "RMSE"]
+        header += ["stress MAE, GPa", "a call, ms"]
         texts.append(table(header, rows))
     return "\n\n".join(texts)
 
