@@ -14,6 +14,9 @@ from ase_wavescat.repulsion import pair_name
 from ase_wavescat.scattering.features import AtomFeature, BandFeature, Feature, Map, ModulusFeature, PairFeature
 
 
+_SHOWN = 5  # of a list of files, say
+
+
 def model_card(ensemble: Ensemble) -> str:
     """Species, features, members, domain, calibration, provenance and recorded errors as readable text."""
     spec = ensemble.spec
@@ -103,12 +106,13 @@ def _tree(value: Any, indent: int = 4) -> list[str]:
                 lines += [f"{pad}{key}", *_tree(inner, indent + 2)]
         return lines
     if isinstance(value, (list, tuple)):
-        return [
-            line
-            for inner in value
-            for line in ([f"{pad}- {_flat(inner)}"] if _is_flat(inner) else _tree(inner, indent))
-        ]
+        shown = [line for inner in value[:_SHOWN] for line in _item(inner, indent)]
+        return shown + ([f"{pad}and {len(value) - _SHOWN} more"] if len(value) > _SHOWN else [])
     return [pad + _flat(value)]
+
+
+def _item(value: Any, indent: int) -> list[str]:
+    return [f"{' ' * indent}- {_flat(value)}"] if _is_flat(value) else _tree(value, indent)
 
 
 def _is_flat(value: Any) -> bool:

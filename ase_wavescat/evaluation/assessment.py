@@ -38,7 +38,7 @@ _SPEED_CALLS = 9
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file of labelled structures; trained_on: the model was fitted to this file, or to structures in it."""
+    """A file of labelled structures; trained_on: the model was fitted to this file, or to every structure in it."""
 
     name: str
     sha256: str
@@ -337,13 +337,19 @@ def read_data(
     files = [] if frames else files_of([item for item in given if not isinstance(item, Frame)])
     frames = frames or read_frames(files, group_key)
     check_species(ensemble, frames)
-    known, structures = seen_files(ensemble), seen_structures(ensemble)
-    familiar = {frame.name.rpartition("#")[0] for frame in frames if fingerprint(frame) in structures}
+    known = seen_files(ensemble)
+    strangers = {frame.name.rpartition("#")[0] for frame in set(frames) - set(trained_frames(ensemble, frames))}
     read = []
     for file, name in named(files):
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
-        read.append(DataFile(file.name, digest, digest in known or name in familiar))
+        read.append(DataFile(file.name, digest, digest in known or name not in strangers))
     return tuple(read), frames
+
+
+def trained_frames(ensemble: Ensemble, frames: Sequence[Frame]) -> list[Frame]:
+    """Those whose structures the model was fitted to, as far as it knows."""
+    structures = seen_structures(ensemble)
+    return [frame for frame in frames if fingerprint(frame) in structures]
 
 
 def check_species(ensemble: Ensemble, frames: Sequence[Frame]) -> None:
@@ -366,6 +372,12 @@ def check_calibration(ensemble: Ensemble, files: Sequence[DataFile], frames: Seq
         raise DataError(
             f"the model was trained on {', '.join(trained)}: errors there are too small to calibrate its uncertainties;"
             " give data that it has not seen"
+        )
+    seen = trained_frames(ensemble, frames)
+    if seen:
+        raise DataError(
+            f"the model was trained on {len(seen)} of these {len(frames)} structures, such as {seen[0].name}: errors"
+            " there are too small to calibrate its uncertainties; leave them out"
         )
     groups = len({frame.group for frame in frames})
     if groups < CALIBRATION_GROUPS:

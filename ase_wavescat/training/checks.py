@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.errors import DataError, WaveScatWarning
 from ase_wavescat.training.dataset import NO_GROUPS, Frame
 from ase_wavescat.training.distances import COINCIDENT, shortest_distances
-from ase_wavescat.training.provenance import seen_structures
+from ase_wavescat.training.provenance import seen_files, seen_structures
 from ase_wavescat.training.settings import Settings
 from ase_wavescat.training.sources import FORMATION, Source, fingerprint
 
@@ -71,10 +71,12 @@ def group_numbers(frames: Sequence[Frame], settings: Settings) -> np.ndarray:
     return np.asarray(groups)
 
 
-def warn_of_seen(prior: Ensemble, frames: Sequence[Frame]) -> None:
+def warn_of_seen(prior: Ensemble, files: Sequence[Mapping[str, str]], frames: Sequence[Frame]) -> None:
     """A prior that was trained on these very structures has seen groups that are held out."""
-    seen = seen_structures(prior)
+    seen, digests = seen_structures(prior), {entry["sha256"] for entry in files}
     known = [frame.name for frame in frames if fingerprint(frame) in seen]
+    if digests & seen_files(prior) and not known:
+        known = [frame.name for frame in frames]
     if known:
         warnings.warn(
             f"the prior model was trained on {len(known)} of these {len(frames)} structures as well, such as"

@@ -89,8 +89,7 @@ class Statistics:
     energy_std (F,): root mean square over frames of phi/N less that part.
     force_rms, stress_rms (F,): root mean square of the force and stress rows.
     counts: numbers of energy, force and stress rows, by weight.
-    species_energies (S,): least-squares energies of the species alone, without any feature; what a selection of groups
-        leaves undetermined stays there.
+    fractions (n, S), energies (n,), shares (n,): of each frame, counts/N, energy/N (eV/atom) and weight.
     active (F,): whether a feature varies, and more than 1e-12 of the one that varies most; the others get no weight.
     """
 
@@ -101,7 +100,18 @@ class Statistics:
     stress_rms: np.ndarray
     counts: tuple[float, float, float]
     active: np.ndarray
-    species_energies: np.ndarray
+    fractions: np.ndarray
+    energies: np.ndarray
+    shares: np.ndarray
+
+    def species_energies(self, multiplicities: np.ndarray) -> np.ndarray:
+        """Least-squares energies (S,) of the species alone in frames counted so often (n,), without any feature.
+
+        What these frames leave undetermined is their mean energy.
+        """
+        root = np.sqrt(self.shares * multiplicities)
+        mean = float(np.average(self.energies, weights=root**2))
+        return mean + np.linalg.lstsq(root[:, None] * self.fractions, root * (self.energies - mean), _NEGLIGIBLE)[0]
 
     def scale(self, weights: LabelWeights) -> np.ndarray:
         """Norm of each column of the weighted design of all frames, (F,); 1 for features that do not vary."""
@@ -163,9 +173,7 @@ def measure(observations: Sequence[Observation]) -> Statistics:
                 rows[name] += observation.weight * len(block)
     phi, x, share = np.array(per_atom), np.array(fractions), np.array(shares)
     root = np.sqrt(share)[:, None]
-    both = np.column_stack([phi, energies])
-    linear = np.linalg.lstsq(root * x, root * both, rcond=_NEGLIGIBLE)[0]
-    composition, species_energies = linear[:, :-1], linear[:, -1]
+    composition = np.linalg.lstsq(root * x, root * phi, rcond=_NEGLIGIBLE)[0]
     energy_std = np.sqrt(share @ (phi - x @ composition) ** 2 / share.sum())
     force_rms, stress_rms = (
         np.sqrt(np.broadcast_to(squares[name], energy_std.shape) / (rows[name] or 1.0)) for name in squares
@@ -175,7 +183,8 @@ def measure(observations: Sequence[Observation]) -> Statistics:
     # so small are maps of wavelets too wide for these cells: a weight learnt here would explode in a larger cell
     active = (spread > _NEGLIGIBLE * size) & (spread > _INVISIBLE * spread.max())
     counts = (float(share.sum()), rows["force_rows"], rows["stress_rows"])
-    return Statistics(phi.std(axis=0), composition, energy_std, force_rms, stress_rms, counts, active, species_energies)
+    sizes = phi.std(axis=0), composition, energy_std, force_rms, stress_rms
+    return Statistics(*sizes, counts, active, x, np.array(energies), share)
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,7 +253,7 @@ class Fit:
         self.root = self.scale / np.sqrt(self.penalty)
         self.contacts = contacts
         self.towards = np.zeros(len(self.scale)) if towards is None else np.asarray(towards, dtype=float)
-        self.species_energies = self.statistics.species_energies - self.statistics.composition @ self.towards
+        self.species_energies = self.statistics.species_energies(np.ones(len(self.groups)))
         self.memory_limit, self.progress = memory_limit, progress
 
     def solve(self, multiplicities: np.ndarray, strengths: Sequence[float]) -> Solutions:
@@ -252,12 +261,20 @@ class Fit:
         equations = self.normal_equations(multiplicities)
         return collect(problem.solve(strength) for problem in equations for strength in strengths)
 
-    def normal_equations(self, multiplicities: np.ndarray) -> Iterator[NormalEquations]:
-        """The problem of every selection, multiplicities (D, G), one after the other."""
+    def normal_equations(
+        self, multiplicities: np.ndarray, within: np.ndarray | None = None
+    ) -> Iterator[NormalEquations]:
+        """The problem of every selection, multiplicities (D, G), one after the other.
+
+        within (D, G): what each was drawn from, itself by default. Energies of species that a selection leaves
+        undetermined are those of `Statistics.species_energies` there: never taken from groups that are held out.
+        """
+        within = multiplicities if within is None else within
         for batch in self._batches(len(multiplicities)):
             grams = self._accumulate(multiplicities[batch])
-            for packed in tqdm(grams, desc="fits", unit="fit", leave=False, disable=not self.progress):
-                yield self._reduce(packed)
+            shown = tqdm(grams, desc="fits", unit="fit", leave=False, disable=not self.progress)
+            for packed, row in zip(shown, within[batch], strict=True):
+                yield self._reduce(packed, self.statistics.species_energies(row[self.groups]) - self.species_energies)
 
     def residuals(self, index: int, weights: np.ndarray, species_energies: np.ndarray) -> Residuals:
         """Of one observation under K models: weights (K, F), species_energies (K, S)."""
@@ -337,7 +354,8 @@ class Fit:
                 total[:, part] += factors @ grams[: len(block), part]
         return total
 
-    def _reduce(self, packed: np.ndarray) -> NormalEquations:
+    def _reduce(self, packed: np.ndarray, start: np.ndarray) -> NormalEquations:
+        """start (S,): the species energies, less those subtracted already, that stay where nothing determines them."""
         features, species = len(self.scale), len(self.statistics.composition)
         gram, _ = lapack.dtpttr(features + species + 1, packed, uplo="U")
         gram = np.triu(gram) + np.triu(gram, 1).T
@@ -347,7 +365,8 @@ class Fit:
         matrix = gram[w, w] - gram[w, e] @ eliminate @ gram[e, w]
         right = gram[w, y] - gram[w, e] @ eliminate @ gram[e, y]
         matrix *= self.root[:, None] * self.root
-        return NormalEquations(self, matrix, self.root * right, (eliminate @ gram[e, y], eliminate @ gram[e, w]))
+        constant = start + eliminate @ (gram[e, y] - gram[e, e] @ start)
+        return NormalEquations(self, matrix, self.root * right, (constant, eliminate @ gram[e, w]))
 
 
 def collect(found: Iterable[tuple[np.ndarray, np.ndarray, float, bool]]) -> Solutions:

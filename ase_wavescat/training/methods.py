@@ -115,7 +115,8 @@ def _selection(
     """Nested supports on which the groups (G,) of a training set and bootstraps of them agree."""
     rng, mine = np.random.default_rng([seed, 3]), np.flatnonzero(groups)
     draws = bootstrap(mine, len(groups), AGREEING - 1, rng, problem.judged_groups)
-    selections = problem.fit.normal_equations(np.concatenate([groups[None], draws]))
+    rows = np.concatenate([groups[None], draws])
+    selections = problem.fit.normal_equations(rows, np.broadcast_to(groups, rows.shape))
     return consolidate((selection.with_prior(strength) for selection in selections), size, cost)
 
 
@@ -150,7 +151,8 @@ def members(
         rng = np.random.default_rng([settings.seed, 1])
         draws = bootstrap(np.arange(groups), groups, settings.members, rng, problem.judged_groups)
         selections = np.concatenate([selections, draws])
-    found = collect(own.solve(strength, support) for own in problem.fit.normal_equations(selections))
+    everything = np.ones_like(selections)
+    found = collect(own.solve(strength, support) for own in problem.fit.normal_equations(selections, everything))
     weights = found.weights[:, support]
     if settings.members == 1:
         return weights, found.species_energies

@@ -40,17 +40,17 @@ class RunFileError(WaveScatError, ValueError):
 class Features:
     """Which features: a preset, with fields of it replaced, or a specification.
 
-    preset: its name, made for the species found in the data.
+    preset: its name, made for the species found in the data (default: correlations, or the features of the prior).
     spec: file of a specification (`wavescat suggest --json`), in place of a preset.
     overrides: fields of the preset's specification or of its family, as `ScatteringSpec.to_dict` writes them; False
         leaves a part of the family (four_body, say) out.
     """
 
-    preset: str = "correlations"
+    preset: str | None = None
     spec: Path | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
-    def of_species(self) -> ScatteringSpec | str | Callable[[Sequence[int]], ScatteringSpec]:
+    def of_species(self) -> ScatteringSpec | str | Callable[[Sequence[int]], ScatteringSpec] | None:
         """What `train` takes: a specification, the name of a preset, or what makes one for the species of the data."""
         if self.spec is not None:
             return read_spec(self.spec)
@@ -58,7 +58,7 @@ class Features:
 
     def specification(self, species: Sequence[int] | Sequence[str]) -> ScatteringSpec:
         """The preset for these species, with its fields replaced. Raises SpecError."""
-        plain = preset(self.preset, species).to_dict()
+        plain = preset(self.preset or "correlations", species).to_dict()
         for name, value in self.overrides.items():
             part = plain if name in plain else plain["families"][0]
             if value is False:
@@ -103,7 +103,7 @@ class Run:
         return train(
             list(self.data),
             self.output,
-            self.features.of_species() if self.features != Features() else None,
+            self.features.of_species(),
             store=self.store,
             repulsion=self.repulsion,
             prior=self.prior,
@@ -166,7 +166,7 @@ def _features(given: Any, path: Path) -> Features:
             raise RunFileError(f"{where}: spec says all about the features; remove {others}, or spec")
         return Features(spec=_beside(path, own["spec"]))
     try:
-        plain = preset(own.get("preset", Features.preset), _EXAMPLE)
+        plain = preset(own.get("preset", "correlations"), _EXAMPLE)
         known = [f.name for part in (plain, plain.families[0]) for f in dataclasses.fields(part) if f.init]
         _refuse_unknown(overrides, ["preset", *(name for name in known if name not in ("species", "families"))], where)
         # channels name the species, which only the data tell

@@ -95,7 +95,7 @@ def train(
     towards, files = None, data_files(sources)
     if known is not None:
         towards = prior_weights(known, features)
-        warn_of_seen(known, frames)
+        warn_of_seen(known, files, frames)
     say(
         f"{len(frames)} frames in {groups.max() + 1} groups, {len(features.keys)} features;{_missing(frames)}"
         f" features are kept in {features.root}"

@@ -14,6 +14,8 @@ from ase_wavescat.training.dataset import Frame
 from ase_wavescat.training.fit import Fit, collect
 
 COMPOSITION_EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+FAR_OFF = 30.0
+_EXACT = 1e-4  # eV/atom, eV/A; errors of labels that a model can follow exactly are no measure
 LEARNING_SHARES = (0.125, 0.25, 0.5, 1.0)
 
 
@@ -70,13 +72,13 @@ def assign_folds(groups: np.ndarray, folds: int, seed: int, judged: np.ndarray |
     judged (n,): only these frames fill a fold; the others are spread over the folds just as evenly.
     """
     judged = np.ones(len(groups), dtype=bool) if judged is None else judged
-    sizes = np.bincount(groups, weights=np.where(judged, 1.0, 1.0 / len(groups) ** 2))
-    fold = np.empty(len(sizes), dtype=int)
-    frames = np.zeros(folds)
-    order = np.random.default_rng(seed).permutation(len(sizes))
-    for group in order[np.argsort(sizes[order] < 1.0, kind="stable")]:  # those that are judged first
-        fold[group] = np.argmin(frames)
-        frames[fold[group]] += sizes[group]
+    own, sizes = np.bincount(groups, weights=judged), np.bincount(groups)
+    fold, order = np.empty(len(sizes), dtype=int), np.random.default_rng(seed).permutation(len(sizes))
+    for mine, weights in ((order[own[order] > 0], own), (order[own[order] == 0], sizes)):
+        frames = np.zeros(folds)
+        for group in mine:
+            fold[group] = np.argmin(frames)
+            frames[fold[group]] += weights[group]
     return fold
 
 
@@ -168,8 +170,9 @@ def cross_validate(
     count = len(search.weights)
     rng = np.random.default_rng(seed)
     own = judged_groups(fit.groups, judged)
-    draws = [bootstrap(np.flatnonzero(row), len(fold), members, rng, own) for row in training_sets(fold)]
-    problems = enumerate(fit.normal_equations(np.concatenate(draws)))
+    sets = training_sets(fold)
+    draws = [bootstrap(np.flatnonzero(row), len(fold), members, rng, own) for row in sets]
+    problems = enumerate(fit.normal_equations(np.concatenate(draws), np.repeat(sets, members, axis=0)))
     second = collect(problem.solve(search.strength, search.supports[i // members]) for i, problem in problems)
     models = np.concatenate([search.weights[:, None], second.weights.reshape(count, members, -1)], axis=1)
     energies = second.species_energies.reshape(count, members, -1)
@@ -296,8 +299,19 @@ def collect_metrics(frames: Sequence[Frame], validation: CrossValidation, specie
         "by_composition": summarise_by(validation.errors, bins),
         "composition_of": chemical_symbols[first],
         "mean_of_members": summarise(validation.bagged),
+        "far_off": [frames[i].name for i in far_off(validation.errors)],
         **validation.fit,
     }
+
+
+def far_off(errors: Sequence[FrameErrors]) -> list[int]:
+    """Frames whose held-out error of the energy, or of a force, is more than `FAR_OFF` times the median."""
+    energies = np.abs([error.energy for error in errors])
+    forces = np.array([0.0 if error.forces is None else np.abs(error.forces).max(initial=0.0) for error in errors])
+    wrong = np.zeros(len(errors), dtype=bool)
+    for sizes in (energies, forces):
+        wrong |= sizes > FAR_OFF * max(float(np.median(sizes)), _EXACT)
+    return np.flatnonzero(wrong).tolist()
 
 
 def format_metrics(metrics: Mapping[str, Any]) -> str:
@@ -328,6 +342,10 @@ def format_metrics(metrics: Mapping[str, Any]) -> str:
             f"prior strength {metrics['strength']:g}{edge}, condition number up to {metrics['condition']:.1e}"
             + (f", {metrics['indefinite_fits']} fits left out eigenvalues" if metrics["indefinite_fits"] else "")
         )
+    if metrics.get("far_off"):
+        names = metrics["far_off"]
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        lines.append(f"far off, look at the labels of: {', '.join(names[:5])}{more}")
     if "greedy" in metrics:
         sizes = metrics["greedy"]["m_star"]
         lines.append(f"features of a member, M*: {np.mean(sizes):.0f} +- {np.std(sizes):.0f}")

@@ -208,9 +208,12 @@ def test_files_that_the_model_was_trained_on_are_known_by_their_contents(
     with pytest.raises(DataError, match=r"trained on b\.extxyz.*has not seen"):
         check_calibration(small_ensemble, files, read)
     assert not read_data(small_ensemble, str(tmp_path / "data" / "b.*"))[0][0].trained_on
-    saved_again = dataclasses.replace(small_ensemble, provenance={"structures": [fingerprint(read[5])]})
-    files, _ = read_data(saved_again, tmp_path / "data")
-    assert [file.trained_on for file in files] == [False, True]
+    for known, expected in ((read[3:], [False, True]), (read[5:6], [False, False])):
+        saved_again = dataclasses.replace(small_ensemble, provenance={"structures": [*map(fingerprint, known)]})
+        files, again = read_data(saved_again, tmp_path / "data")
+        assert [file.trained_on for file in files] == expected
+        with pytest.raises(DataError, match=r"trained on b\.extxyz|on 1 of these 12 structures, such as b\.extxyz#2"):
+            check_calibration(saved_again, files, again)
 
 
 def test_unknown_elements_are_refused_by_name(small_ensemble: Ensemble, frames: list[Frame]) -> None:

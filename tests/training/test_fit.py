@@ -186,8 +186,21 @@ def test_energies_that_a_selection_leaves_undetermined_stay_where_all_data_put_t
              enumerate(observations)]  # fmt: skip
     fit = Fit(split, np.arange(24), WEIGHTS)
     selection = np.where(np.arange(24) < 12, 1, 0)[None]
-    weights, found, _, _ = next(fit.normal_equations(selection)).solve(1e-12)
+    weights, found, _, _ = next(fit.normal_equations(selection, np.ones((1, 24), dtype=int))).solve(1e-12)
     np.testing.assert_allclose(found[:SPECIES], energies, rtol=1e-6)
     residuals = [fit.residuals(i, weights[None], found[None]).energy[0] for i in range(12, 24)]
     spread = np.std([o.energy / o.atoms - o.counts @ energies / o.atoms for o in observations])
     assert np.sqrt(np.mean(np.square(residuals))) < 2 * spread
+
+
+def test_energies_that_nothing_determines_do_not_come_from_groups_left_out():
+    """A species in the held-out group alone is the mean energy of the others, whatever the held-out labels say."""
+    observations, _, _ = make(np.random.default_rng(14), frames=12)
+    for shift in (0.0, 1e3):
+        rows = [replace(o, counts=np.array([0.0, o.atoms]) if i == 0 else np.array([o.atoms, 0.0]),
+                        energy=o.energy + shift * (i == 0)) for i, o in enumerate(observations)]  # fmt: skip
+        fit = Fit(rows, np.arange(12), WEIGHTS)
+        _, found, _, _ = next(fit.normal_equations((np.arange(12) > 0).astype(int)[None])).solve(1e30)
+        mean = np.mean([row.energy / row.atoms for row in rows[1:]])
+        composition = fit.statistics.composition
+        np.testing.assert_allclose(found, mean, atol=1e-6 * np.abs(composition).max())

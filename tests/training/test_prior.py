@@ -16,7 +16,7 @@ SPEC = ScatteringSpec((3,), ((2, 0), (2, 1)), (0.0,), 0.9, (Correlations(atom_ma
 def statistics(force_rms: list[float]) -> Statistics:
     ones = np.ones(len(force_rms))
     sizes, counts = np.array(force_rms), (10.0, 90.0, 60.0)
-    return Statistics(ones, np.zeros((1, len(sizes))), ones, sizes, ones, counts, ones > 0, np.zeros(1))
+    return Statistics(ones, np.zeros((1, len(sizes))), ones, sizes, ones, counts, ones > 0, *3 * [np.ones((1, 1))])
 
 
 def test_a_rough_feature_costs_more():

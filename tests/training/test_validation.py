@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from ase_wavescat.training.validation import (
     bootstrap,
     composition_bin,
     cross_validate,
+    far_off,
     learning_curve,
     search_strength,
     summarise,
@@ -82,7 +85,9 @@ def test_errors_are_those_of_a_fit_without_the_fold():
     search, validation = validate(fit, fold, [1e-3, 1e-1], members=4)
     index = 7
     rest = np.flatnonzero(fold[groups] != fold[groups[index]])
-    alone = Fit([observations[i] for i in rest], np.arange(len(rest)), WEIGHTS, fit.statistics, fit.penalty)
+    parts = {name: getattr(fit.statistics, name)[rest] for name in ("fractions", "energies", "shares")}
+    statistics = replace(fit.statistics, **parts)
+    alone = Fit([observations[i] for i in rest], np.arange(len(rest)), WEIGHTS, statistics, fit.penalty)
     solution = alone.solve(np.ones((1, len(rest)), dtype=int), [search.strength])
     expected = fit.residuals(index, solution.weights, solution.species_energies).energy[0]
     assert validation.errors[index].energy == pytest.approx(expected, rel=1e-6)
@@ -155,6 +160,24 @@ def test_only_judged_frames_count_and_fill_folds():
     k = fold[groups[index]]
     expected = fit.residuals(index, search.weights[[k]], search.species_energies[[k]]).energy[0]
     assert validation.errors[4].energy == pytest.approx(expected)
+
+
+def test_groups_that_are_not_judged_are_spread_over_the_folds():
+    sizes = np.random.default_rng(3).integers(1, 6, 410)
+    groups = np.repeat(np.arange(410), sizes)
+    judged = groups < 40
+    for seed in range(4):
+        fold = assign_folds(groups, 5, seed, judged)
+        frames = np.bincount(fold[groups[~judged]], minlength=5)
+        assert frames.max() - frames.min() <= 5
+        assert np.ptp(np.bincount(fold[groups[judged]], minlength=5)) <= 5
+
+
+def test_frames_that_are_far_off_are_named():
+    errors = [FrameErrors(0.01 * (-1) ** i, np.array([0.1, -0.1]), None) for i in range(20)]
+    errors[7] = FrameErrors(5.0, np.array([0.1, 0.1]), None)
+    errors[11] = FrameErrors(0.01, np.array([0.1, 1e6]), None)
+    assert far_off(errors) == [7, 11]
 
 
 def test_learning_curve_falls_and_ends_at_the_full_fit():
