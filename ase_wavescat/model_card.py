@@ -13,7 +13,6 @@ from ase_wavescat.ensemble import Domain, Ensemble
 from ase_wavescat.repulsion import pair_name
 from ase_wavescat.scattering.features import AtomFeature, BandFeature, Feature, Map, ModulusFeature, PairFeature
 
-
 _SHOWN = 5  # of a list of files, say
 
 
