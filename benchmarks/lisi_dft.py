@@ -35,7 +35,7 @@ from ase_wavescat.training.train import Penalty, prepare, train
 from ase_wavescat.training.validation import held_out_summaries, learning_curve, search_strength, training_sets
 
 FOLDER, NETWORK = Path("../shared/data/lisi-dft"), Path("../shared/data/lisi-ann")
-STRENGTHS = (1e-6, 1e-5, 1e-4, 1e-3)
+STRENGTHS = tuple(float(s) for s in 10.0 ** np.arange(-9, -2))
 SPECIES = (3, 14)
 FORCE_WEIGHT = 12.0  # A/eV; the default, 10, gives 6.80 meV/atom and 0.0952 eV/A for all features of many-body
 EVERY = 4  # of the network's frames
