@@ -29,7 +29,7 @@ from ase_wavescat.training.fit import NormalEquations, Observation, collect
 from ase_wavescat.training.methods import Problem
 from ase_wavescat.training.observations import Observations
 from ase_wavescat.training.prior import FIVE_BODY, prior_scale
-from ase_wavescat.training.settings import Settings
+from ase_wavescat.training.settings import STRENGTHS_TOWARDS_A_MODEL, Settings
 from ase_wavescat.training.store import FeatureStore, random_directions
 from ase_wavescat.training.train import Penalty, prepare, train
 from ase_wavescat.training.validation import held_out_summaries, learning_curve, search_strength, training_sets
@@ -46,6 +46,7 @@ TITLES = {
     "frames": "training set",
     "sources": "label sources (preset correlations)",
     "sizes": "sparse (preset correlations)",
+    "moduli": "presets, fitted to energies alone",
 }
 Line = dict[str, Any]
 
@@ -91,14 +92,15 @@ def fits_of(problem: Problem) -> list[NormalEquations]:
 
 def judge(problem: Problem, fits: Sequence[NormalEquations], name: str, support: np.ndarray | None = None) -> Line:
     """Held-out errors of ridge on a support, at the strength with the lowest loss."""
-    found = collect(fit.solve(strength, support) for fit in fits for strength in STRENGTHS)
-    shape = len(fits), len(STRENGTHS), -1
+    strengths = STRENGTHS_TOWARDS_A_MODEL if problem.fit.towards.any() else STRENGTHS
+    found = collect(fit.solve(strength, support) for fit in fits for strength in strengths)
+    shape = len(fits), len(strengths), -1
     weights, energies = found.weights.reshape(shape), found.species_energies.reshape(shape)
     summaries = held_out_summaries(problem.fit, problem.fold, weights, energies, problem.judged)
-    strength, summary = min(zip(STRENGTHS, summaries, strict=True), key=lambda pair: pair[1]["loss"])
+    strength, summary = min(zip(strengths, summaries, strict=True), key=lambda pair: pair[1]["loss"])
     count = problem.fit.scale.size if support is None else len(support)
     line = {"name": name, "features": count, "strength": strength, **summary}
-    print(f"{name:50s} {count:5d} {line['energy_mae_mev_per_atom']:6.2f} {line['force_mae_ev_per_a']:.4f}", flush=True)
+    print(f"{name:50s} {count:5d} {' '.join(_cells(line))}", flush=True)
     return line
 
 
@@ -195,6 +197,16 @@ def sources(dft: list[Frame], network: Path, store: Path) -> list[Line]:
     return [*lines, held_out(alone, "drawn towards a fit of the network's energies", towards=towards)]
 
 
+def moduli(dft: list[Frame], store: Path) -> list[Line]:
+    """Presets of moduli beside ours, fitted to energies alone: force rows of moduli take tangents, which are slow."""
+    bare = [replace(frame, forces=None, stress=None) for frame in dft]
+    lines = []
+    for name in ("correlations", "many-body", "polynomial", "sinz2020"):
+        problem, _ = Case(name, bare, store).problem()
+        lines.append(judge(problem, fits_of(problem), name))
+    return lines
+
+
 def sizes(folder: Path, store: Path) -> list[Line]:
     """Sparse models of the preset correlations: errors against the estimated time of energy and forces."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -207,18 +219,18 @@ def sizes(folder: Path, store: Path) -> list[Line]:
 def as_table(parts: dict[str, list[Line]]) -> str:
     texts = []
     for part in filter(parts.__contains__, TITLES):
-        rows = [
-            [line["name"], line.get("features", line["frames"]), f"{line['energy_mae_mev_per_atom']:.2f}",
-             f"{line['energy_rmse_mev_per_atom']:.1f}", f"{line['force_mae_ev_per_a']:.4f}",
-             f"{line['force_rmse_ev_per_a']:.3f}", f"{160.2177 * line['stress_mae_ev_per_a3']:.2f}",
-             f"{line['milliseconds']:.0f}" if "milliseconds" in line else ""]
-            for line in parts[part]
-        ]  # fmt: skip
+        rows = [[line["name"], line.get("features", line["frames"]), *_cells(line)] for line in parts[part]]
         count = "training frames" if part == "frames" else "features"
         header = [TITLES[part], count, "energy MAE, meV/atom", "RMSE", "forces MAE, eV/Å", "RMSE"]
         header += ["stress MAE, GPa", "a call, ms"]
         texts.append(table(header, rows))
     return "\n\n".join(texts)
+
+
+def _cells(line: Line) -> list[str]:
+    wanted = (("energy_mae_mev_per_atom", 1, 2), ("energy_rmse_mev_per_atom", 1, 1), ("force_mae_ev_per_a", 1, 4),
+              ("force_rmse_ev_per_a", 1, 3), ("stress_mae_ev_per_a3", 160.2177, 2), ("milliseconds", 1, 0))  # fmt: skip
+    return [f"{unit * line[key]:.{digits}f}" if key in line else "" for key, unit, digits in wanted]
 
 
 def options() -> argparse.Namespace:
@@ -244,6 +256,8 @@ def main() -> None:
         if part not in parts:
             if part == "sources":
                 parts[part] = sources(dft, chosen.network, chosen.store)
+            elif part == "moduli":
+                parts[part] = moduli(dft, chosen.store)
             elif part == "sizes":
                 parts[part] = sizes(chosen.folder, chosen.store)
             else:
