@@ -251,7 +251,8 @@ def evaluate(
 
     DATA are extended XYZ files (plain, .gz, .xz, .bz2), ASE databases, folders of them, or globs in quotes.
     """
-    from ase_wavescat.evaluation.report import PAGE, run_report, summary
+    from ase_wavescat.evaluation.report import summary
+    from ase_wavescat.evaluation.run import PAGE, run_report
 
     report = run_report(
         model, list(data), output, group_key=group_key, workers=workers, calibrate=calibrate, progress=not quiet

@@ -5,18 +5,15 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ase.units import GPa
+from matplotlib.figure import Figure
 
 from ase_wavescat.evaluation import figures as draw
 from ase_wavescat.evaluation.reliability import LEVELS
+from ase_wavescat.evaluation.report import Report
 from ase_wavescat.model_card import model_card
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from ase_wavescat.evaluation.report import Report
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 1080px; margin: 2em auto; padding: 0 1em; color: #1c2430; }

@@ -25,7 +25,8 @@ from ase_wavescat.ensemble import Domain, Ensemble
 from ase_wavescat.errors import DataError
 from ase_wavescat.evaluation import figures
 from ase_wavescat.evaluation.page import page
-from ase_wavescat.evaluation.report import Report, make_report, representative_frames, run_report, summary, write_report
+from ase_wavescat.evaluation.report import Report, make_report, representative_frames, summary
+from ase_wavescat.evaluation.run import run_report, write_report
 from ase_wavescat.scattering.spec import Bands, Correlations, ScatteringSpec
 from ase_wavescat.training.dataset import Frame
 

@@ -1,0 +1,72 @@
+"""What `wavescat evaluate` does: from files of labelled structures to a report in a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from ase_wavescat.atomic_write import atomic_path
+from ase_wavescat.errors import DataError
+from ase_wavescat.evaluation.assessment import Assessment, check_calibration, predict, read_data
+from ase_wavescat.evaluation.page import page
+from ase_wavescat.evaluation.report import Report, make_report
+from ase_wavescat.model_file import find_model, load_model, save_model
+from ase_wavescat.training.dataset import Paths
+
+PAGE, FIGURES = "report.html", "report.json"
+
+def run_report(
+    model: str | Path,
+    data: Paths,
+    folder: str | Path,
+    *,
+    group_key: str = "group",
+    workers: int | None = None,
+    calibrate: bool = False,
+    progress: bool = True,
+) -> Report:
+    """What `wavescat evaluate` does: evaluate a model on files, write the report, and calibrate the model on request.
+
+    model, data, group_key, workers: see `evaluation.evaluate`.  folder: for report.html and report.json.
+    calibrate: replace the scales of the uncertainties in the model file by those that the data ask for. The report
+        shows the model as it was.
+
+    Raises DataError, before any work is done, for data that the model cannot predict or that cannot calibrate it.
+    """
+    path = find_model(model)
+    ensemble = load_model(path)
+    files, frames = read_data(ensemble, data, group_key)
+    if calibrate:
+        _check_place(model, path)
+        check_calibration(ensemble, files, frames)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    assessment = Assessment(path.name, ensemble, files, tuple(frames), predict(ensemble, frames, workers, progress))
+    report = make_report(assessment)
+    write_report(report, folder)
+    if calibrate:
+        save_model(path, assessment.calibrated())
+    return report
+
+
+def write_report(report: Report, folder: str | Path) -> Path:
+    """report.html and report.json in a folder, made when missing; each appears complete or not at all. The page."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = report.figures()
+    with atomic_path(folder / FIGURES) as temporary:
+        temporary.write_text(json.dumps(figures, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    with atomic_path(folder / PAGE) as temporary:
+        temporary.write_text(page(report, figures), encoding="utf-8")
+    return folder / PAGE
+
+
+def _check_place(model: str | Path, path: Path) -> None:
+    """A model found by its name may be everybody's, and one that may not be written cannot be calibrated."""
+    if not Path(model).is_file():
+        raise DataError(
+            f"--calibrate changes the model file; {model} was found by its name at {path}: copy it, and give the copy's"
+            " path"
+        )
+    if not os.access(path, os.W_OK) or not os.access(path.absolute().parent, os.W_OK):
+        raise PermissionError(f"{path} may not be written; copy it, and calibrate the copy")
