@@ -209,9 +209,9 @@ class NormalEquations:
         support: indices of the features that may have weight; all of them by default.
         """
         fit = self.fit
-        chosen = np.arange(len(self.right)) if support is None else np.asarray(support)
-        matrix = self.matrix[np.ix_(chosen, chosen)]
-        matrix[np.diag_indices(len(chosen))] += strength
+        chosen = slice(None) if support is None else np.asarray(support)
+        matrix = self.matrix.copy() if support is None else self.matrix[np.ix_(support, support)]
+        matrix[np.diag_indices(len(matrix))] += strength
         solution, condition, indefinite = _solve_symmetric(matrix, self.right[chosen])
         scaled = np.zeros(len(self.right))
         scaled[chosen] = solution
