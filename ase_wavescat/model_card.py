@@ -52,7 +52,7 @@ def _kind(feature: Feature) -> str:
     if isinstance(feature, PairFeature):
         return "pair bands"
     if isinstance(feature, AtomFeature):
-        return f"{1 + 2 * len(feature.maps)}-body at the atoms"
+        return f"{feature.body_order}-body at the atoms"
     assert isinstance(feature, BandFeature)
     return "4-body, two maps in bands" if isinstance(feature.first, Map) else "3-body, density and map in bands"
 

@@ -22,7 +22,7 @@ from common import glass, machine, standard_options, table, update_documents, wr
 
 from ase_wavescat import preset
 from ase_wavescat.repulsion import PairRepulsion
-from ase_wavescat.scattering.features import AtomFeature, PairFeature, parse_key
+from ase_wavescat.scattering.features import AtomFeature, BandFeature, ModulusFeature, PairFeature, parse_key
 from ase_wavescat.training.cost import measured_cost
 from ase_wavescat.training.dataset import Frame, read_frames
 from ase_wavescat.training.fit import NormalEquations, Observation, collect
@@ -75,14 +75,13 @@ class Case:
     @property
     def orders(self) -> np.ndarray:
         """Body order of each feature, (F,)."""
-        features = [parse_key(key) for key in self.store.keys]
-        return np.array([_order(feature) for feature in features])
+        return np.array([_correlation(key).body_order for key in self.store.keys])
 
 
-def _order(feature: Any) -> int:
-    if isinstance(feature, PairFeature):
-        return 2
-    return 1 + 2 * len(feature.maps) if isinstance(feature, AtomFeature) else 4
+def _correlation(key: str) -> PairFeature | AtomFeature | BandFeature:
+    feature = parse_key(key)
+    assert not isinstance(feature, ModulusFeature)
+    return feature
 
 
 def fits_of(problem: Problem) -> list[NormalEquations]:
@@ -164,8 +163,7 @@ def choices(case: Case) -> list[Line]:
 
 
 def _even(statistics: Any, weights: Any, keys: Sequence[str]) -> np.ndarray:
-    features = [parse_key(key) for key in keys]
-    five = np.array([isinstance(f, AtomFeature) and len(f.maps) > 1 for f in features])
+    five = np.array([_correlation(key).body_order == 5 for key in keys])
     return prior_scale(statistics, weights, keys) / np.where(five, FIVE_BODY, 1.0)
 
 

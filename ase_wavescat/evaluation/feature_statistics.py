@@ -58,9 +58,8 @@ def _properties(feature: Feature) -> Mapping[str, Hashable]:
     if isinstance(feature, ModulusFeature):
         return _modulus_properties(feature)
     species = set(_species(feature))
-    body = _body_order(feature)
     found: dict[str, Hashable] = {
-        "correlations: body order": f"{body}-body",
+        "correlations: body order": f"{feature.body_order}-body",
         "correlations: species": "-".join(chemical_symbols[z] for z in sorted(species)),
     }
     maps = list(_maps(feature))
@@ -71,7 +70,7 @@ def _properties(feature: Feature) -> Mapping[str, Hashable]:
     if isinstance(feature, AtomFeature):
         found["features at the atoms: central species"] = chemical_symbols[feature.centre]
     else:
-        found[f"{body}-body: radial band"] = feature.band
+        found[f"{feature.body_order}-body: radial band"] = feature.band
     return found
 
 
@@ -90,14 +89,6 @@ def _modulus_properties(feature: ModulusFeature) -> Mapping[str, Hashable]:
         found["second order: (n1, l1)"] = (first.n, first.l)
         found["second order: (n2, l2)"] = (second.n, second.l)
     return found
-
-
-def _body_order(feature: PairFeature | AtomFeature | BandFeature) -> int:
-    if isinstance(feature, PairFeature):
-        return 2
-    if isinstance(feature, AtomFeature):
-        return 1 + 2 * len(feature.maps)
-    return 4 if isinstance(feature.first, Map) else 3
 
 
 def _maps(feature: PairFeature | AtomFeature | BandFeature) -> Iterator[Map]:

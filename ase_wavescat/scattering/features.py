@@ -100,6 +100,10 @@ class PairFeature:
         return f"pair:{first}-{second}:{self.band}"
 
     @property
+    def body_order(self) -> int:
+        return 2
+
+    @property
     def label(self) -> str:
         return f"pair {'-'.join(chemical_symbols[z] for z in self.species)}, radial band {self.band}"
 
@@ -116,8 +120,12 @@ class AtomFeature:
         return f"atom:{chemical_symbols[self.centre]}:" + "|".join(m.key for m in self.maps)
 
     @property
+    def body_order(self) -> int:
+        return 1 + 2 * len(self.maps)
+
+    @property
     def label(self) -> str:
-        return f"{1 + 2 * len(self.maps)}-body at {chemical_symbols[self.centre]} atoms: " + " x ".join(
+        return f"{self.body_order}-body at {chemical_symbols[self.centre]} atoms: " + " x ".join(
             m.key for m in self.maps
         )
 
@@ -136,10 +144,13 @@ class BandFeature:
         return f"band:{first}|{self.second.key}:{self.band}"
 
     @property
+    def body_order(self) -> int:
+        return 4 if isinstance(self.first, Map) else 3
+
+    @property
     def label(self) -> str:
-        body = 4 if isinstance(self.first, Map) else 3
         first = self.first.key if isinstance(self.first, Map) else f"{chemical_symbols[self.first]} density"
-        return f"{body}-body in band {self.band}: {first} with {self.second.key}"
+        return f"{self.body_order}-body in band {self.band}: {first} with {self.second.key}"
 
 
 Feature = ModulusFeature | PairFeature | AtomFeature | BandFeature

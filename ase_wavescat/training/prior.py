@@ -34,4 +34,4 @@ def prior_scale(
         ratio[usable] /= np.exp(np.mean(np.log(ratio[usable])))
         penalty = penalty * ratio ** (2 * roughness)
     features = [parse_key(key) for key in keys]
-    return penalty * [FIVE_BODY if isinstance(f, AtomFeature) and len(f.maps) > 1 else 1.0 for f in features]
+    return penalty * [FIVE_BODY if isinstance(f, AtomFeature) and f.body_order == 5 else 1.0 for f in features]
