@@ -12,7 +12,6 @@ import numpy as np
 from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.errors import DataError, WaveScatWarning
 from ase_wavescat.training.dataset import NO_GROUPS, Frame
-from ase_wavescat.training.distances import COINCIDENT, shortest_distances
 from ase_wavescat.training.provenance import seen_files, seen_structures
 from ase_wavescat.training.settings import Settings
 from ase_wavescat.training.sources import FORMATION, Source, fingerprint
@@ -43,16 +42,6 @@ def check_references(sources: Sequence[Source], settings: Settings) -> None:
             raise DataError(
                 f"the fit has references, and source {source.name!r} has formation energies without: give it the same"
                 " references, which turn them into total energies"
-            )
-
-
-def check_distances(frames: Sequence[Frame]) -> None:
-    """Refuses atoms that coincide: their repulsion, and the closest distance of the model's domain, make no sense."""
-    for frame in frames:
-        pairs = shortest_distances(frame.cell, frame.positions, frame.numbers, frame.pbc, cutoff=COINCIDENT)
-        if pairs:
-            raise DataError(
-                f"{frame.name} has two atoms {min(pairs.values()):.3g} A apart; mend the structure or leave it out"
             )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import combinations_with_replacement
 
 import numpy as np
 
+from ase_wavescat.errors import DataError
 from ase_wavescat.scattering.boundary import Periodicity, padded_cell
 from ase_wavescat.scattering.neighbours import neighbour_pairs
 from ase_wavescat.training.dataset import Frame
@@ -37,10 +38,22 @@ def shortest_distances(
     return shortest
 
 
+def check_apart(shortest: Mapping[Pair, float], name: str) -> None:
+    """Refuses atoms that coincide: DataError with the structure's name."""
+    nearest = min(shortest.values(), default=np.inf)
+    if nearest < COINCIDENT:
+        raise DataError(f"{name} has two atoms {nearest:.3g} A apart; mend the structure or leave it out")
+
+
 def closest_pairs(frames: Iterable[Frame], cutoff: float = CUTOFF) -> dict[Pair, float]:
-    """Shortest distance (A) of each pair of species within the cutoff over all frames, as `shortest_distances`."""
+    """Shortest distance (A) of each pair of species within the cutoff over all frames, as `shortest_distances`.
+
+    Raises DataError, which names the frame, for atoms that coincide.
+    """
     closest: dict[Pair, float] = {}
     for frame in frames:
-        for pair, distance in shortest_distances(frame.cell, frame.positions, frame.numbers, frame.pbc, cutoff).items():
+        shortest = shortest_distances(frame.cell, frame.positions, frame.numbers, frame.pbc, cutoff)
+        check_apart(shortest, frame.name)
+        for pair, distance in shortest.items():
             closest[pair] = min(distance, closest.get(pair, np.inf))
     return dict(sorted(closest.items()))

@@ -12,6 +12,7 @@ from ase.data import chemical_symbols
 from ase_wavescat.errors import DataError
 from ase_wavescat.repulsion import PairRepulsion
 from ase_wavescat.training.dataset import Frame
+from ase_wavescat.training.distances import closest_pairs
 from ase_wavescat.training.fit import Observation
 from ase_wavescat.training.store import FeatureStore
 
@@ -22,7 +23,9 @@ class Observations(Sequence[Observation]):
     references: energies (eV an atom) of all species, by atomic number, where they are given; one energy an atom (the
         bias of S20) is fitted besides. None: the species' energies are fitted, each label source having its own.
     strong_force: eV/A; the error expected of a force grows as (1 + (|F| / strong_force)^2)^(1/2).
-    The model is in the energies of the first frame's source.
+    The model is in the energies of the first frame's source. closest: see `closest_pairs`.
+
+    Raises DataError, before any rows are needed, for missing references and atoms that coincide.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class Observations(Sequence[Observation]):
         self.frames, self.store, self.repulsion, self.references = frames, store, repulsion, references
         self.strong_force = strong_force
         self.sources = tuple(dict.fromkeys(frame.source for frame in frames))
+        self.closest = closest_pairs(frames)
         species = store.spec.species
         lost = [chemical_symbols[z] for z in species if references is not None and z not in references]
         if lost:
@@ -59,7 +63,7 @@ class Observations(Sequence[Observation]):
             self._columns(frame), rows.features, frame.energy - energy, weight=frame.weight
         )
         if frame.forces is not None and rows.forces is not None:
-            forces, variances = (frame.forces + gradient).ravel(), self._force_variances(frame)
+            forces, variances = (frame.forces + gradient).ravel(), self._force_variances(frame.forces)
             if rows.directions is not None:
                 forces, variances = rows.directions @ forces, rows.directions**2 @ variances
             observation = replace(observation, force_rows=rows.forces, forces=forces, force_weights=variances**-0.5)
@@ -70,10 +74,9 @@ class Observations(Sequence[Observation]):
             )
         return observation
 
-    def _force_variances(self, frame: Frame) -> np.ndarray:
-        """Squared errors expected of the components of a frame's forces, relative to those of weak forces, (3N,)."""
-        size = np.linalg.norm(np.zeros((len(frame), 3)) if frame.forces is None else frame.forces, axis=1)
-        return np.repeat(1.0 + (size / self.strong_force) ** 2, 3)
+    def _force_variances(self, forces: np.ndarray) -> np.ndarray:
+        """Squared errors expected of the components of forces (N, 3), relative to those of weak forces, (3N,)."""
+        return np.repeat(1.0 + (np.linalg.norm(forces, axis=1) / self.strong_force) ** 2, 3)
 
     def species_energies(self, fitted: np.ndarray) -> np.ndarray:
         """Energies of the species (K, S) in the model's source, from the fitted columns (K, B) of `Observation`."""

@@ -14,7 +14,7 @@ from ase import Atoms
 from ase_wavescat.errors import DataError
 from ase_wavescat.scattering.parameter_rules import room
 from ase_wavescat.training.dataset import check_structure, files_of, named, structures_of
-from ase_wavescat.training.distances import COINCIDENT, CUTOFF, shortest_distances
+from ase_wavescat.training.distances import CUTOFF, check_apart, shortest_distances
 
 _FARTHEST = 32.0  # A; distances are sought up to the usual cutoff, and up to this where there are none
 
@@ -112,9 +112,8 @@ def _distances(structures: Mapping[str, Atoms], species: Sequence[int]) -> tuple
         shortest = _shortest(atoms)
         if not shortest:
             continue
+        check_apart(shortest, name)
         nearest.append(min(shortest.values()))
-        if nearest[-1] < COINCIDENT:
-            raise DataError(f"{name} has two atoms {nearest[-1]:.3g} A apart; mend the structure or leave it out")
         for pair, distance in shortest.items():
             closest[pair].append(distance)
     if not nearest:

@@ -17,10 +17,9 @@ from ase_wavescat.scattering.moduli import measure_softening
 from ase_wavescat.scattering.presets import preset
 from ase_wavescat.scattering.spec import Moduli, ScatteringSpec
 from ase_wavescat.scattering.transform import Transform
-from ase_wavescat.training.checks import check_distances, check_places, check_references, group_numbers, warn_of_seen
+from ase_wavescat.training.checks import check_places, check_references, group_numbers, warn_of_seen
 from ase_wavescat.training.contacts import Contacts, close_contacts
 from ase_wavescat.training.dataset import Frame
-from ase_wavescat.training.distances import closest_pairs
 from ase_wavescat.training.fit import Fit, LabelWeights, Statistics, measure
 from ase_wavescat.training.methods import METHODS, Outcome, Problem
 from ase_wavescat.training.observations import Observations
@@ -87,7 +86,6 @@ def train(
     if known is not None and chosen.strengths == STRENGTHS:
         chosen = replace(chosen, strengths=STRENGTHS_TOWARDS_A_MODEL)
     frames = read_sources(sources)
-    check_distances(frames)
     groups = group_numbers(frames, chosen)
     spec = _specification(spec or (known.spec if known else "correlations"), frames)
     directions = 0 if chosen.method == "greedy" and chosen.directions is None else chosen.directions
@@ -100,9 +98,9 @@ def train(
         f"{len(frames)} frames in {groups.max() + 1} groups, {len(features.keys)} features;{_missing(frames)}"
         f" features are kept in {features.root}"
     )
-    features.fill(frames, workers, progress)
     repel = PairRepulsion.from_species(spec.species) if repulsion else None
     observations = Observations(frames, features, repel, chosen.reference_energies, chosen.strong_force)
+    features.fill(frames, workers, progress)
     problem = prepare(observations, groups, chosen, penalty, towards, progress)
     outcome = METHODS[chosen.method](problem, chosen)
     metrics = collect_metrics(problem.judged_frames, outcome.validation, spec.species)
@@ -188,8 +186,7 @@ def _contacts(observations: Observations) -> Contacts | None:
         return None
     spec = observations.store.spec
     transform = Transform(spec, observations.store.keys)
-    closest = closest_pairs(observations.frames)
-    return close_contacts(transform, observations.frames, closest, observations.repulsion)
+    return close_contacts(transform, observations.frames, observations.closest, observations.repulsion)
 
 
 def _missing(frames: Sequence[Frame]) -> str:
@@ -242,7 +239,7 @@ def _domain(observations: Observations, support: np.ndarray) -> Domain:
         mean=per_atom.mean(axis=0),
         std=per_atom.std(axis=0),
         fractions={z: (float(x.min()), float(x.max())) for z, x in zip(species, fractions.T, strict=True)},
-        closest=closest_pairs(observations.frames),
+        closest=observations.closest,
     )
 
 
