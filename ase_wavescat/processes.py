@@ -5,8 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from typing import Any
+
+from ase_wavescat.errors import WaveScatError
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -29,6 +34,27 @@ def single_threaded() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def worker_pool(
+    workers: int, start: Callable[..., None], arguments: tuple[Any, ...], kept: str = ""
+) -> Iterator[ProcessPoolExecutor]:
+    """Single-threaded processes by the spawn method, each begun by `start(*arguments)`; what waits at the end goes.
+
+    kept: what is there already when a worker is killed, for the WaveScatError raised then.
+    """
+    context = multiprocessing.get_context("spawn")
+    with single_threaded(), ProcessPoolExecutor(workers, context, start, arguments) as pool:
+        try:
+            yield pool
+        except BrokenProcessPool as error:
+            raise WaveScatError(
+                f"a worker process ended unexpectedly (killed, or out of memory); {kept}run again, with fewer workers"
+                f" than {workers} if memory was short"
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def end_with_parent() -> None:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import cached_property
@@ -20,10 +17,10 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from tqdm import tqdm
 
 from ase_wavescat.ensemble import Calibration, Ensemble
-from ase_wavescat.errors import DataError, StructureError, WaveScatError
+from ase_wavescat.errors import DataError, StructureError
 from ase_wavescat.evaluation.reliability import Reliability, reliability
 from ase_wavescat.model_file import find_model, load_model
-from ase_wavescat.processes import cores, end_with_parent, single_threaded
+from ase_wavescat.processes import cores, end_with_parent, worker_pool
 from ase_wavescat.scattering.transform import Transform
 from ase_wavescat.training.dataset import Frame, Paths, files_of, named, read_frames
 from ase_wavescat.training.provenance import seen_files, seen_structures
@@ -407,17 +404,8 @@ def _results(ensemble: Ensemble, frames: Sequence[Frame], workers: int) -> Itera
         transform = ensemble.transform()
         yield from (_result(ensemble, transform, frame) for frame in frames)
         return
-    context = multiprocessing.get_context("spawn")
-    with single_threaded(), ProcessPoolExecutor(workers, context, _start_worker, (ensemble,)) as pool:
-        try:
-            yield from pool.map(_work, frames)
-        except BrokenProcessPool as error:
-            raise WaveScatError(
-                "a worker process ended unexpectedly (killed, or out of memory); run again, with fewer workers than"
-                f" {workers} if memory was short"
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    with worker_pool(workers, _start_worker, (ensemble,)) as pool:
+        yield from pool.map(_work, frames)
 
 
 _worker: dict[str, Any] = {}

@@ -13,13 +13,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import multiprocessing
 import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +29,7 @@ from tqdm import tqdm
 
 from ase_wavescat.atomic_write import atomic_path
 from ase_wavescat.errors import DataError, StructureError, WaveScatError
-from ase_wavescat.processes import cores, end_with_parent, single_threaded
+from ase_wavescat.processes import cores, end_with_parent, worker_pool
 from ase_wavescat.scattering.spec import ScatteringSpec
 from ase_wavescat.scattering.transform import Transform, unit_strains
 from ase_wavescat.training.dataset import Frame
@@ -211,18 +209,8 @@ class FeatureStore:
         if workers == 1:
             yield lambda jobs: _at_once(_write_all, self._transform, jobs, self.directions)
             return
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(workers, context, _start_worker, (self.spec, self.keys))
-        with single_threaded(), pool:
-            try:
-                yield lambda jobs: pool.submit(_work, jobs, self.directions)
-            except BrokenProcessPool as error:
-                raise WaveScatError(
-                    "a worker process ended unexpectedly (killed, or out of memory); the finished frames are kept:"
-                    f" run again, with fewer workers than {workers} if memory was short"
-                ) from error
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+        with worker_pool(workers, _start_worker, (self.spec, self.keys), "the finished frames are kept: ") as pool:
+            yield lambda jobs: pool.submit(_work, jobs, self.directions)
 
     def _check_stored(self, frames: Sequence[Frame]) -> None:
         """The hash covers the spec, not the code: recompute the smallest stored frame and compare."""
