@@ -26,3 +26,7 @@ class DataError(WaveScatError, ValueError):
 
 class WaveScatWarning(UserWarning):
     """A result outside what the model has seen."""
+
+
+class CalculatorError(WaveScatError):
+    """A calculator that is missing, or gives too little for what was asked."""

@@ -28,7 +28,8 @@ from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.model_file import load_model
 from ase_wavescat.scattering.spec import Bands, Correlations, Maps, ScatteringSpec
 from ase_wavescat.scattering.transform import Transform
-from ase_wavescat.training.dataset import Frame, read_frames, structures_of
+from ase_wavescat.structure_files import structures_of
+from ase_wavescat.training.dataset import Frame, read_frames
 from ase_wavescat.training.store import FeatureStore
 from ase_wavescat.training.train import train
 

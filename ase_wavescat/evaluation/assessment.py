@@ -22,7 +22,8 @@ from ase_wavescat.evaluation.reliability import Reliability, reliability
 from ase_wavescat.model_file import find_model, load_model
 from ase_wavescat.processes import cores, end_with_parent, worker_pool
 from ase_wavescat.scattering.transform import Transform
-from ase_wavescat.training.dataset import Frame, Paths, files_of, named, read_frames
+from ase_wavescat.structure_files import Paths, files_of, named
+from ase_wavescat.training.dataset import Frame, read_frames
 from ase_wavescat.training.provenance import seen_files, seen_structures
 from ase_wavescat.training.sources import fingerprint
 from ase_wavescat.training.validation import composition_bin

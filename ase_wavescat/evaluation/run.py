@@ -12,7 +12,7 @@ from ase_wavescat.evaluation.assessment import Assessment, check_calibration, pr
 from ase_wavescat.evaluation.page import page
 from ase_wavescat.evaluation.report import Report, make_report
 from ase_wavescat.model_file import find_model, load_model, save_model
-from ase_wavescat.training.dataset import Paths
+from ase_wavescat.structure_files import Paths
 
 PAGE, FIGURES = "report.html", "report.json"
 

@@ -1,44 +1,28 @@
-"""Labelled structures from files: extended XYZ (plain or compressed) and ASE databases."""
+"""Labelled structures from files."""
 
 from __future__ import annotations
 
-import bz2
-import glob
-import gzip
-import io
-import lzma
-import sqlite3
 import warnings
-import zlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import ase.db
 import numpy as np
 from ase import Atoms
 from ase.geometry import find_mic
-from ase.io import read
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from ase_wavescat.errors import DataError, WaveScatWarning
-from ase_wavescat.scattering.boundary import independent, padded_cell
+from ase_wavescat.scattering.boundary import padded_cell
+from ase_wavescat.structure_files import Paths, check_structure, files_of, named, structures_of
 
 NO_GROUPS = "none"
 """As `group_key`: every frame is a group of its own."""
 
-Paths = str | Path | Sequence[str | Path]
-"""Files, folders and globs."""
-
-_FORMATS = (".xyz", ".extxyz", ".db")
-_KNOWN = "known are .xyz, .extxyz (plain, .gz, .xz, .bz2) and .db"
-_OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 _NEIGHBOURS_COMPARED = 50
 _SAME_CELL, _SAME_PLACE = 0.05, 0.5  # share of the longest edge; A, root mean square over atoms
-_DAMAGE = (sqlite3.Error, OSError, EOFError, ValueError, KeyError, IndexError, lzma.LZMAError, zlib.error)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,112 +88,12 @@ def read_frames(paths: Paths, group_key: str = "group") -> list[Frame]:
     return [frame for file, name in named(files) for frame in frames_of(file, group_key, name)]
 
 
-def files_of(paths: Paths) -> list[Path]:
-    """The files that paths stand for, each once, in order.
-
-    A folder stands for the structure files in it, sorted, not for those in folders below; a glob for the files that
-    match, sorted ("**" goes through folders). Raises DataError for a folder or glob that stands for nothing, and for
-    files that are missing or of unknown format.
-    """
-    files: dict[Path, Path] = {}
-    for path in [paths] if isinstance(paths, (str, Path)) else paths:
-        for file in _expand(Path(path)):
-            _format(file)  # refused before any file is read
-            files.setdefault(file.resolve(), file)
-    if not files:
-        raise DataError("no data files given; name at least one extended XYZ file or ASE database")
-    return list(files.values())
-
-
-def _expand(path: Path) -> list[Path]:
-    if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.is_file() and _suffixes(file)[0] in _FORMATS)
-        if not files:
-            raise DataError(
-                f"the folder {path} holds no structure files ({_KNOWN}); files in folders below are found by the glob"
-                f" {str(path / '**' / '*.extxyz')!r}"
-            )
-        return files
-    if path.exists() or not glob.has_magic(str(path)):
-        return [path]
-    files = sorted(file for file in map(Path, glob.glob(str(path), recursive=True)) if file.is_file())
-    if not files:
-        raise DataError(f"no file matches {str(path)!r}, looked for from {Path.cwd()}; check the pattern")
-    return files
-
-
-def _suffixes(path: Path) -> tuple[str, str]:
-    """The format's suffix and that of the compression, "" where there is none."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    compression = suffixes.pop() if suffixes and suffixes[-1] in _OPENERS else ""
-    return suffixes[-1] if suffixes else "", compression
-
-
-def _format(path: Path) -> tuple[str, str]:
-    """The suffixes of a structure file that is there."""
-    if not path.is_file():
-        raise DataError(f"there is no file {path}; check the path")
-    kind, compression = _suffixes(path)
-    if kind not in _FORMATS or (kind == ".db" and compression):
-        raise DataError(f"cannot tell the format of {path}; {_KNOWN}")
-    return kind, compression
-
-
-def named(files: Iterable[Path]) -> list[tuple[Path, str]]:
-    """Files with names for messages and groups: the file's name, or the path where several files bear that name."""
-    files = list(files)
-    bearers = Counter(file.name for file in files)
-    return [(file, file.name if bearers[file.name] == 1 else str(file)) for file in files]
-
-
 def frames_of(file: Path, group_key: str, name: str) -> list[Frame]:
     """The frames of one file, as `read_frames`; `name` stands for the file in their names."""
     frames = [_frame(atoms, group_key, f"{name}#{index}") for index, atoms in enumerate(structures_of(file))]
     if group_key != NO_GROUPS and len({frame.group for frame in frames}) == len(frames):
         _warn_of_trajectory(frames, group_key, name)
     return frames
-
-
-def structures_of(path: Path) -> list[Atoms]:
-    """All structures of an extended XYZ file or an ASE database; DataError says what is wrong with it."""
-    kind, compression = _format(path)
-    try:
-        if kind == ".db":
-            structures = _read_database(path)
-        else:
-            # Through memory: ASE seeks in the file, and seeking in a compressed file is very slow.
-            with _OPENERS.get(compression, open)(path, "rt") as file:
-                text = file.read()
-            structures = list(read(io.StringIO(text), ":", format="extxyz")) if text.strip() else []
-    except _DAMAGE as error:
-        raise DataError(f"cannot read {path}: {error}; is it complete?") from error
-    if not structures:
-        raise DataError(f"{path} holds no structures; leave it out or check how it was written")
-    return structures
-
-
-def _read_database(path: Path) -> list[Atoms]:
-    structures = []
-    with ase.db.connect(path) as database:
-        for row in database.select():
-            atoms = row.toatoms()
-            atoms.info = {**row.data, **row.key_value_pairs}
-            structures.append(atoms)
-    return structures
-
-
-def check_structure(atoms: Atoms, name: str) -> None:
-    """Raise DataError, which names the structure, for one that no code could have labelled."""
-    if len(atoms) == 0:
-        raise DataError(f"{name} has no atoms; leave it out")
-    if not np.isfinite(atoms.positions).all() or not np.isfinite(atoms.cell.array).all():
-        raise DataError(f"{name} has positions or cell vectors that are not finite; leave it out")
-    vectors = atoms.cell.array[atoms.pbc]
-    if not independent(vectors):
-        raise DataError(
-            f"{name} is periodic along {atoms.pbc.tolist()} but its cell vectors there, {vectors.tolist()}, are not"
-            " independent; set them, or set pbc = False along directions that do not repeat"
-        )
 
 
 def _frame(atoms: Atoms, group_key: str, name: str) -> Frame:

@@ -15,7 +15,8 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from ase_wavescat.errors import DataError, WaveScatWarning
 from ase_wavescat.scattering.spec import did_you_mean
-from ase_wavescat.training.dataset import Frame, Paths, files_of, frames_of, named
+from ase_wavescat.structure_files import Paths, files_of, named
+from ase_wavescat.training.dataset import Frame, frames_of
 
 TOTAL, FORMATION = "total", "formation"
 _SAME_ENERGY = 1e-4  # eV/atom; labels of one structure that differ by more were not made in one way
@@ -26,7 +27,7 @@ _SAME_PLACE = 5  # decimals of an Angstrom
 class Source:
     """Files labelled in one way.
 
-    files: files, folders and globs, see `dataset.files_of`.
+    files: files, folders and globs, see `structure_files.files_of`.
     name: of the label source. Sources of one name share a zero of energy; the first source's name is that of what the
         model predicts.
     group_key: the key of frames that belong together, see `dataset.read_frames`; "none": every frame its own group.
@@ -77,7 +78,7 @@ class Source:
                 raise DataError(f"the reference of {symbol} in source {self.name!r} is not finite: {energy}")
 
     def paths(self) -> list[Path]:
-        """The files, each once; DataError as `dataset.files_of`."""
+        """The files, each once; DataError as `structure_files.files_of`."""
         return files_of(self.files)
 
 

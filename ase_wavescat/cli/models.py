@@ -1,47 +1,12 @@
-"""The command `wavescat`. What a subcommand needs is imported when it runs, so that `--help` is quick."""
+"""Commands around models: what is in one, a demonstration, training and evaluation."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
-
-from ase_wavescat import __version__
-from ase_wavescat.errors import WaveScatError, WaveScatWarning
-
-
-class _Group(click.Group):
-    """Errors and warnings that the package names are shown as their message, without traceback or source line."""
-
-    def invoke(self, context: click.Context) -> Any:
-        with warnings.catch_warnings():
-            warnings.showwarning = _show(warnings.showwarning)
-            try:
-                return super().invoke(context)
-            except Exception as error:
-                if isinstance(error, _named_errors()):
-                    raise click.ClickException(str(error)) from error
-                raise
-
-
-def _show(usual: Callable[..., None]) -> Callable[..., None]:
-    def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
-        if issubclass(category, WaveScatWarning):
-            click.echo(f"warning: {message}", err=True)
-        else:
-            usual(message, category, *where)
-
-    return show
-
-
-def _named_errors() -> tuple[type[Exception], ...]:
-    from ase_wavescat.scattering.spec import SpecError
-
-    return WaveScatError, SpecError, FileNotFoundError, PermissionError
 
 
 def _references(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, float] | None:
@@ -56,13 +21,7 @@ def _references(context: click.Context, parameter: click.Parameter, given: tuple
     return energies or None
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="wavescat")
-def main() -> None:
-    """Wavelet-scattering interatomic potentials for ASE."""
-
-
-@main.command()
+@click.command()
 @click.argument("model")
 def info(model: str) -> None:
     """Print the model card of MODEL: a path, or a name in WAVESCAT_MODELS or among the bundled models."""
@@ -74,7 +33,7 @@ def info(model: str) -> None:
     click.echo(model_card(load_model(path)))
 
 
-@main.command()
+@click.command()
 @click.option("--model", default="lisi.h5", show_default=True, help="Name of a model, or a path.")
 @click.option(
     "-o", "--output", default="wavescat-demo", show_default=True, type=click.Path(file_okay=False, path_type=Path),
@@ -93,7 +52,7 @@ def demo(model: str, output: Path) -> None:
     click.echo(f"\npicture: {picture}")
 
 
-@main.command()
+@click.command()
 @click.argument("data", nargs=-1, required=True)
 @click.option("--preset", default="correlations", show_default=True, help="Whose features are sized for the data.")
 @click.option(
@@ -115,7 +74,7 @@ def suggest(data: tuple[str, ...], preset: str, spec_file: Path | None) -> None:
     click.echo(report(suggestion, list(data), spec_file))
 
 
-@main.command()
+@click.command()
 @click.argument("data", nargs=-1, required=True)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Model file to write (.h5).")
 @click.option("--preset", help="Features: a preset of ase_wavescat.preset.  [default: correlations, or the prior's]")
@@ -224,7 +183,7 @@ def _train_by_file(context: click.Context, data: tuple[str, ...], quiet: bool) -
     replace(read_run(data[0]), **changes).train(progress=not quiet)
 
 
-@main.command()
+@click.command()
 @click.argument("model")
 @click.argument("data", nargs=-1, required=True)
 @click.option(
@@ -264,7 +223,3 @@ def evaluate(
     if calibrate:
         click.echo(f"the scales that these data ask for are now in {model}")
     click.echo(f"report: {output / PAGE}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,11 @@
+"""The command `wavescat`. What a command needs is imported when it runs, so that `--help` is quick."""
+
+from __future__ import annotations
+
+from ase_wavescat.cli.group import main
+from ase_wavescat.cli.models import demo, evaluate, info, suggest, train
+
+__all__ = ["main"]
+
+for command in (info, demo, suggest, train, evaluate):
+    main.add_command(command)

@@ -1,0 +1,48 @@
+"""The group of all commands: named errors and warnings are shown as their message."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from ase_wavescat import __version__
+from ase_wavescat.errors import WaveScatError, WaveScatWarning
+
+
+class _Group(click.Group):
+    """Errors and warnings that the package names are shown as their message, without traceback or source line."""
+
+    def invoke(self, context: click.Context) -> Any:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show(warnings.showwarning)
+            try:
+                return super().invoke(context)
+            except Exception as error:
+                if isinstance(error, _named_errors()):
+                    raise click.ClickException(str(error)) from error
+                raise
+
+
+def _show(usual: Callable[..., None]) -> Callable[..., None]:
+    def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+        if issubclass(category, WaveScatWarning):
+            click.echo(f"warning: {message}", err=True)
+        else:
+            usual(message, category, *where)
+
+    return show
+
+
+def _named_errors() -> tuple[type[Exception], ...]:
+    from ase_wavescat.scattering.spec import SpecError
+
+    return WaveScatError, SpecError, FileNotFoundError, PermissionError
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="wavescat")
+def main() -> None:
+    """Wavelet-scattering interatomic potentials for ASE."""

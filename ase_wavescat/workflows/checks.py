@@ -1,0 +1,41 @@
+"""What a workflow asks of a structure and its calculator, before any work is done."""
+
+from __future__ import annotations
+
+from ase import Atoms
+from ase.calculators.calculator import BaseCalculator
+
+from ase_wavescat.errors import CalculatorError
+from ase_wavescat.structure_files import check_structure
+
+
+def calculator_of(atoms: Atoms, *needed: str) -> BaseCalculator:
+    """The structure's calculator, which must give energies and what else is `needed` ("forces", "stress").
+
+    Raises DataError for a structure that no code could evaluate, CalculatorError without a calculator that can.
+    """
+    check_structure(atoms, atoms.get_chemical_formula() or "the structure")
+    if atoms.calc is None:
+        raise CalculatorError(
+            f"{atoms.get_chemical_formula()} has no calculator; set atoms.calc, for example to"
+            ' WaveScatCalculator("lisi.h5")'
+        )
+    missing = [name for name in ("energy", *needed) if name not in atoms.calc.implemented_properties]
+    if missing:
+        raise CalculatorError(
+            f"{type(atoms.calc).__name__} gives no {' and no '.join(missing)}, which this workflow needs; it gives"
+            f" {', '.join(atoms.calc.implemented_properties)}"
+        )
+    return atoms.calc
+
+
+def evaluated(atoms: Atoms) -> Atoms:
+    """A copy that keeps the results its calculator has for it, and nothing of the calculator."""
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    copy = atoms.copy()
+    if atoms.calc is not None:
+        names = ("energy", "free_energy", "forces", "stress")
+        found = {name: atoms.calc.get_property(name, atoms, allow_calculation=False) for name in names}
+        copy.calc = SinglePointCalculator(copy, **{name: value for name, value in found.items() if value is not None})
+    return copy
