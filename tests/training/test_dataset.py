@@ -209,7 +209,7 @@ def test_bad_files(tmp_path, plain):
     with pytest.raises(DataError, match="holds no structures"):
         read_frames(tmp_path / "empty.xyz")
     with pytest.raises(DataError, match="cannot tell the format"):
-        read_frames(write_xyz(tmp_path / "POSCAR", structure()))
+        read_frames(write_xyz(tmp_path / "structures.dat", structure()))
     cut = tmp_path / "cut.xyz.gz"
     cut.write_bytes(gzip.compress(plain.read_bytes())[:-200])
     with pytest.raises(DataError, match="is it complete"):
