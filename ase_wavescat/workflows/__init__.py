@@ -6,9 +6,28 @@ Names are imported when they are first used.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_MODULE_OF: dict[str, str] = {}
+if TYPE_CHECKING:
+    from ase_wavescat.workflows.hull import Hull as Hull
+    from ase_wavescat.workflows.hull import References as References
+    from ase_wavescat.workflows.hull import convex_hull as convex_hull
+    from ase_wavescat.workflows.hull import energies_above_hull as energies_above_hull
+    from ase_wavescat.workflows.hull import formation_energies as formation_energies
+    from ase_wavescat.workflows.hull import reference_energies as reference_energies
+    from ase_wavescat.workflows.relaxation import Relaxation as Relaxation
+    from ase_wavescat.workflows.relaxation import relax as relax
+
+_MODULE_OF: dict[str, str] = {
+    "Hull": "hull",
+    "References": "hull",
+    "convex_hull": "hull",
+    "energies_above_hull": "hull",
+    "formation_energies": "hull",
+    "reference_energies": "hull",
+    "Relaxation": "relaxation",
+    "relax": "relaxation",
+}
 
 __all__ = list(_MODULE_OF)
 

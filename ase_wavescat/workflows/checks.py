@@ -20,11 +20,13 @@ def calculator_of(atoms: Atoms, *needed: str) -> BaseCalculator:
             f"{atoms.get_chemical_formula()} has no calculator; set atoms.calc, for example to"
             ' WaveScatCalculator("lisi.h5")'
         )
-    missing = [name for name in ("energy", *needed) if name not in atoms.calc.implemented_properties]
+    # Those that only store results implement nothing
+    offered = atoms.calc.implemented_properties or list(getattr(atoms.calc, "results", {}))
+    missing = [name for name in ("energy", *needed) if name not in offered]
     if missing:
         raise CalculatorError(
             f"{type(atoms.calc).__name__} gives no {' and no '.join(missing)}, which this workflow needs; it gives"
-            f" {', '.join(atoms.calc.implemented_properties)}"
+            f" {', '.join(offered) or 'nothing'}"
         )
     return atoms.calc
 
@@ -38,4 +40,13 @@ def evaluated(atoms: Atoms) -> Atoms:
         names = ("energy", "free_energy", "forces", "stress")
         found = {name: atoms.calc.get_property(name, atoms, allow_calculation=False) for name in names}
         copy.calc = SinglePointCalculator(copy, **{name: value for name, value in found.items() if value is not None})
+    return copy
+
+
+def with_energy(atoms: Atoms, energy: float) -> Atoms:
+    """A copy that knows its energy (eV), and nothing of the calculator that gave it."""
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    copy = atoms.copy()
+    copy.calc = SinglePointCalculator(copy, energy=float(energy))
     return copy

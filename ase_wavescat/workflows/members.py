@@ -13,6 +13,8 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
 from ase_wavescat.calculator import WaveScatCalculator
+from ase_wavescat.errors import DataError
+from ase_wavescat.workflows.checks import calculator_of
 
 
 def member_energies(calculator: BaseCalculator, structures: Sequence[Atoms]) -> np.ndarray | None:
@@ -20,6 +22,22 @@ def member_energies(calculator: BaseCalculator, structures: Sequence[Atoms]) -> 
     if not isinstance(calculator, WaveScatCalculator) or calculator.ensemble.members < 2:
         return None
     return np.array([calculator.get_member_energies(atoms) for atoms in structures])
+
+
+def energies_of(structures: Sequence[Atoms]) -> tuple[np.ndarray, np.ndarray | None]:
+    """(structures,) eV by each structure's own calculator, and (structures, M) eV where all have one model's members.
+
+    Raises DataError without structures, CalculatorError without calculators.
+    """
+    if not structures:
+        raise DataError("there are no structures; give at least one")
+    calculators = [calculator_of(atoms) for atoms in structures]
+    first = calculators[0]
+    if isinstance(first, WaveScatCalculator) and all(calculator is first for calculator in calculators):
+        members = member_energies(first, structures)
+        if members is not None:
+            return members.mean(axis=1), members
+    return np.array([atoms.get_potential_energy() for atoms in structures]), None
 
 
 def spread(calculator: BaseCalculator, member_values: np.ndarray) -> np.ndarray:

@@ -1,0 +1,172 @@
+"""Formation energies and the lower convex hull, against linear programming, ASE's phase diagram and known answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.phasediagram import PhaseDiagram
+from scipy.optimize import linprog, minimize_scalar
+
+from ase_wavescat import WaveScatCalculator
+from ase_wavescat.ensemble import Ensemble
+from ase_wavescat.errors import CalculatorError, DataError
+from ase_wavescat.workflows import (
+    References,
+    convex_hull,
+    energies_above_hull,
+    formation_energies,
+    reference_energies,
+)
+from ase_wavescat.workflows.hull import composition_table, member_formation_energies
+
+
+def test_formation_energies_are_relative_to_the_elements() -> None:
+    formation = formation_energies(["Li", "Li3Si", {"Li": 1, "Si": 1}], [-2.0, -12.0, -7.6], {"Li": -2.0, "Si": -5.0})
+    assert formation == pytest.approx([0.0, -0.25, -0.3])
+
+
+def test_a_missing_or_impossible_reference_is_named() -> None:
+    with pytest.raises(DataError, match=r"no reference energy of Si \(known: Li\).*reference_energies"):
+        formation_energies(["LiSi"], [-7.0], {"Li": -2.0})
+    with pytest.raises(DataError, match="Lx = -2"):
+        formation_energies(["LiSi"], [-7.0], {"Lx": -2.0})
+    with pytest.raises(DataError, match="Si = nan"):
+        formation_energies(["LiSi"], [-7.0], {"Li": -2.0, "Si": np.nan})
+    with pytest.raises(DataError, match="no atoms"):
+        formation_energies([{}], [0.0], {})
+
+
+def _by_linear_programming(compositions: list[dict[str, int]], formation: np.ndarray) -> np.ndarray:
+    """Energy above hull as a mixture problem: the cheapest mixture of entries and elements of each composition."""
+    elements, counts = composition_table(compositions)
+    fractions = counts / counts.sum(axis=1, keepdims=True)
+    ends = np.vstack([fractions, np.eye(len(elements))])
+    costs = np.concatenate([formation, np.zeros(len(elements))])
+    return np.array([f - linprog(costs, A_eq=ends.T, b_eq=c).fun for f, c in zip(formation, fractions, strict=True)])
+
+
+@pytest.mark.parametrize("elements", [("Li", "Si"), ("Li", "Si", "O"), ("Li", "Si", "O", "C")])
+@pytest.mark.parametrize("shift", [-0.5, -1.0, 0.0])
+def test_the_hull_is_the_cheapest_mixture(elements: tuple[str, ...], shift: float) -> None:
+    rng = np.random.default_rng(len(elements))
+    compositions = []
+    for _ in range(60):
+        numbers = rng.integers(0, 5, len(elements))  # with elements, binaries and duplicates among them
+        numbers[0] += not numbers.any()
+        compositions.append(dict(zip(elements, map(int, numbers), strict=True)))
+    formation = rng.uniform(0, 1, len(compositions)) + shift
+    above = energies_above_hull(compositions, formation)
+    assert above == pytest.approx(_by_linear_programming(compositions, formation), abs=1e-9)
+    assert above.min() == 0.0 or shift == 0.0
+
+
+def test_the_hull_is_that_of_ase() -> None:
+    rng = np.random.default_rng(1)
+    compositions = ["Li", "Si", *(f"Li{n}Si{m}" for n, m in rng.integers(1, 8, (20, 2)))]
+    formation = np.concatenate([[0, 0], -0.2 * rng.uniform(size=20)])
+    sizes = composition_table(compositions)[1].sum(axis=1)
+    diagram = PhaseDiagram(list(zip(compositions, formation * sizes, strict=True)), verbose=False)
+    expected = [f - diagram.decompose(c)[0] / n for c, f, n in zip(compositions, formation, sizes, strict=True)]
+    assert energies_above_hull(compositions, formation) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "compositions, formation, expected",
+    [
+        (["Li", "Si"], [0.0, 0.0], [0, 0]),  # only the ends
+        (["Li", "Li2"], [0.2, -0.1], [0.3, 0]),  # one element, below its reference
+        (["LiSi"], [0.3], [0.3]),  # nothing below the elements
+        (["LiSi"], [-0.3], [0]),
+        (["Li3Si", "LiSi", "LiSi3"], [-0.1, -0.2, -0.1], [0, 0, 0]),  # all on two lines
+        (["LiSi", "LiSi", "Li2Si2"], [-0.2, -0.2, -0.1], [0, 0, 0.1]),  # twice the same
+        (["Li", "LiSi"], [-0.2, -0.1], [0, 0]),  # an element below its reference, an entry on the new line
+        (["Li", "LiSi"], [-0.2, -0.05], [0, 0.05]),
+        (["LiSi", "Li1Si9999"], [-0.2, -1e-6], [0, 2 * 0.2 / 10000 - 1e-6]),
+    ],
+)
+def test_cases_that_are_degenerate(compositions: list[str], formation: list[float], expected: list[float]) -> None:
+    assert energies_above_hull(compositions, np.array(formation)) == pytest.approx(expected, abs=1e-12)
+
+
+def test_members_have_each_their_own_hull_and_references() -> None:
+    compositions, energies = ["LiSi", "Li3Si"], np.array([[-7.2, -7.6], [-11.4, -12.0]])
+    references = References(
+        {"Li": -2.0, "Si": -5.0}, {"Li": "a", "Si": "b"}, {"Li": np.array([-2.0, -2.1]), "Si": np.array([-5.0, -5.1])}
+    )
+    formation = member_formation_energies(compositions, energies, references)
+    assert formation == pytest.approx(np.array([[-0.1, -0.2], [-0.1, -0.15]]))
+    for above, column in zip(energies_above_hull(compositions, formation).T, formation.T, strict=True):
+        assert np.array_equal(above, energies_above_hull(compositions, column))
+    fixed = member_formation_energies(compositions, energies, {"Li": -2.0, "Si": -5.0})
+    assert fixed[:, 0] == pytest.approx([-0.1, -0.1]) and fixed[0, 1] == pytest.approx(-0.3)
+
+
+def test_references_are_relaxed_crystals() -> None:
+    references = reference_energies(EMT(), ["Cu", "Al"])
+    assert references.members is None
+    assert references.sources["Cu"] == "fcc Cu, relaxed with EMT"
+    for symbol in ("Cu", "Al"):
+
+        def energy(side: float, symbol: str = symbol) -> float:
+            crystal = bulk(symbol, a=side)
+            crystal.calc = EMT()
+            return crystal.get_potential_energy()
+
+        lowest = minimize_scalar(energy, bracket=(3.5, 4.1), tol=1e-6).fun
+        assert references.energies[symbol] == pytest.approx(lowest, abs=2e-6)
+
+
+def test_references_that_cannot_be_had() -> None:
+    with pytest.raises(DataError, match=r"does not build a crystal of Ga.*give its reference"):
+        reference_energies(EMT(), ["Ga"])
+
+    class EnergyOnly(EMT):
+        implemented_properties = ("energy", "forces")
+
+    with pytest.raises(CalculatorError, match="no stress"):
+        reference_energies(EnergyOnly(), ["Cu"])
+
+
+def test_the_hull_of_structures_with_known_energies() -> None:
+    structures = []
+    for formula, energy in (("LiSi", -7.6), ("Li3Si", -12.0), ("Li", -2.0)):
+        atoms = Atoms(formula, positions=np.arange(len(Atoms(formula)))[:, None] * [2.5, 0, 0], cell=[12] * 3, pbc=True)
+        atoms.calc = SinglePointCalculator(atoms, energy=energy)
+        structures.append(atoms)
+    result = convex_hull(structures, {"Li": -2.0, "Si": -5.0})
+    assert result.elements == ("Li", "Si") and result.stable.tolist() == [True, True, True]
+    assert result.formation == pytest.approx([-0.3, -0.25, 0.0])
+    assert result.above_hull_spread is None and result.references.sources["Li"] == "given"
+    assert [atoms.get_potential_energy() for atoms in result.structures] == [-7.6, -12.0, -2.0]
+    assert "3 of 3 entries on the hull" in result.summary() and "-5.0000 eV/atom, given" in result.summary()
+
+
+def test_the_hull_of_a_model_has_spreads(
+    small_ensemble: Ensemble, make_structure: Callable[..., Atoms], tmp_path: object
+) -> None:
+    calculator = WaveScatCalculator(small_ensemble)
+    structures = [make_structure(seed) for seed in range(3)]
+    before = [atoms.positions.copy() for atoms in structures]
+    for atoms in structures:
+        atoms.calc = calculator
+    result = convex_hull(structures, {"Li": -7.0, "Si": -160.0})
+    assert result.energies == pytest.approx([atoms.get_potential_energy() for atoms in structures])
+    per_atom = [calculator.get_energy_uncertainty(atoms) / len(atoms) for atoms in structures]
+    assert result.formation_spread == pytest.approx(per_atom)  # references without members: of the energy alone
+    assert result.above_hull_spread is not None and result.above_hull_spread.shape == (3,)
+    assert all(np.array_equal(atoms.positions, old) for atoms, old in zip(structures, before, strict=True))
+    path = result.write(str(tmp_path), "hull")
+    assert path.with_suffix(".png").stat().st_size > 5000 and '"above_hull_spread"' in path.read_text()
+
+
+def test_no_structures_and_no_calculators_are_named() -> None:
+    with pytest.raises(DataError, match="no structures"):
+        convex_hull([])
+    with pytest.raises(CalculatorError, match="has no calculator"):
+        convex_hull([bulk("Li")])
