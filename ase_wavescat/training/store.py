@@ -14,7 +14,6 @@ import hashlib
 import json
 import math
 import shutil
-import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -29,6 +28,7 @@ from tqdm import tqdm
 
 from ase_wavescat.atomic_write import atomic_path
 from ase_wavescat.errors import DataError, StructureError, WaveScatError
+from ase_wavescat.locks import held
 from ase_wavescat.processes import cores, end_with_parent, worker_pool
 from ase_wavescat.scattering.spec import ScatteringSpec
 from ase_wavescat.scattering.transform import Transform, unit_strains
@@ -354,18 +354,13 @@ def _duration(seconds: float) -> str:
 
 @contextmanager
 def _exclusive(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock. SQLite's own: works on every platform, and ends with the process however that ends."""
-    connection = sqlite3.connect(folder / "lock.sqlite", timeout=0, isolation_level=None)
-    try:
-        connection.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as error:
-        raise StoreInUseError(
-            f"another process is writing to the feature store {folder} ({error}); wait for it to end, or use another"
-        ) from error
-    else:
+    """Hold the folder's lock."""
+    with held(folder / "lock.sqlite") as ours:
+        if not ours:
+            raise StoreInUseError(
+                f"another process is writing to the feature store {folder}; wait for it to end, or use another"
+            )
         yield
-    finally:
-        connection.close()
 
 
 _worker: dict[str, Any] = {}
