@@ -9,22 +9,42 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ase_wavescat.workflows.barriers import Barrier as Barrier
+    from ase_wavescat.workflows.barriers import neb as neb
+    from ase_wavescat.workflows.distribution import Distribution as Distribution
+    from ase_wavescat.workflows.distribution import rdf as rdf
+    from ase_wavescat.workflows.tilings import Tiling as Tiling
+    from ase_wavescat.workflows.tilings import tiling as tiling
+    from ase_wavescat.workflows.voltages import VoltageCurve as VoltageCurve
+    from ase_wavescat.workflows.voltages import voltage as voltage
     from ase_wavescat.workflows.hull import Hull as Hull
     from ase_wavescat.workflows.hull import References as References
     from ase_wavescat.workflows.hull import convex_hull as convex_hull
     from ase_wavescat.workflows.hull import energies_above_hull as energies_above_hull
     from ase_wavescat.workflows.hull import formation_energies as formation_energies
     from ase_wavescat.workflows.hull import reference_energies as reference_energies
+    from ase_wavescat.workflows.paths import Band as Band
+    from ase_wavescat.workflows.paths import path_energies as path_energies
     from ase_wavescat.workflows.relaxation import Relaxation as Relaxation
     from ase_wavescat.workflows.relaxation import relax as relax
 
 _MODULE_OF: dict[str, str] = {
+    "Barrier": "barriers",
+    "neb": "barriers",
+    "Distribution": "distribution",
+    "rdf": "distribution",
+    "Tiling": "tilings",
+    "tiling": "tilings",
+    "VoltageCurve": "voltages",
+    "voltage": "voltages",
     "Hull": "hull",
     "References": "hull",
     "convex_hull": "hull",
     "energies_above_hull": "hull",
     "formation_energies": "hull",
     "reference_energies": "hull",
+    "Band": "paths",
+    "path_energies": "paths",
     "Relaxation": "relaxation",
     "relax": "relaxation",
 }
