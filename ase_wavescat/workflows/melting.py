@@ -1,0 +1,213 @@
+"""Glasses quenched from their melt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ase import Atoms, units
+from ase.calculators.calculator import CalculatorError as FailedCalculation
+from ase.md.langevin import Langevin
+from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+
+from ase_wavescat.errors import DataError, WaveScatError
+from ase_wavescat.workflows.checks import calculator_of, evaluated
+from ase_wavescat.workflows.relaxation import RUNAWAY, CellChoice, Relaxation, relax
+from ase_wavescat.workflows.result import Result
+from ase_wavescat.workflows.runaway import RunawayWatch
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+QUENCHED = "quenched"
+FRICTION = 0.02  # 1/fs: a velocity is forgotten within 50 fs
+LOOSENING = 50  # steps of relaxation before the dynamics: what collides violently would not be a melt
+
+
+@dataclass(frozen=True)
+class MeltSchedule:
+    """How a melt is made and cooled, at fixed volume.
+
+    temperature: K, of the melt.  melting: ps at it.
+    quenching: ps over which the temperature falls, in a straight line, to `final` (K).
+    timestep: fs.
+    The defaults are quick: 2500 steps, and a fast quench.
+    """
+
+    temperature: float = 2000.0
+    final: float = 300.0
+    melting: float = 1.0
+    quenching: float = 4.0
+    timestep: float = 2.0
+
+    def __post_init__(self) -> None:
+        for name in ("temperature", "final", "melting", "quenching", "timestep"):
+            value = getattr(self, name)
+            if not (np.isfinite(value) and value > 0):
+                raise DataError(f"{name} of a melt must be a positive number, got {value}")
+        if self.final > self.temperature:
+            raise DataError(f"a quench from {self.temperature} K cannot end at {self.final} K, which is hotter")
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """Time steps of melting and quenching, at least one each."""
+        return _whole(self.melting / self.timestep), _whole(self.quenching / self.timestep)
+
+    def target(self, step: int) -> float:
+        """K that the bath has at a step."""
+        melting, quenching = self.steps
+        share = min(max((step - melting) / quenching, 0.0), 1.0)
+        return self.temperature + share * (self.final - self.temperature)
+
+
+def _whole(thousands: float) -> int:
+    return max(1, round(1000 * thousands))
+
+
+@dataclass(frozen=True, eq=False)
+class Quench(Result):
+    """A glass from its melt.
+
+    dynamics: the last state of the dynamics, with energy and forces.
+    schedule: of the temperature.
+    times: (n,) ps.  bath: (n,) K, wanted.  temperatures: (n,) K, of the atoms.  energies: (n,) eV, potential, whole
+        cell.
+    stop_reason: "quenched", or "runaway: ..." with what went wrong.
+    relaxation: of the quenched state; None after a runaway.
+    """
+
+    dynamics: Atoms
+    schedule: MeltSchedule
+    times: np.ndarray
+    bath: np.ndarray
+    temperatures: np.ndarray
+    energies: np.ndarray
+    stop_reason: str
+    relaxation: Relaxation | None
+
+    @property
+    def structure(self) -> Atoms:
+        """The glass, relaxed where nothing went wrong."""
+        return self.dynamics if self.relaxation is None else self.relaxation.structure
+
+    @property
+    def structures(self) -> list[Atoms]:
+        return [self.structure]
+
+    @property
+    def runaway(self) -> bool:
+        return self.relaxation is None or self.relaxation.runaway
+
+    def summary(self) -> str:
+        atoms = len(self.dynamics)
+        lines = [
+            f"{self.dynamics.get_chemical_formula()}: {self.stop_reason} after {self.times[-1]:.2f} ps, last"
+            f" {self.temperatures[-1]:.0f} K, {self.energies[-1] / atoms:.4f} eV/atom"
+        ]
+        return "\n".join(lines + ([] if self.relaxation is None else [self.relaxation.summary()]))
+
+    def plot(self) -> Figure:
+        """Temperature, wanted and had, and potential energy by time."""
+        from matplotlib.figure import Figure
+
+        from ase_wavescat.plotting import BLUE, GREY, ORANGE
+
+        figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(self.times, self.temperatures, color=GREY, linewidth=0.8, label="atoms")
+        axes.plot(self.times, self.bath, color=ORANGE, label="bath")
+        axes.set_xlabel("time (ps)")
+        axes.set_ylabel("temperature (K)")
+        axes.legend(frameon=False)
+        energy = axes.twinx()
+        energy.plot(self.times, self.energies / len(self.dynamics), color=BLUE, linewidth=0.8)
+        energy.set_ylabel("potential energy (eV/atom)", color=BLUE)
+        energy.tick_params(axis="y", colors=BLUE)
+        return figure
+
+
+def melt_quench(
+    atoms: Atoms,
+    schedule: MeltSchedule = MeltSchedule(),
+    *,
+    seed: int | Sequence[int] = 0,
+    cell: CellChoice = False,
+    fmax: float = 0.02,
+    steps: int = 500,
+) -> Quench:
+    """Melt a structure, cool it and relax what comes out; the structure given stays as it is.
+
+    Dynamics are ASE's, Langevin's at fixed volume, begun with random velocities of the melt's temperature. A structure
+    that collides violently (a raw packing) is first relaxed, by fifty steps at most.
+    seed: of velocities and bath; the same numbers give the same glass.
+    cell, fmax, steps: of the relaxation at the end, see `relax`.
+    A structure that runs away (energies not finite, fused atoms, a calculator that gives up) is stopped, and said to be
+    so in `stop_reason`.  Raises CalculatorError, DataError and StructureError before the first step.
+    """
+    calculator = calculator_of(atoms, "forces", *(["stress"] if cell else []))
+    start = relax(atoms, steps=LOOSENING)
+    moving = start.structure.copy()
+    moving.calc = calculator
+    record = _MeltRecord(moving, schedule)
+    reason = start.stop_reason if start.runaway else _run_dynamics(record, np.random.default_rng(seed))
+    relaxation = None
+    if reason == QUENCHED:
+        glass = moving.copy()
+        del glass.arrays["momenta"]  # what is relaxed is at rest
+        glass.calc = calculator
+        relaxation = relax(glass, cell=cell, fmax=fmax, steps=steps)
+    return record.result(reason, relaxation)
+
+
+def _run_dynamics(record: _MeltRecord, generator: np.random.Generator) -> str:
+    """The stop reason."""
+    atoms, schedule = record.atoms, record.schedule
+    MaxwellBoltzmannDistribution(atoms, temperature_K=schedule.temperature, rng=generator)
+    dynamics = Langevin(
+        atoms, schedule.timestep * units.fs, temperature_K=schedule.temperature, friction=FRICTION / units.fs,
+        fixcm=False, rng=generator, logfile=None,
+    )  # fmt: skip
+    watch = RunawayWatch(atoms, atoms.get_potential_energy())
+    try:
+        for step in range(1, sum(schedule.steps) + 1):
+            dynamics.set_temperature(temperature_K=schedule.target(step))
+            dynamics.run(1)
+            reason = watch.reason(atoms, atoms.get_potential_energy(), atoms.get_forces())
+            if reason is not None:
+                return f"{RUNAWAY}: {reason}"
+            record.add(step)
+    except (WaveScatError, FailedCalculation, ArithmeticError, np.linalg.LinAlgError) as error:
+        return f"{RUNAWAY}: no energy after step {record.steps[-1]}: {error}"
+    return QUENCHED
+
+
+class _MeltRecord:
+    """What is kept of each step, and the last state in which nothing was wrong."""
+
+    def __init__(self, atoms: Atoms, schedule: MeltSchedule) -> None:
+        self.atoms = atoms
+        self.schedule = schedule
+        self.steps: list[int] = []
+        self._temperatures: list[float] = []
+        self._energies: list[float] = []
+        self.add(0)
+
+    def add(self, step: int) -> None:
+        self.steps.append(step)
+        self._temperatures.append(float(self.atoms.get_temperature()))
+        self._energies.append(float(self.atoms.get_potential_energy()))
+        self._last = evaluated(self.atoms)
+
+    def result(self, reason: str, relaxation: Relaxation | None) -> Quench:
+        return Quench(
+            dynamics=self._last,
+            schedule=self.schedule,
+            times=np.array(self.steps) * self.schedule.timestep / 1000,
+            bath=np.array([self.schedule.target(step) for step in self.steps]),
+            temperatures=np.array(self._temperatures),
+            energies=np.array(self._energies),
+            stop_reason=reason,
+            relaxation=relaxation,
+        )
