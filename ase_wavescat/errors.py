@@ -24,6 +24,10 @@ class DataError(WaveScatError, ValueError):
     """Training data that cannot be used: labels missing or not finite, one group only."""
 
 
+class PathError(WaveScatError, ValueError):
+    """Structures that no path joins: other atoms, another order or cell, equal, or one minimum after relaxation."""
+
+
 class WaveScatWarning(UserWarning):
     """A result outside what the model has seen."""
 

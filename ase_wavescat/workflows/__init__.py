@@ -13,10 +13,6 @@ if TYPE_CHECKING:
     from ase_wavescat.workflows.barriers import neb as neb
     from ase_wavescat.workflows.distribution import Distribution as Distribution
     from ase_wavescat.workflows.distribution import rdf as rdf
-    from ase_wavescat.workflows.tilings import Tiling as Tiling
-    from ase_wavescat.workflows.tilings import tiling as tiling
-    from ase_wavescat.workflows.voltages import VoltageCurve as VoltageCurve
-    from ase_wavescat.workflows.voltages import voltage as voltage
     from ase_wavescat.workflows.hull import Hull as Hull
     from ase_wavescat.workflows.hull import References as References
     from ase_wavescat.workflows.hull import convex_hull as convex_hull
@@ -27,6 +23,10 @@ if TYPE_CHECKING:
     from ase_wavescat.workflows.paths import path_energies as path_energies
     from ase_wavescat.workflows.relaxation import Relaxation as Relaxation
     from ase_wavescat.workflows.relaxation import relax as relax
+    from ase_wavescat.workflows.tilings import Tiling as Tiling
+    from ase_wavescat.workflows.tilings import tiling as tiling
+    from ase_wavescat.workflows.voltages import VoltageCurve as VoltageCurve
+    from ase_wavescat.workflows.voltages import voltage as voltage
 
 _MODULE_OF: dict[str, str] = {
     "Barrier": "barriers",

@@ -1,0 +1,228 @@
+"""Minimum-energy paths by nudged elastic bands."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import BaseCalculator, Calculator, all_changes
+from ase.mep import NEB
+from ase.optimize import FIRE
+from tqdm import tqdm
+
+from ase_wavescat.errors import DataError, PathError
+from ase_wavescat.workflows.checks import calculator_of, evaluated
+from ase_wavescat.workflows.endpoints import SAME, farthest, matched, turned, warn_of_exchange
+from ase_wavescat.workflows.paths import Band, band_fields, warn_of_remarks, with_results_of
+from ase_wavescat.workflows.relaxation import relax
+
+ROUGH = 0.2
+"""eV/A: residual force of the band from which on the highest image climbs. Earlier it may be the wrong one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Barrier(Band):
+    """A band that was relaxed towards a minimum-energy path.
+
+    converged: whether no force is larger than fmax, of the band and of both ends.
+    fmax: eV/A, what was asked for.
+    residual_force: eV/A, largest force on an atom of the band, across the path (at the climbing image: reversed along
+        it), springs included.
+    endpoint_forces: (2,) eV/A, largest force on an atom of the first and the last image.
+    climbed: whether the highest image climbed to the saddle.
+    steps: of the band, both stages together.
+    residual_forces: (steps + 1,) eV/A, by step.
+    """
+
+    converged: bool
+    fmax: float
+    residual_force: float
+    endpoint_forces: np.ndarray
+    climbed: bool
+    steps: int
+    residual_forces: np.ndarray
+
+    def summary(self) -> str:
+        state = "converged" if self.converged else "not converged"
+        return f"{state} after {self.steps} steps, residual force {self.residual_force:.3f} eV/Å\n{super().summary()}"
+
+    def remarks(self) -> list[str]:
+        found = super().remarks()
+        if self.residual_force > self.fmax:
+            found.append(
+                f"the band did not converge: force {self.residual_force:.3f} of {self.fmax} eV/Å after"
+                f" {self.steps} steps; allow more steps"
+            )
+        for name, force in zip(("initial", "final"), self.endpoint_forces, strict=True):
+            if force > self.fmax:
+                found.append(
+                    f"the {name} structure is not relaxed: force {force:.3f} of {self.fmax} eV/Å; relax it before, or"
+                    " allow more steps"
+                )
+        return found
+
+
+def neb(
+    initial: Atoms,
+    final: Atoms,
+    *,
+    images: int | Sequence[Atoms] = 7,
+    fmax: float = 0.05,
+    steps: int = 500,
+    climb: bool = True,
+    relax_endpoints: bool = True,
+    shared: bool = True,
+    progress: bool = False,
+) -> Barrier:
+    """Minimum-energy path between two minima, by a nudged elastic band with the calculator of `initial`.
+
+    The band is ASE's, with improved tangents and springs of 0.1 eV/A^2. The ends are brought into one frame (every
+    atom at its nearest image, common drift taken away) and relaxed at fixed cell; the images between them begin on
+    ASE's image-dependent pair potential (IDPP) and relax by FIRE, from a residual force of 0.2 eV/A on with a climbing
+    image.
+
+    images: how many, both ends included; or the images between the ends to begin with.
+    fmax: eV/A, largest force on an atom of the ends and of the band.
+    steps: at most so many for each end, and for the band.
+    shared: one calculator for all images, or (False) a copy for each; the path is the same.
+    progress: show a bar.
+
+    The result says whether it converged. Raises PathError for ends that are equal, differ in atoms, order or cell, run
+    away or relax into one minimum; CalculatorError and DataError before any work. Warns (WaveScatWarning) where the
+    result's `remarks` have something to say, and where like atoms change places.
+    G. Henkelman, H. Jonsson, J. Chem. Phys. 113, 9978 (2000); G. Henkelman, B. P. Uberuaga, H. Jonsson, J. Chem. Phys.
+    113, 9901 (2000); S. Smidstrup, A. Pedersen, K. Stokbro, H. Jonsson, J. Chem. Phys. 140, 214106 (2014).
+    """
+    calculator = calculator_of(initial, "forces")
+    _check_settings(images, fmax, steps)
+    first, last = _ends(initial, final, fmax, steps, relax_endpoints)
+    path = _start(first, last, images)
+    for image in path[1:-1]:
+        image.calc = _Remembering(calculator) if shared else copy.deepcopy(calculator)
+    band = NEB(path, k=0.1, method="improvedtangent")
+    residuals = _relax_band(band, fmax, steps, climb, progress)
+    endpoint_forces = np.array([_largest_force(image) for image in (path[0], path[-1])])
+    barrier = Barrier(
+        **band_fields([evaluated(image) for image in path], calculator),
+        converged=bool(residuals[-1] <= fmax and endpoint_forces.max() <= fmax),
+        fmax=fmax,
+        residual_force=residuals[-1],
+        endpoint_forces=endpoint_forces,
+        climbed=bool(band.climb),
+        steps=len(residuals) - 1,
+        residual_forces=np.array(residuals),
+    )
+    warn_of_remarks(barrier)
+    return barrier
+
+
+class _Remembering(Calculator):
+    """What a shared calculator said of one image: optimisers ask for a band's forces several times a step."""
+
+    implemented_properties = ["energy", "forces"]  # noqa: RUF012  ASE declares it as a list on the class
+
+    def __init__(self, shared: BaseCalculator) -> None:
+        super().__init__()
+        self._shared = shared
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        super().calculate(atoms, list(properties), list(system_changes))
+        self.results = {name: self._shared.get_property(name, self.atoms) for name in ("forces", "energy")}
+
+
+def _check_settings(images: int | Sequence[Atoms], fmax: float, steps: int) -> None:
+    count = images if isinstance(images, int) else len(images) + 2
+    if count < 3:
+        raise DataError(f"a band needs at least three images, one of them between the ends, got {count}")
+    if not (np.isfinite(fmax) and fmax > 0):
+        raise DataError(f"fmax must be a positive number, got {fmax}")
+    if steps < 0:
+        raise DataError(f"steps must not be negative, got {steps}")
+
+
+def _ends(initial: Atoms, final: Atoms, fmax: float, steps: int, relaxed: bool) -> tuple[Atoms, Atoms]:
+    """Both ends in one frame, relaxed when asked for, with energies and forces."""
+    final = turned(initial, matched(initial, final))
+    moved = farthest(initial, final)
+    if moved < SAME:
+        raise PathError(
+            f"initial and final structure are equal: no atom moves by more than {moved:.3f} A (below {SAME} A counts as"
+            " equal); give two different minima"
+        )
+    warn_of_exchange(initial, final)
+    first = _end(initial, initial.calc, "initial", fmax, steps, relaxed)
+    last = _end(final, initial.calc, "final", fmax, steps, relaxed)
+    moved = farthest(first, turned(first, matched(first, last)))
+    if moved < SAME:
+        raise PathError(
+            f"initial and final structure relax into the same minimum: then no atom moves by more than {moved:.3f} A"
+            f" (below {SAME} A counts as equal); one of the two is no minimum of this potential"
+        )
+    return first, last
+
+
+def _end(atoms: Atoms, calculator: BaseCalculator, name: str, fmax: float, steps: int, relaxed: bool) -> Atoms:
+    end = atoms.copy()
+    end.calc = calculator
+    if relaxed:
+        relaxation = relax(end, fmax=fmax, steps=steps)
+        if relaxation.runaway:
+            raise PathError(f"the {name} structure does not relax: {relaxation.stop_reason}; check its distances")
+        return relaxation.structure
+    end.get_forces()
+    end.get_potential_energy()
+    return evaluated(end)
+
+
+def _start(first: Atoms, last: Atoms, images: int | Sequence[Atoms]) -> list[Atoms]:
+    """All images before the band relaxes, those between the ends without calculators."""
+    if isinstance(images, int):
+        last = with_results_of(last, matched(first, last))
+        path = [first, *(first.copy() for _ in range(images - 2)), last]
+        NEB(path, method="improvedtangent").interpolate(method="idpp", mic=True)
+        return path
+    path = [first]
+    for image in images:
+        path.append(matched(path[-1], image))
+    return [*path, with_results_of(last, matched(path[-1], last))]
+
+
+def _relax_band(band: NEB, fmax: float, steps: int, climb: bool, progress: bool) -> list[float]:
+    """Residual forces by step; at first no image climbs."""
+    residuals: list[float] = []
+    with tqdm(desc="band", unit="step", disable=not progress) as bar:
+        for target in (max(fmax, ROUGH), fmax):
+            done = max(len(residuals) - 1, 0)
+            if residuals:
+                if done == steps:
+                    break
+                band.climb = climb and _has_top(band)
+                del residuals[-1]  # the same positions come again, with another force on the climbing image
+            for _ in FIRE(band, logfile=None).irun(fmax=target, steps=steps - done):
+                residuals.append(float(np.linalg.norm(band.get_forces(), axis=1).max()))
+                if not np.isfinite(residuals[-1]):
+                    raise PathError(
+                        f"the band's forces are not finite after {len(residuals) - 1} steps; look at the path it began"
+                        " with"
+                    )
+                bar.set_postfix_str(f"force {residuals[-1]:.3f} of {fmax} eV/Å")
+                bar.update(len(residuals) - 1 - bar.n)
+    return residuals
+
+
+def _has_top(band: NEB) -> bool:
+    """Whether an image between the ends is above both: one below would climb to an end and not come to rest."""
+    energies = np.asarray(band.energies)
+    return bool(energies[1:-1].max() > max(energies[0], energies[-1]))
+
+
+def _largest_force(atoms: Atoms) -> float:
+    return float(np.linalg.norm(atoms.get_forces(), axis=1).max())
