@@ -37,9 +37,9 @@ _DAMAGE = (sqlite3.Error, OSError, EOFError, ValueError, KeyError, IndexError, R
 def files_of(paths: Paths) -> list[Path]:
     """The files that paths stand for, each once, in order.
 
-    A folder stands for the structure files in it, sorted, not for those in folders below; a glob for the files that
-    match, sorted ("**" goes through folders). Raises DataError for a folder or glob that stands for nothing, and for
-    files that are missing or of unknown format.
+    A folder stands for the structure files in it, sorted, not for hidden ones or those in folders below; a glob for
+    the files that match, sorted ("**" goes through folders). Raises DataError for a folder or glob that stands for
+    nothing, and for files that are missing or of unknown format.
     """
     files: dict[Path, Path] = {}
     for path in [paths] if isinstance(paths, (str, Path)) else paths:
@@ -53,7 +53,7 @@ def files_of(paths: Paths) -> list[Path]:
 
 def _expand(path: Path) -> list[Path]:
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.is_file() and _suffixes(file)[0] in _FORMATS)
+        files = sorted(file for file in path.iterdir() if file.is_file() and _is_listed(file))
         if not files:
             raise DataError(
                 f"the folder {path} holds no structure files ({_KNOWN}); files in folders below are found by the glob"
@@ -66,6 +66,11 @@ def _expand(path: Path) -> list[Path]:
     if not files:
         raise DataError(f"no file matches {str(path)!r}, looked for from {Path.cwd()}; check the pattern")
     return files
+
+
+def _is_listed(file: Path) -> bool:
+    """Hidden files are what a killed process left of a file it was writing."""
+    return _suffixes(file)[0] in _FORMATS and not file.name.startswith(".")
 
 
 def _suffixes(path: Path) -> tuple[str, str]:

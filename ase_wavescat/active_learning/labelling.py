@@ -1,0 +1,137 @@
+"""Labels by any ASE calculator: a folder that several processes fill, one file a structure."""
+
+from __future__ import annotations
+
+import glob
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import BaseCalculator
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
+
+from ase_wavescat.atomic_write import atomic_path
+from ase_wavescat.errors import CalculatorError, DataError
+from ase_wavescat.locks import held
+from ase_wavescat.structure_files import check_structure
+
+SETTINGS = "settings.json"
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """Names of structures: labelled in this run, failed in this run and why, and those done before or by others."""
+
+    labelled: tuple[str, ...]
+    failed: Mapping[str, str]
+    left: tuple[str, ...]
+
+    def summary(self) -> str:
+        """One line, and one for each failure."""
+        lines = [f"{len(self.labelled)} labelled, {len(self.failed)} failed, {len(self.left)} done before or by others"]
+        return "\n".join(lines + [f"{name}: {reason}" for name, reason in self.failed.items()])
+
+
+def label(
+    pool: Mapping[str, Atoms],
+    folder: str | Path,
+    calculator: Callable[[Atoms], BaseCalculator],
+    settings: Mapping[str, Any],
+    *,
+    report: Callable[[str], None] = print,
+) -> Labelling:
+    """Label the structures of a pool, each into FOLDER/NAME.extxyz, which `read_frames(FOLDER)` reads.
+
+    Any number of processes may do this at once on one folder, of any part of a pool: a structure is locked while one
+    works on it. A killed process loses the structure that it was at. What fails is named in FOLDER/NAME.failed and not
+    tried again unless that file is removed.
+
+    pool: structures by names fit for files.  calculator: makes the calculator of a structure; where it knows a
+    free energy, that is the label, since forces are its derivative.
+    settings: what the labels depend on, written with every label and into FOLDER/settings.json; a folder takes labels
+    of one kind only.  report: called with one line a structure.
+
+    Raises DataError for structures that no code could label, and for a folder with labels of other settings.
+    """
+    for name, atoms in pool.items():
+        check_structure(atoms, name)
+    folder = Path(folder)
+    _check_settings(folder, settings)
+    labelled, failed, left = [], {}, []
+    for name, atoms in pool.items():
+        reason = _label_one(name, atoms, folder, calculator, settings, report)
+        if reason is None:
+            left.append(name)
+        elif reason:
+            failed[name] = reason
+        else:
+            labelled.append(name)
+    return Labelling(tuple(labelled), failed, tuple(left))
+
+
+def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """A new folder gets the settings; in an old one they must be the same."""
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted, path = json.loads(json.dumps(dict(settings))), folder / SETTINGS
+    if not path.exists():
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if found != wanted:
+        differing = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
+        raise DataError(
+            f"{folder} holds labels of other settings ({', '.join(differing)} differ, see {path}); labels of one kind"
+            " belong together, take another folder"
+        )
+
+
+def _label_one(
+    name: str, atoms: Atoms, folder: Path, calculator: Callable[[Atoms], BaseCalculator],
+    settings: Mapping[str, Any], report: Callable[[str], None],
+) -> str | None:  # fmt: skip
+    """ "" when done, the reason of a failure, None where there was nothing to do."""
+    target, failure, lock = folder / f"{name}.extxyz", folder / f"{name}.failed", folder / f".{name}.lock"
+    if target.exists() or failure.exists():
+        return None
+    with held(lock) as ours:
+        if not ours or target.exists() or failure.exists():
+            return None
+        for remains in folder.glob(f".{glob.escape(name)}-*.extxyz"):  # of a killed process; the lock is ours
+            remains.unlink(missing_ok=True)
+        start, reason = time.perf_counter(), ""
+        try:
+            done = _labelled(atoms, calculator(atoms), settings)
+        except Exception as error:  # whatever a foreign code raises concerns this structure only
+            reason = f"{type(error).__name__}: {error}"
+            failure.write_text(reason + "\n", encoding="utf-8")
+        else:
+            with atomic_path(target) as temporary:
+                write(temporary, done, format="extxyz")
+    lock.unlink(missing_ok=True)
+    report(f"{name}: {reason or 'done'}, {time.perf_counter() - start:.0f} s")
+    return reason
+
+
+def _labelled(atoms: Atoms, calculator: BaseCalculator, settings: Mapping[str, Any]) -> Atoms:
+    """A copy with energy, forces and, where there is one, stress."""
+    work = atoms.copy()
+    work.calc = calculator
+    names = [name for name in ("forces", "stress") if name in calculator.implemented_properties]
+    if "stress" in names and not work.pbc.all():
+        names.remove("stress")
+    results = {name: calculator.get_property(name, work) for name in names}
+    free = "free_energy" in calculator.implemented_properties
+    results["energy"] = calculator.get_property("free_energy" if free else "energy", work)
+    for name, value in results.items():
+        if value is None or not np.all(np.isfinite(value)):
+            raise CalculatorError(f"the {name} is {value}")
+    labelled = atoms.copy()
+    labelled.info["settings"] = json.dumps(dict(settings))
+    labelled.calc = SinglePointCalculator(labelled, **results)
+    return labelled

@@ -1,0 +1,247 @@
+"""Structures worth a label: uncertain ones, unlike one another, of every composition."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
+from tqdm import tqdm
+
+from ase_wavescat.ensemble import Ensemble
+from ase_wavescat.errors import DataError, StructureError
+from ase_wavescat.processes import cores, end_with_parent, worker_pool
+from ase_wavescat.scattering.transform import Transform
+
+COMPOSITION_BINS = 10
+SHORTLIST = 4
+"""Of each composition, the most uncertain structures are considered: so many times its share of what is asked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """What a model says of a structure of the pool.
+
+    features: (F,) of the cell, divided by the number of atoms.
+    energy_spread: eV/atom;  force_spread: eV/A, root mean square over components; both calibrated.
+    outside: in what the structure lies outside the training domain.
+    """
+
+    name: str
+    structure: Atoms
+    features: np.ndarray
+    energy_spread: float
+    force_spread: float
+    outside: tuple[str, ...]
+
+    def need(self, limits: Limits) -> float:
+        """How many times the larger of its two spreads exceeds what is enough."""
+        return max(self.energy_spread / limits.energy, self.force_spread / limits.forces)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Spreads of energies (eV/atom) and forces (eV/A) that are good enough: below both, a label teaches little."""
+
+    energy: float
+    forces: float
+
+    def __post_init__(self) -> None:
+        for name in ("energy", "forces"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"the limit of the spread of {name} must be a positive number, got {value}")
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Chosen structures, most needed first in each composition, among all candidates.
+
+    chosen: indices into candidates, in the order they were taken.
+    uncertain: how many candidates exceed the limits; fewer than asked for mean that the pool is exhausted.
+    failed: names and reasons of structures that the model cannot evaluate.
+    """
+
+    candidates: tuple[Candidate, ...]
+    chosen: tuple[int, ...]
+    limits: Limits
+    uncertain: int
+    failed: Mapping[str, str]
+
+    @property
+    def structures(self) -> list[Atoms]:
+        """Copies of the chosen ones; info: name, energy_spread (eV/atom), force_spread (eV/A), outside."""
+        structures = []
+        for index in self.chosen:
+            candidate = self.candidates[index]
+            atoms = candidate.structure.copy()
+            atoms.info |= {
+                "name": candidate.name,
+                "energy_spread": candidate.energy_spread,
+                "force_spread": candidate.force_spread,
+                "outside": " ".join(candidate.outside) or "no",
+            }
+            structures.append(atoms)
+        return structures
+
+    def summary(self) -> str:
+        """What was chosen of what, and whether the pool has more."""
+        needs = np.array([candidate.need(self.limits) for candidate in self.candidates])
+        lines = [
+            f"{len(self.candidates)} structures, {self.uncertain} more uncertain than {1e3 * self.limits.energy:.1f}"
+            f" meV/atom or {self.limits.forces:.3f} eV/Å",
+            f"spread over limit: median {np.median(needs):.2f}, largest {needs.max():.2f}",
+            f"chosen: {len(self.chosen)}",
+        ]
+        if len(self.chosen) == self.uncertain:
+            lines.append("the pool holds no other uncertain structure")
+        if self.failed:
+            name, reason = next(iter(self.failed.items()))
+            lines.append(f"{len(self.failed)} could not be evaluated, such as {name}: {reason}")
+        return "\n".join(lines)
+
+
+def select(
+    pool: Mapping[str, Atoms],
+    count: int,
+    ensemble: Ensemble,
+    limits: Limits | None = None,
+    *,
+    known: Sequence[Atoms] = (),
+    workers: int | None = None,
+    progress: bool = True,
+) -> Selection:
+    """Choose up to `count` structures of a pool that are worth labelling.
+
+    Of each composition (tenths of each element's fraction) the most uncertain structures are shortlisted, and from the
+    shortlists those are taken, the compositions in turn, that are farthest from all that are taken or known. Distances
+    are those of the features an atom, each in units of its spread over the training set.
+
+    pool: structures by name.  limits: by default the model's held-out root mean square errors.  known: structures that
+    have or will have a label, and are not to be repeated.  workers: processes (default: all cores).
+
+    Raises DataError for a model without members or domain, for an empty pool, and where no structure can be evaluated.
+    """
+    if count < 1:
+        raise DataError(f"at least one structure must be asked for, got {count}")
+    if not pool:
+        raise DataError("the pool is empty; give files with structures")
+    if ensemble.members < 2 or ensemble.domain is None:
+        raise DataError("the model has no members or no training domain to judge by; train it with several members")
+    limits = limits or held_out_limits(ensemble)
+    candidates, failed = assess(pool, ensemble, workers, progress)
+    if not candidates:
+        name, reason = next(iter(failed.items()))
+        raise DataError(f"no structure of the pool can be evaluated; {name}: {reason}")
+    scale = np.where(ensemble.domain.std > 0, ensemble.domain.std, np.inf)
+    places = np.array([candidate.features for candidate in candidates]) / scale
+    others, _ = assess({str(i): atoms for i, atoms in enumerate(known)}, ensemble, workers, progress)
+    taken = np.array([candidate.features for candidate in others]).reshape(-1, len(scale)) / scale
+    needs = np.array([candidate.need(limits) for candidate in candidates])
+    shortlists = _shortlists([candidate.structure for candidate in candidates], needs, count)
+    chosen = _farthest(places, taken, shortlists, count)
+    return Selection(candidates, tuple(chosen), limits, int(np.count_nonzero(needs > 1)), failed)
+
+
+def held_out_limits(ensemble: Ensemble) -> Limits:
+    """The model's own errors (root mean square) on groups that its folds have not seen; DataError where unknown."""
+    try:
+        errors = ensemble.provenance["metrics"]
+        return Limits(1e-3 * errors["energy_rmse_mev_per_atom"], float(errors["force_rmse_ev_per_a"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError("the model records no held-out errors; say which spreads are good enough (limits)") from error
+
+
+def _composition(atoms: Atoms) -> tuple[tuple[str, int], ...]:
+    symbols, counts = np.unique(atoms.numbers, return_counts=True)
+    tenths = np.minimum(COMPOSITION_BINS * counts // len(atoms), COMPOSITION_BINS - 1)
+    return tuple((chemical_symbols[z], int(tenth)) for z, tenth in zip(symbols, tenths, strict=True))
+
+
+def _shortlists(structures: Sequence[Atoms], needs: np.ndarray, count: int) -> list[list[int]]:
+    """For each composition the indices of its most uncertain structures above the limits, most uncertain first."""
+    uncertain: dict[Any, list[int]] = defaultdict(list)
+    for index in np.argsort(-needs, kind="stable").tolist():
+        if needs[index] > 1:
+            uncertain[_composition(structures[index])].append(index)
+    longest = SHORTLIST * -(-count // max(len(uncertain), 1))
+    shortlists = [indices[:longest] for indices in uncertain.values()]
+    enough = sum(map(len, shortlists)) >= count
+    return shortlists if enough else list(uncertain.values())
+
+
+def _farthest(places: np.ndarray, taken: np.ndarray, shortlists: list[list[int]], count: int) -> list[int]:
+    """Farthest-point sampling, the shortlists in turn; where nothing is taken yet, the most uncertain is the first."""
+    nearest = np.full(len(places), np.inf)
+    for place in taken:
+        nearest = np.minimum(nearest, np.linalg.norm(places - place, axis=1))
+    chosen: list[int] = []
+    left = [list(indices) for indices in shortlists]
+    while len(chosen) < count and any(left):
+        for indices in filter(None, left):
+            best = indices.pop(int(np.argmax(nearest[indices])))
+            nearest = np.minimum(nearest, np.linalg.norm(places - places[best], axis=1))
+            chosen.append(best)
+            if len(chosen) == count:
+                break
+    return chosen
+
+
+# ---------------------------------------------------------------- the model's view of a pool
+
+
+def assess(
+    pool: Mapping[str, Atoms], ensemble: Ensemble, workers: int | None = None, progress: bool = True
+) -> tuple[tuple[Candidate, ...], dict[str, str]]:
+    """Candidates in the order of the pool, and the reasons for those that cannot be evaluated."""
+    candidates, failed = [], {}
+    count = min(workers or cores(), len(pool))
+    for item in tqdm(_views(pool, ensemble, count), total=len(pool), unit="structure", disable=not progress):
+        if isinstance(item, Candidate):
+            candidates.append(item)
+        else:
+            failed[item[0]] = item[1]
+    return tuple(candidates), failed
+
+
+def _views(pool: Mapping[str, Atoms], ensemble: Ensemble, workers: int) -> Iterator[Candidate | tuple[str, str]]:
+    if workers <= 1:
+        transform = ensemble.transform()
+        yield from (_view(ensemble, transform, name, atoms) for name, atoms in pool.items())
+        return
+    with worker_pool(workers, _start_worker, (ensemble,)) as processes:
+        yield from processes.map(_work, pool.keys(), pool.values(), chunksize=8)
+
+
+_worker: dict[str, Any] = {}
+
+
+def _start_worker(ensemble: Ensemble) -> None:
+    end_with_parent()
+    _worker.update(ensemble=ensemble, transform=ensemble.transform())
+
+
+def _work(name: str, atoms: Atoms) -> Candidate | tuple[str, str]:
+    return _view(_worker["ensemble"], _worker["transform"], name, atoms)
+
+
+def _view(ensemble: Ensemble, transform: Transform, name: str, atoms: Atoms) -> Candidate | tuple[str, str]:
+    """The candidate, or its name and why the model cannot evaluate it."""
+    bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, info=dict(atoms.info))
+    try:
+        prediction = ensemble.predict(transform, bare.cell.array, bare.positions, bare.numbers, pbc=bare.pbc)
+    except StructureError as error:
+        return name, str(error)
+    return Candidate(
+        name,
+        bare,
+        prediction.features / len(bare),
+        prediction.energy_uncertainty / len(bare),
+        float(np.sqrt(np.mean(prediction.forces_uncertainty**2))),
+        tuple(prediction.domain_messages()),
+    )

@@ -1,0 +1,138 @@
+"""Labels by any calculator: what is written, what is tried again, processes side by side."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.io import read
+
+from ase_wavescat.active_learning.labelling import label
+from ase_wavescat.errors import DataError
+from ase_wavescat.locks import held
+from ase_wavescat.training.dataset import read_frames
+
+SETTINGS = {"method": "effective medium theory", "cutoff": 5.0}
+
+
+class SlowEMT(EMT):
+    """Says that it has begun, and takes its time."""
+
+    def calculate(self, *arguments, **named) -> None:
+        time.sleep(0.3)
+        super().calculate(*arguments, **named)
+
+
+def make_pool(count: int = 3) -> dict[str, Atoms]:
+    pool = {}
+    for index in range(count):
+        atoms = bulk("Cu", cubic=True)
+        atoms.rattle(0.05, seed=index)
+        atoms.info["group"] = f"crystal-{index}"
+        pool[f"copper-{index}"] = atoms
+    return pool
+
+
+def test_labels_are_those_of_the_calculator_and_can_be_trained_on(tmp_path: Path) -> None:
+    pool, lines = make_pool(), []
+    done = label(pool, tmp_path / "labels", lambda atoms: EMT(), SETTINGS, report=lines.append)
+    assert done.labelled == tuple(pool) and not done.failed and not done.left
+    assert len(lines) == 3 and "3 labelled" in done.summary()
+    for frame, atoms in zip(read_frames(tmp_path / "labels"), pool.values(), strict=True):
+        atoms.calc = EMT()
+        assert frame.energy == pytest.approx(atoms.get_potential_energy(force_consistent=True), abs=1e-7)
+        np.testing.assert_allclose(frame.forces, atoms.get_forces(), atol=1e-7)
+        np.testing.assert_allclose(frame.stress, atoms.get_stress(), atol=1e-7)
+        assert frame.group == atoms.info["group"]
+    assert json.loads(read(tmp_path / "labels" / "copper-0.extxyz").info["settings"]) == SETTINGS
+    assert sorted(path.name for path in (tmp_path / "labels").iterdir()) == [
+        "copper-0.extxyz", "copper-1.extxyz", "copper-2.extxyz", "settings.json",
+    ]  # fmt: skip
+
+
+def test_what_is_done_is_left_and_what_failed_is_not_tried_again(tmp_path: Path) -> None:
+    pool = make_pool(2)
+    pool["xenon"] = Atoms("Xe", cell=4 * np.eye(3), pbc=True)
+    calls = []
+
+    def calculator(atoms: Atoms) -> EMT:
+        calls.append(atoms)
+        return EMT()
+
+    first = label(pool, tmp_path, calculator, SETTINGS, report=lambda line: None)
+    assert first.labelled == ("copper-0", "copper-1") and "No EMT-potential for Xe" in first.failed["xenon"]
+    assert "No EMT-potential" in (tmp_path / "xenon.failed").read_text()
+    second = label(pool, tmp_path, calculator, SETTINGS, report=lambda line: None)
+    assert second.left == tuple(pool) and len(calls) == 3
+    (tmp_path / "xenon.failed").unlink()
+    (tmp_path / "copper-1.extxyz").unlink()
+    third = label(pool, tmp_path, calculator, SETTINGS, report=lambda line: None)
+    assert third.labelled == ("copper-1",) and list(third.failed) == ["xenon"] and third.left == ("copper-0",)
+
+
+def test_labels_that_are_not_finite_are_failures(tmp_path: Path) -> None:
+    class Broken(EMT):
+        def calculate(self, *arguments, **named) -> None:
+            super().calculate(*arguments, **named)
+            self.results["forces"] = self.results["forces"] * np.nan
+
+    done = label(make_pool(1), tmp_path, lambda atoms: Broken(), SETTINGS, report=lambda line: None)
+    assert "the forces is" in done.failed["copper-0"] and not (tmp_path / "copper-0.extxyz").exists()
+
+
+def test_other_settings_and_bad_structures_are_refused_before_any_work(tmp_path: Path) -> None:
+    label(make_pool(1), tmp_path, lambda atoms: EMT(), SETTINGS, report=lambda line: None)
+    with pytest.raises(DataError, match=r"cutoff differ.*another folder"):
+        label(make_pool(2), tmp_path, lambda atoms: EMT(), {**SETTINGS, "cutoff": 6.0})
+    bad = make_pool(1) | {"void": Atoms(cell=np.eye(3), pbc=True)}
+    with pytest.raises(DataError, match="void has no atoms"):
+        label(bad, tmp_path / "new", lambda atoms: EMT(), SETTINGS)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_structure_that_another_process_works_on_is_left_to_it(tmp_path: Path) -> None:
+    label({}, tmp_path, lambda atoms: EMT(), SETTINGS)
+    (tmp_path / ".copper-1-cut.extxyz").write_text("4\n")
+    with held(tmp_path / ".copper-0.lock") as ours:
+        assert ours
+        done = label(make_pool(2), tmp_path, lambda atoms: EMT(), SETTINGS, report=lambda line: None)
+    assert done.left == ("copper-0",) and done.labelled == ("copper-1",)
+    assert not list(tmp_path.glob(".copper-1*")) and len(read_frames(tmp_path)) == 1
+
+
+def _run(folder: str, slow: bool) -> None:
+    label(make_pool(6), folder, lambda atoms: SlowEMT() if slow else EMT(), SETTINGS, report=lambda line: None)
+
+
+def _process(target: Callable[..., None], *arguments: object) -> multiprocessing.Process:
+    process = multiprocessing.get_context("fork").Process(target=target, args=arguments)
+    process.start()
+    return process
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_killed_process_loses_one_structure_and_the_rest_is_done_by_others(tmp_path: Path) -> None:
+    process = _process(_run, str(tmp_path), True)
+    while not (tmp_path / "copper-0.extxyz").exists():
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert not list(tmp_path.glob("copper-5*"))
+    others = [_process(_run, str(tmp_path), False) for _ in range(2)]
+    for other in others:
+        other.join()
+        assert other.exitcode == 0
+    energies = [frame.energy for frame in read_frames(tmp_path)]
+    label(make_pool(6), tmp_path / "again", lambda atoms: EMT(), SETTINGS, report=lambda line: None)
+    assert energies == [frame.energy for frame in read_frames(tmp_path / "again")]
+    assert json.loads((tmp_path / "settings.json").read_text()) == SETTINGS
