@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
@@ -15,8 +15,13 @@ from tqdm import tqdm
 
 from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.errors import DataError, StructureError
+from ase_wavescat.plotting import GREY, ORANGE
 from ase_wavescat.processes import cores, end_with_parent, worker_pool
 from ase_wavescat.scattering.transform import Transform
+from ase_wavescat.workflows.result import Result
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COMPOSITION_BINS = 10
 SHORTLIST = 4
@@ -59,7 +64,7 @@ class Limits:
 
 
 @dataclass(frozen=True, eq=False)
-class Selection:
+class Selection(Result):
     """Chosen structures, most needed first in each composition, among all candidates.
 
     chosen: indices into candidates, in the order they were taken.
@@ -104,6 +109,41 @@ class Selection:
             name, reason = next(iter(self.failed.items()))
             lines.append(f"{len(self.failed)} could not be evaluated, such as {name}: {reason}")
         return "\n".join(lines)
+
+    def figures(self) -> dict[str, Any]:
+        rank = {index: place for place, index in enumerate(self.chosen, 1)}
+        candidates = [
+            {
+                "name": candidate.name,
+                "formula": candidate.structure.get_chemical_formula(),
+                "energy_spread": candidate.energy_spread,
+                "force_spread": candidate.force_spread,
+                "outside": list(candidate.outside),
+                "chosen": rank.get(index),
+            }
+            for index, candidate in enumerate(self.candidates)
+        ]
+        limits = {"energy": self.limits.energy, "forces": self.limits.forces}
+        return {"limits": limits, "uncertain": self.uncertain, "candidates": candidates, "failed": dict(self.failed)}
+
+    def plot(self) -> Figure:
+        """Spread of the forces against that of the energy, the chosen ringed, the limits as lines."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+        axes = figure.subplots()
+        spreads = np.array([(1e3 * one.energy_spread, one.force_spread) for one in self.candidates])
+        first = chemical_symbols[min(one.structure.numbers.min() for one in self.candidates)]
+        fractions = [np.mean(np.array(one.structure.get_chemical_symbols()) == first) for one in self.candidates]
+        points = axes.scatter(*spreads.T, c=fractions, s=14, cmap="viridis", vmin=0, vmax=1)
+        chosen = spreads[list(self.chosen)]
+        axes.scatter(*chosen.T, s=60, facecolors="none", edgecolors=ORANGE, label=f"chosen, {len(chosen)}")
+        axes.axvline(1e3 * self.limits.energy, color=GREY, linestyle="--", label="limits")
+        axes.axhline(self.limits.forces, color=GREY, linestyle="--")
+        axes.set(xscale="log", yscale="log", xlabel="energy spread (meV/atom)", ylabel="force spread (eV/Å)")
+        axes.legend(frameon=False)
+        figure.colorbar(points, label=f"{first} fraction")
+        return figure
 
 
 def select(

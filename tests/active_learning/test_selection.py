@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.io import read, write
+from click.testing import CliRunner
 
-from ase_wavescat import WaveScatCalculator
+from ase_wavescat import WaveScatCalculator, save_model
 from ase_wavescat.active_learning.selection import Limits, assess, held_out_limits, select
+from ase_wavescat.cli import main
 from ase_wavescat.ensemble import Domain, Ensemble
 from ase_wavescat.errors import DataError
 
@@ -111,3 +116,23 @@ def test_limits_come_from_held_out_errors(ensemble: Ensemble) -> None:
     metrics = {"energy_rmse_mev_per_atom": 8.0, "force_rmse_ev_per_a": 0.14}
     model = dataclasses.replace(ensemble, provenance={"metrics": metrics})
     assert held_out_limits(model) == Limits(0.008, 0.14)
+
+
+def test_the_command_writes_structures_figures_and_a_picture(
+    ensemble: Ensemble, pool: dict[str, Atoms], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_model(tmp_path / "model.h5", ensemble)
+    write(tmp_path / "pool.extxyz", list(pool.values()))
+    write(tmp_path / "known.extxyz", [pool["rich-0"]])
+    arguments = ["--model", "model.h5", "-n", "4", "--workers", "1", "--quiet", "--known", "known.extxyz"]
+    done = CliRunner().invoke(main, ["select", "pool.extxyz", *arguments, "-o", "out"])
+    assert done.exit_code == 1 and "records no held-out errors" in done.output
+    limits = ["--energy-limit", "1e-9", "--force-limit", "1e-9"]
+    done = CliRunner().invoke(main, ["select", "pool.extxyz", *arguments, *limits, "-o", "out"])
+    assert done.exit_code == 0 and "chosen: 4" in done.output
+    chosen = read(tmp_path / "out" / "select.extxyz", ":")
+    figures = json.loads((tmp_path / "out" / "select.json").read_text())
+    ranks = {one["name"]: one["chosen"] for one in figures["candidates"] if one["chosen"]}
+    assert [atoms.info["name"] for atoms in chosen] == sorted(ranks, key=ranks.__getitem__) and len(ranks) == 4
+    assert "pool-00" not in ranks and (tmp_path / "out" / "select.png").stat().st_size > 10_000

@@ -1,0 +1,54 @@
+"""The command `wavescat select`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ase_wavescat.cli.structures import read_structures, structure_arguments
+
+
+@click.command()
+@structure_arguments("wavescat-select")
+@click.option("-n", "--count", type=click.IntRange(min=1), default=50, show_default=True, help="How many to choose.")
+@click.option(
+    "--energy-limit", type=click.FloatRange(min=0, min_open=True),
+    help="Energy spread that is good enough, meV/atom.  [default: the model's held-out error]",
+)  # fmt: skip
+@click.option(
+    "--force-limit", type=click.FloatRange(min=0, min_open=True),
+    help="Force spread that is good enough, eV/Å.  [default: the model's held-out error]",
+)  # fmt: skip
+@click.option(
+    "--known", multiple=True, help="Structures that have a label, and are not to be repeated: file, folder or glob."
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Processes; default: all cores.")
+def select(
+    files: tuple[str, ...], model: str, output: Path, quiet: bool, count: int, energy_limit: float | None,
+    force_limit: float | None, known: tuple[str, ...], workers: int | None,
+) -> None:  # fmt: skip
+    """Choose the structures of FILES that are worth a label: uncertain ones, unlike one another.
+
+    FILES are structure files, folders or (quoted) globs of them. The chosen ones are in select.extxyz.
+    """
+    from ase_wavescat.active_learning.selection import Limits, held_out_limits
+    from ase_wavescat.active_learning.selection import select as choose
+    from ase_wavescat.model_file import load_model
+
+    ensemble = load_model(model)
+    if energy_limit is None or force_limit is None:
+        default = held_out_limits(ensemble)
+        energy_limit = 1e3 * default.energy if energy_limit is None else energy_limit
+        force_limit = default.forces if force_limit is None else force_limit
+    selection = choose(
+        read_structures(files),
+        count,
+        ensemble,
+        Limits(1e-3 * energy_limit, force_limit),
+        known=list(read_structures(known).values()) if known else (),
+        workers=workers,
+        progress=not quiet,
+    )
+    selection.write(output, "select")
+    click.echo(f"{selection.summary()}\nresults: {output}")
