@@ -20,8 +20,7 @@ def calculator_of(atoms: Atoms, *needed: str) -> BaseCalculator:
             f"{atoms.get_chemical_formula()} has no calculator; set atoms.calc, for example to"
             ' WaveScatCalculator("lisi.h5")'
         )
-    # Those that only store results implement nothing
-    offered = atoms.calc.implemented_properties or list(getattr(atoms.calc, "results", {}))
+    offered = _offered(atoms.calc)
     missing = [name for name in ("energy", *needed) if name not in offered]
     if missing:
         raise CalculatorError(
@@ -31,13 +30,19 @@ def calculator_of(atoms: Atoms, *needed: str) -> BaseCalculator:
     return atoms.calc
 
 
+def _offered(calculator: BaseCalculator) -> list[str]:
+    """What the calculator gives; those that only store results implement nothing."""
+    return list(calculator.implemented_properties or getattr(calculator, "results", {}))
+
+
 def evaluated(atoms: Atoms) -> Atoms:
     """A copy that keeps the results its calculator has for it, and nothing of the calculator."""
     from ase.calculators.singlepoint import SinglePointCalculator
 
     copy = atoms.copy()
     if atoms.calc is not None:
-        names = ("energy", "free_energy", "forces", "stress")
+        offered = _offered(atoms.calc)
+        names = [name for name in ("energy", "free_energy", "forces", "stress") if name in offered]
         found = {name: atoms.calc.get_property(name, atoms, allow_calculation=False) for name in names}
         copy.calc = SinglePointCalculator(copy, **{name: value for name, value in found.items() if value is not None})
     return copy
