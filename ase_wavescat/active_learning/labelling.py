@@ -8,11 +8,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import BaseCalculator
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
@@ -20,6 +19,9 @@ from ase_wavescat.atomic_write import atomic_path
 from ase_wavescat.errors import CalculatorError, DataError
 from ase_wavescat.locks import held
 from ase_wavescat.structure_files import check_structure
+
+if TYPE_CHECKING:
+    from ase.calculators.calculator import BaseCalculator
 
 SETTINGS = "settings.json"
 
