@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ase_wavescat.demo import DemoResult, Relaxation, VolumeScan
+    from ase_wavescat.demo import DemoResult, VolumeScan
+    from ase_wavescat.workflows.relaxation import Relaxation
 
 BLUE, ORANGE, GREY = "#1f5fa8", "#c8611a", "#8a8f98"
 
@@ -36,9 +37,19 @@ def demo_figure(result: DemoResult) -> Figure:
     figure = Figure(figsize=(14, 4.4), layout=ConstrainedLayoutEngine(w_pad=0.15, wspace=0.04))
     structure, relaxation, volume = figure.subplots(1, 3, width_ratios=(1, 1.25, 1.25))
     draw_structure(structure, result.structure)
-    draw_relaxation(relaxation, result.relaxation, len(result.structure))
+    draw_relaxation(relaxation, result.relaxation)
     draw_volume_scan(volume, result.scan, len(result.structure))
     figure.suptitle(f"{result.structure.get_chemical_formula()} with {result.model}")
+    return figure
+
+
+def relaxation_figure(relaxation: Relaxation) -> Figure:
+    """Energy and largest force by step."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    figure = Figure(figsize=(6, 4.4), layout=ConstrainedLayoutEngine())
+    draw_relaxation(figure.subplots(), relaxation)
     return figure
 
 
@@ -60,10 +71,10 @@ def draw_structure(axes: Axes, atoms: Atoms) -> None:
     axes.set_title("structure")
 
 
-def draw_relaxation(axes: Axes, relaxation: Relaxation, atoms: int) -> None:
+def draw_relaxation(axes: Axes, relaxation: Relaxation) -> None:
     """Energy above the last step (left axis) and largest force (right axis) by step."""
     steps = np.arange(len(relaxation.energies))
-    gained = 1000 * (relaxation.energies - relaxation.energies[-1]) / atoms
+    gained = 1000 * (relaxation.energies - relaxation.energies[-1]) / len(relaxation.structure)
     axes.plot(steps, gained, "o-", color=BLUE, markersize=4)
     axes.set_xlabel("step")
     axes.set_ylabel("energy above the last step (meV/atom)", color=BLUE)
@@ -73,7 +84,7 @@ def draw_relaxation(axes: Axes, relaxation: Relaxation, atoms: int) -> None:
     forces.set_ylim(bottom=0)
     forces.set_ylabel("largest force (eV/Å)", color=ORANGE)
     forces.tick_params(axis="y", colors=ORANGE, which="both")
-    axes.set_title("relaxation at fixed cell")
+    axes.set_title(f"relaxation, cell {relaxation.cell}: {relaxation.stop_reason.partition(':')[0]}")
 
 
 def draw_volume_scan(axes: Axes, scan: VolumeScan, atoms: int) -> None:

@@ -1,0 +1,224 @@
+"""Relaxation of positions, or of positions and cell, with a stop that is never silent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import CalculatorError as FailedCalculation
+from ase.filters import FrechetCellFilter
+from ase.optimize import LBFGS
+from ase.units import GPa
+
+from ase_wavescat.calculator import WaveScatCalculator
+from ase_wavescat.errors import DataError, StructureError, WaveScatError
+from ase_wavescat.workflows.checks import calculator_of, evaluated
+from ase_wavescat.workflows.members import member_energies, spread
+from ase_wavescat.workflows.result import Result
+from ase_wavescat.workflows.runaway import RunawayWatch
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CONVERGED = "converged"
+STEP_LIMIT = "step limit"
+RUNAWAY = "runaway"
+MOST_FRAMES = 50
+
+CellChoice = bool | Literal["volume"]
+_CELL_NAMES: dict[CellChoice, str] = {False: "fixed", True: "free", "volume": "volume"}
+
+
+@dataclass(frozen=True, eq=False)
+class Relaxation(Result):
+    """A relaxation by steps; step 0 is the structure as given.
+
+    path: at most fifty states, evenly thinned, the first and the last among them, with energy and forces (and stress
+        where the cell relaxes).
+    path_steps: the step of each of them.
+    energies: (steps + 1,) eV, whole cell.
+    largest_forces: (steps + 1,) eV/A, length of the largest force on an atom.
+    largest_stresses: (steps + 1,) GPa, largest component (of the pressure, where only the volume relaxes); None where
+        the cell is fixed.
+    volumes: (steps + 1,) A^3.
+    cell: "fixed", "volume" or "free".
+    stop_reason: "converged", "step limit", or "runaway: ..." with what went wrong; the last state before it is kept.
+    energy_uncertainty: eV, whole cell, calibrated spread over members at the end; None without members. The last
+        structure then carries it in info["energy_uncertainty"], that of the forces in arrays["forces_uncertainty"].
+    energy_change_uncertainty: eV, the same for the energy at the end less that at the start.
+    """
+
+    path: list[Atoms]
+    path_steps: list[int]
+    energies: np.ndarray
+    largest_forces: np.ndarray
+    largest_stresses: np.ndarray | None
+    volumes: np.ndarray
+    cell: str
+    stop_reason: str
+    energy_uncertainty: float | None
+    energy_change_uncertainty: float | None
+
+    @property
+    def structure(self) -> Atoms:
+        """The last state, with its energy, forces (and stress where the cell relaxes)."""
+        return self.path[-1]
+
+    @property
+    def structures(self) -> list[Atoms]:
+        return self.path
+
+    @property
+    def converged(self) -> bool:
+        return self.stop_reason == CONVERGED
+
+    @property
+    def runaway(self) -> bool:
+        """Whether the structure left the range in which energies mean something."""
+        return self.stop_reason.startswith(RUNAWAY)
+
+    @property
+    def steps(self) -> int:
+        return len(self.energies) - 1
+
+    def summary(self) -> str:
+        atoms = len(self.structure)
+        change = 1000 * (self.energies[-1] - self.energies[0]) / atoms
+        spread = self.energy_change_uncertainty
+        lines = [
+            f"{self.stop_reason} after {self.steps} steps, cell {self.cell}",
+            f"energy         {self.energies[-1]:.4f} eV, {change:+.2f} meV/atom"
+            + ("" if spread is None else f" ± {1000 * spread / atoms:.2f}"),
+            f"largest force  {self.largest_forces[-1]:.4f} eV/Å (at first {self.largest_forces[0]:.4f})",
+        ]
+        if self.largest_stresses is not None:
+            lines.append(
+                f"largest stress {self.largest_stresses[-1]:.3f} GPa (at first {self.largest_stresses[0]:.3f})"
+            )
+            lines.append(f"volume         {self.volumes[-1]:.2f} Å³ (at first {self.volumes[0]:.2f})")
+        return "\n".join(lines)
+
+    def plot(self) -> Figure:
+        from ase_wavescat.plotting import relaxation_figure
+
+        return relaxation_figure(self)
+
+
+def relax(
+    atoms: Atoms, *, cell: CellChoice = False, fmax: float = 0.02, smax: float = 0.05, steps: int = 500
+) -> Relaxation:
+    """Move atoms (ASE's LBFGS) until no force is larger than `fmax`; the structure given stays as it is.
+
+    cell: False: fixed; True: lengths and angles relax as well (ASE's FrechetCellFilter); "volume": the cell keeps its
+        shape.
+    fmax: eV/A.  smax: GPa, largest stress component left where the cell relaxes.  steps: at most so many.
+
+    A structure that runs away (energies not finite, fused atoms, a cell that explodes, a calculator that gives up on
+    the way) is stopped and said to be so in `stop_reason`.
+    Constraints of the structure hold; forces are those after constraints.
+    Raises CalculatorError, DataError and StructureError before the first step.
+    """
+    calculator = calculator_of(atoms, "forces", *(["stress"] if cell else []))
+    _check(atoms, cell, fmax, smax, steps)
+    moving = atoms.copy()
+    moving.calc = calculator
+    record = _Record(moving, cell)
+    stop_reason = _run(record, fmax, smax, steps)
+    path = record.path()
+    energies = member_energies(calculator, [path[0], path[-1]])
+    at_end, change = None, None
+    if energies is not None and not stop_reason.startswith(RUNAWAY):
+        at_end = float(spread(calculator, energies[1]))
+        change = float(spread(calculator, energies[1] - energies[0]))
+        assert isinstance(calculator, WaveScatCalculator)
+        calculator.annotate(path[-1])
+    return Relaxation(
+        path=path,
+        path_steps=record.path_steps(),
+        energies=np.array(record.energies),
+        largest_forces=np.array(record.forces),
+        largest_stresses=np.array(record.stresses) if cell else None,
+        volumes=np.array(record.volumes),
+        cell=_CELL_NAMES[cell],
+        stop_reason=stop_reason,
+        energy_uncertainty=at_end,
+        energy_change_uncertainty=change,
+    )
+
+
+def _check(atoms: Atoms, cell: CellChoice, fmax: float, smax: float, steps: int) -> None:
+    if cell not in _CELL_NAMES:
+        raise DataError(f"cell must be False, True or 'volume', got {cell!r}")
+    if cell and not atoms.pbc.all():
+        raise StructureError(
+            f"a cell can relax where all directions repeat, got pbc = {atoms.pbc.tolist()}; leave the cell fixed"
+        )
+    for name, value in (("fmax", fmax), ("smax", smax)):
+        if not (np.isfinite(value) and value > 0):
+            raise DataError(f"{name} must be a positive number, got {value}")
+    if steps < 0:
+        raise DataError(f"steps must not be negative, got {steps}")
+
+
+def _run(record: _Record, fmax: float, smax: float, steps: int) -> str:
+    """The stop reason."""
+    moving: Atoms | FrechetCellFilter = record.atoms
+    if record.cell:
+        moving = FrechetCellFilter(record.atoms, hydrostatic_strain=record.cell == "volume")
+    record.add()  # errors of a structure that cannot be evaluated at all are the caller's
+    watch = RunawayWatch(record.atoms, record.energies[0])
+    optimizer = LBFGS(moving, logfile=None)
+    try:
+        # The forces of the filter mix those of atoms and cell: the criterion of ASE (here: never) is not used.
+        for index, _ in enumerate(optimizer.irun(fmax=0.0, steps=steps)):
+            reason = watch.reason(record.atoms, record.atoms.get_potential_energy(), record.atoms.get_forces())
+            if reason is not None:
+                return f"{RUNAWAY}: {reason}"
+            if index > 0:
+                record.add()
+            if record.forces[-1] <= fmax and (not record.cell or record.stresses[-1] <= smax):
+                return CONVERGED
+    except (WaveScatError, FailedCalculation, ArithmeticError, np.linalg.LinAlgError) as error:
+        return f"{RUNAWAY}: no energy after step {len(record.energies) - 1}: {error}"
+    return STEP_LIMIT
+
+
+class _Record:
+    """What is kept of each step; of the structures only so many, evenly spaced."""
+
+    def __init__(self, atoms: Atoms, cell: CellChoice) -> None:
+        self.atoms = atoms
+        self.cell = cell
+        self.energies: list[float] = []
+        self.forces: list[float] = []
+        self.stresses: list[float] = []
+        self.volumes: list[float] = []
+        self._frames: dict[int, Atoms] = {}
+        self._every = 1
+        self._last: Atoms | None = None
+
+    def add(self) -> None:
+        step = len(self.energies)
+        self.energies.append(float(self.atoms.get_potential_energy()))
+        self.forces.append(float(np.linalg.norm(self.atoms.get_forces(), axis=1).max()))
+        self.volumes.append(float(abs(np.linalg.det(self.atoms.cell.array))))
+        if self.cell:
+            stress = self.atoms.get_stress() / GPa
+            left = abs(stress[:3].mean()) if self.cell == "volume" else np.abs(stress).max()
+            self.stresses.append(float(left))
+        self._last = evaluated(self.atoms)
+        if step % self._every == 0:
+            self._frames[step] = self._last
+        if len(self._frames) >= MOST_FRAMES:
+            self._every *= 2
+            self._frames = {at: frame for at, frame in self._frames.items() if at % self._every == 0}
+
+    def path_steps(self) -> list[int]:
+        return sorted({*self._frames, len(self.energies) - 1})
+
+    def path(self) -> list[Atoms]:
+        assert self._last is not None
+        frames = {**self._frames, len(self.energies) - 1: self._last}
+        return [frames[step] for step in self.path_steps()]

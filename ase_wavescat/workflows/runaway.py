@@ -1,0 +1,46 @@
+"""When a structure has left the range in which any potential means something."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase import Atoms
+from ase.data import covalent_radii
+from ase.neighborlist import neighbor_list
+
+FUSED = 0.5
+"""Of the sum of two covalent radii: no two atoms are that close in any solid or molecule."""
+ENERGY_FALL = 20.0
+"""eV/atom below the start: more than twice the largest cohesive energy of an element."""
+VOLUME_RATIO = 3.0
+
+
+def fused_pairs(atoms: Atoms) -> int:
+    """Pairs of atoms, images counted, closer than `FUSED` of the sum of their covalent radii."""
+    return len(neighbor_list("d", atoms, FUSED * covalent_radii[atoms.numbers])) // 2
+
+
+class RunawayWatch:
+    """Compares states of one structure with the first of them."""
+
+    def __init__(self, atoms: Atoms, energy: float) -> None:
+        self._fused = fused_pairs(atoms)
+        self._energy = energy
+        self._volume = _volume(atoms)
+
+    def reason(self, atoms: Atoms, energy: float, forces: np.ndarray) -> str | None:
+        """What has gone wrong with this state (energy in eV, forces in eV/A), in words; None: nothing."""
+        if not (np.isfinite(energy) and np.all(np.isfinite(forces))):
+            return "energy or forces are not finite"
+        if self._volume > 0 and not 1 / VOLUME_RATIO < _volume(atoms) / self._volume < VOLUME_RATIO:
+            return f"the cell has {_volume(atoms) / self._volume:.2g} times the volume it began with"
+        if fused_pairs(atoms) > self._fused:
+            return f"atoms have fused: a distance is below {FUSED} of the sum of two covalent radii"
+        # From a start with fused atoms any fall is possible.
+        if self._fused == 0 and self._energy - energy > ENERGY_FALL * len(atoms):
+            return f"the energy fell by {(self._energy - energy) / len(atoms):.1f} eV/atom"
+        return None
+
+
+def _volume(atoms: Atoms) -> float:
+    """A^3; zero for structures without a cell along open directions."""
+    return float(abs(np.linalg.det(atoms.cell.array)))
