@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import numpy as np
+from ase.units import GPa
 
 from ase_wavescat.atomic_write import atomic_path
 
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ase_wavescat.demo import DemoResult, VolumeScan
+    from ase_wavescat.demo import DemoResult
+    from ase_wavescat.workflows.equation_of_state import EquationOfState
     from ase_wavescat.workflows.relaxation import Relaxation
 
 BLUE, ORANGE, GREY = "#1f5fa8", "#c8611a", "#8a8f98"
@@ -38,7 +40,7 @@ def demo_figure(result: DemoResult) -> Figure:
     structure, relaxation, volume = figure.subplots(1, 3, width_ratios=(1, 1.25, 1.25))
     draw_structure(structure, result.structure)
     draw_relaxation(relaxation, result.relaxation)
-    draw_volume_scan(volume, result.scan, len(result.structure))
+    draw_equation_of_state(volume, result.scan)
     figure.suptitle(f"{result.structure.get_chemical_formula()} with {result.model}")
     return figure
 
@@ -87,27 +89,46 @@ def draw_relaxation(axes: Axes, relaxation: Relaxation) -> None:
     axes.set_title(f"relaxation, cell {relaxation.cell}: {relaxation.stop_reason.partition(':')[0]}")
 
 
-def draw_volume_scan(axes: Axes, scan: VolumeScan, atoms: int) -> None:
-    """Energies with the spread over members about the curve, and the fitted equation of state."""
-    zero = scan.energies.min()
-    energies = 1000 * (scan.energies - zero) / atoms
+def equation_of_state_figure(result: EquationOfState) -> Figure:
+    """Energies by volume with what was fitted."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    figure = Figure(figsize=(6, 4.4), layout=ConstrainedLayoutEngine())
+    draw_equation_of_state(figure.subplots(), result)
+    return figure
+
+
+def draw_equation_of_state(axes: Axes, result: EquationOfState) -> None:
+    """Energies with the spread over members about the curve, and the fits."""
+    atoms = len(result.points[0])
+    zero = result.energies.min()
+    energies = 1000 * (result.energies - zero) / atoms
     # The spread that matters for a curve is that of energy differences
-    spread = 1000 * scan.relative_uncertainties / atoms
+    spread = result.relative_uncertainties
     axes.errorbar(
-        scan.volumes / atoms,
+        result.volumes / atoms,
         energies,
-        yerr=spread,
+        yerr=None if spread is None else 1000 * spread / atoms,
         fmt="o",
         color=BLUE,
         ecolor=GREY,
         capsize=3,
-        label="model, ±1σ of the\ndifference to zero strain",
+        label="energy" if spread is None else "model, ±1σ of the\ndifference to the lowest",
     )
-    if scan.fit is not None:
-        volumes = np.linspace(scan.volumes[0], scan.volumes[-1], 200)
-        curve = 1000 * (scan.fit.energy_at(volumes) - zero) / atoms
-        axes.plot(volumes / atoms, curve, color=ORANGE, label=f"Birch-Murnaghan, B = {scan.fit.bulk_modulus:.1f} GPa")
+    volumes = np.linspace(result.volumes[0], result.volumes[-1], 200)
+    if (curve := result.birch_murnaghan) is not None:
+        label = f"Birch-Murnaghan, B = {curve.bulk_modulus:.1f} GPa"
+        axes.plot(volumes / atoms, 1000 * (curve.energy_at(volumes) - zero) / atoms, color=ORANGE, label=label)
+    if (parabola := result.parabola) is not None:
+        # The fit's reach: 4 % of the side to both sides of the minimum
+        strains = parabola.strain + np.linspace(-0.04, 0.04, 50)
+        unstrained = parabola.volume / (1 + parabola.strain) ** 3
+        bend = 4.5 * parabola.bulk_modulus * GPa * unstrained * (1 + parabola.strain)
+        heights = 1000 * (parabola.energy - zero + bend * (strains - parabola.strain) ** 2) / atoms
+        label = f"parabola, B = {parabola.bulk_modulus:.1f} GPa"
+        axes.plot(unstrained * (1 + strains) ** 3 / atoms, heights, "--", color=GREY, label=label)
     axes.set_xlabel("volume (Å³/atom)")
     axes.set_ylabel("energy above the lowest (meV/atom)")
     axes.legend(frameon=False)
-    axes.set_title("hydrostatic strain, fractional positions fixed")
+    axes.set_title("hydrostatic strain, " + ("ions relaxed" if result.relaxed_ions else "fractional positions fixed"))

@@ -7,10 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.eos import birchmurnaghan
-from ase.units import GPa
 
-from ase_wavescat.demo import LINEAR_STRAINS, fit_equation_of_state, run_demo, shipped_structure, table
+from ase_wavescat.demo import LINEAR_STRAINS, run_demo, shipped_structure, table
 from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.plotting import demo_figure
 
@@ -36,16 +34,7 @@ def test_run_demo_returns_consistent_parts(small_ensemble: Ensemble, make_struct
     middle = len(LINEAR_STRAINS) // 2
     assert scan.volumes == pytest.approx(atoms.get_volume() * (1 + LINEAR_STRAINS) ** 3)
     assert scan.energies[middle] == pytest.approx(relaxation.energies[-1], rel=1e-12)
-    assert scan.relative_uncertainties[middle] == 0 and scan.relative_uncertainties[0] > 0
+    assert scan.relative_uncertainties is not None
+    assert np.count_nonzero(scan.relative_uncertainties) == len(LINEAR_STRAINS) - 1
     assert "Li4Si2" in table(result)
     assert len(demo_figure(result).axes) == 4
-
-
-def test_the_fit_recovers_a_known_curve_and_refuses_a_slope() -> None:
-    volumes = np.linspace(90, 110, 9)
-    energies = birchmurnaghan(volumes, -5.0, 80 * GPa, 4.2, 101.0)
-    fit = fit_equation_of_state(volumes, energies)
-    assert fit is not None
-    assert fit.volume == pytest.approx(101, rel=1e-5) and fit.bulk_modulus == pytest.approx(80, rel=1e-4)
-    np.testing.assert_allclose(fit.energy_at(volumes), energies, atol=1e-6)
-    assert fit_equation_of_state(volumes, volumes) is None

@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ase_wavescat.workflows.barriers import Barrier as Barrier
     from ase_wavescat.workflows.barriers import neb as neb
+    from ase_wavescat.workflows.elasticity import ElasticConstants as ElasticConstants
+    from ase_wavescat.workflows.elasticity import elastic as elastic
+    from ase_wavescat.workflows.equation_of_state import EquationOfState as EquationOfState
+    from ase_wavescat.workflows.equation_of_state import eos as eos
     from ase_wavescat.workflows.distribution import Distribution as Distribution
     from ase_wavescat.workflows.distribution import rdf as rdf
     from ase_wavescat.workflows.hull import Hull as Hull
@@ -45,6 +49,10 @@ _MODULE_OF: dict[str, str] = {
     "reference_energies": "hull",
     "Band": "paths",
     "path_energies": "paths",
+    "ElasticConstants": "elasticity",
+    "elastic": "elasticity",
+    "EquationOfState": "equation_of_state",
+    "eos": "equation_of_state",
     "Relaxation": "relaxation",
     "relax": "relaxation",
 }

@@ -1,0 +1,37 @@
+"""`wavescat elastic`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ase_wavescat.cli.structures import read_structures, run_each, structure_arguments
+
+
+@click.command()
+@structure_arguments("wavescat-elastic")
+@click.option("--strain", type=click.FloatRange(0, 0.1, min_open=True), default=0.01, show_default=True,
+              help="Largest strain; half of it is used as well.")  # fmt: skip
+@click.option("--relax-ions/--clamped-ions", default=True, show_default=True,
+              help="Relaxed and clamped ions both, or clamped ions alone.")  # fmt: skip
+@click.option("--fmax", type=float, default=0.005, show_default=True, help="Largest force left on relaxed ions, eV/Å.")
+@click.option("--steps", type=click.IntRange(min=0), default=1000, show_default=True,
+              help="At most so many steps of a relaxation.")  # fmt: skip
+def elastic(
+    files: tuple[str, ...], model: str, output: Path, quiet: bool, strain: float, relax_ions: bool, fmax: float,
+    steps: int,
+) -> None:  # fmt: skip
+    """Elastic constants of the structures in FILES, from the stress under small strains.
+
+    For each structure NAME.json, NAME.extxyz (the unstrained structure) and NAME.png. Structures done before are kept.
+    Relax the cell first (`wavescat relax --cell free`): the constants are those of the cell as it is.
+    """
+    from ase_wavescat.workflows import elastic as work
+
+    settings = {"workflow": "elastic", "strain": strain, "relax_ions": relax_ions, "fmax": fmax, "steps": steps}
+    strains = (-strain, -strain / 2, strain / 2, strain)
+    run_each(
+        read_structures(files), model, output, settings,
+        lambda atoms: work(atoms, strains=strains, relax_ions=relax_ions, fmax=fmax, steps=steps), quiet,
+    )  # fmt: skip
