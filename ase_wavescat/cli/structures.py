@@ -18,22 +18,25 @@ if TYPE_CHECKING:
     from ase_wavescat.workflows.result import Result
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-_INPUTS = "inputs"
+INPUTS = "inputs"
 
 
-def structure_arguments(default_folder: str) -> Callable[[Command], Command]:
-    """FILES, --model, --output and --quiet: what every command on structures takes."""
+def structure_arguments(default_folder: str, *, model: bool = True) -> Callable[[Command], Command]:
+    """FILES, --model (unless nothing is to be evaluated), --output and --quiet: what commands on structures take."""
+    decorators = [
+        click.option("--quiet", is_flag=True, help="No progress."),
+        click.option(
+            "-o", "--output", default=default_folder, show_default=True,
+            type=click.Path(file_okay=False, path_type=Path), help="Folder for numbers, structures and pictures.",
+        ),
+        click.argument("files", nargs=-1, required=True),
+    ]  # fmt: skip
+    if model:
+        named = click.option("--model", default="lisi.h5", show_default=True, help="Name of a model, or a path.")
+        decorators.insert(2, named)
 
     def decorate(command: Command) -> Command:
-        for decorator in (
-            click.option("--quiet", is_flag=True, help="No progress."),
-            click.option(
-                "-o", "--output", default=default_folder, show_default=True,
-                type=click.Path(file_okay=False, path_type=Path), help="Folder for numbers, structures and pictures.",
-            ),
-            click.option("--model", default="lisi.h5", show_default=True, help="Name of a model, or a path."),
-            click.argument("files", nargs=-1, required=True),
-        ):  # fmt: skip
+        for decorator in decorators:
             command = decorator(command)
         return command
 
@@ -87,7 +90,7 @@ def run_each(
             failed.append(name)
             click.echo(f"{name}: {error}", err=True)
             continue
-        result.write(folder, name, {_INPUTS: inputs})
+        result.write(folder, name, {INPUTS: inputs})
         if not quiet:
             click.echo(f"{name}\n{result.summary()}\n")
     click.echo(f"results: {folder}")
@@ -108,6 +111,6 @@ def fingerprint(structures: list[Atoms], model: Path, settings: Mapping[str, Any
 def kept(path: Path, inputs: str) -> bool:
     """Whether the JSON file of an earlier run is there and came of the same inputs."""
     try:
-        return json.loads(path.read_text(encoding="utf-8")).get(_INPUTS) == inputs
+        return json.loads(path.read_text(encoding="utf-8")).get(INPUTS) == inputs
     except (OSError, ValueError, AttributeError):
         return False

@@ -1,0 +1,28 @@
+"""`wavescat rdf`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ase_wavescat.cli.structures import read_structures, structure_arguments
+
+
+@click.command()
+@structure_arguments("wavescat-rdf", model=False)
+@click.option("--cutoff", type=float, default=8.0, show_default=True, help="Where the last bin ends, Å.")
+@click.option("--bins", type=int, default=160, show_default=True, help="Bins from zero to there.")
+def rdf(files: tuple[str, ...], output: Path, quiet: bool, cutoff: float, bins: int) -> None:
+    """Partial radial distribution functions and coordination numbers, averaged over all structures in FILES.
+
+    FILES are extended XYZ, ASE databases, CIF and other usual formats, folders or (quoted) globs. Writes rdf.json,
+    rdf.png and rdf.extxyz.
+    """
+    from ase_wavescat.workflows import rdf as work
+
+    result = work(list(read_structures(files).values()), cutoff=cutoff, bins=bins)
+    result.write(output, "rdf")
+    if not quiet:
+        click.echo(result.summary())
+    click.echo(f"results: {output}")

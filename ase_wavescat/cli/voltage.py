@@ -1,0 +1,114 @@
+"""`wavescat voltage`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from ase_wavescat.cli.models import _references as energies_by_element
+from ase_wavescat.cli.structures import INPUTS, fingerprint, kept, read_structures, run_each, structure_arguments
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+def _points(
+    context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
+) -> tuple[tuple[float, float], ...]:
+    """Points of a published curve from texts such as 0.85=0.41."""
+    points = []
+    for text in given:
+        at, _, volts = text.partition("=")
+        try:
+            points.append((float(at), float(volts)))
+        except ValueError:
+            raise click.BadParameter(f"{text!r} is not x and its voltage, as 0.85=0.41") from None
+    return tuple(points)
+
+
+@click.command()
+@structure_arguments("wavescat-voltage")
+@click.option("--ion", default="Li", show_default=True, help="The element that moves; all others are the host.")
+@click.option(
+    "--reference", "references", multiple=True, metavar="EL=EV", callback=energies_by_element,
+    help="Known energy of an element, eV an atom, as Li=-1.9; once for each. Default: crystals, relaxed.",
+)  # fmt: skip
+@click.option(
+    "--relax",
+    "relaxed",
+    is_flag=True,
+    help="Relax positions and cells before, into the folder relaxed below the output.",
+)
+@click.option("--fmax", type=float, default=0.02, show_default=True, help="Largest force left by --relax, eV/Å.")
+@click.option(
+    "--per-composition", type=click.Choice(["mean", "lowest"]), default="mean", show_default=True,
+    help="Of several structures of one composition: mean for glasses, lowest for crystals.",
+)  # fmt: skip
+@click.option("--order", type=int, default=4, show_default=True, help="Of the polynomial of the smooth curve.")
+@click.option(
+    "--published", multiple=True, callback=_points, metavar="X=V", help="A point to draw beside; once for each."
+)
+def voltage(
+    files: tuple[str, ...], model: str, output: Path, quiet: bool, ion: str, references: dict[str, float] | None,
+    relaxed: bool, fmax: float, per_composition: Literal["mean", "lowest"], order: int,
+    published: tuple[tuple[float, float], ...],
+) -> None:  # fmt: skip
+    """Voltage against the ion's metal, and the convex hull, of relaxed structures of several compositions.
+
+    FILES are extended XYZ, ASE databases, CIF and other usual formats, folders or (quoted) globs. Writes voltage.json,
+    .extxyz and .png, and the same of hull. What was done before, of the same structures and model, is kept.
+    """
+    from ase_wavescat.calculator import WaveScatCalculator
+    from ase_wavescat.model_file import find_model
+    from ase_wavescat.workflows import convex_hull
+    from ase_wavescat.workflows import voltage as work
+    from ase_wavescat.workflows.hull import composition_table, references_of
+
+    structures = read_structures(files)
+    if relaxed:
+        structures = relax_each(structures, model, output / "relaxed", quiet, fmax=fmax)
+    entries = list(structures.values())
+    settings = {"workflow": "voltage", "ion": ion, "references": references, "per_composition": per_composition,
+                "order": order, "published": published}  # fmt: skip
+    inputs = fingerprint(entries, find_model(model), settings)
+    if kept(output / "voltage.json", inputs):
+        click.echo(f"voltage: kept, it is in {output} already")
+        return
+    calculator = WaveScatCalculator(model)
+    for atoms in entries:
+        atoms.calc = calculator
+    named = references_of(references, calculator, {ion, *composition_table(entries)[0]})
+    curve = work(entries, ion=ion, references=named, per_composition=per_composition, order=order, published=published)
+    hull = convex_hull(entries, named)
+    hull.write(output, "hull")
+    curve.write(output, "voltage", {INPUTS: inputs})
+    if not quiet:
+        click.echo(f"{curve.summary()}\n\n{hull.summary()}")
+    click.echo(f"results: {output}")
+
+
+def relax_each(
+    structures: dict[str, Atoms], model: str, folder: Path, quiet: bool, *,
+    fmax: float = 0.02, smax: float = 0.05, steps: int = 500,
+) -> dict[str, Atoms]:  # fmt: skip
+    """Structures with positions and cells relaxed, as `wavescat relax --cell free` does; those that ran away are left
+    out, those that stopped before are named."""
+    from ase_wavescat.structure_files import structures_of
+    from ase_wavescat.workflows import relax
+
+    settings = {"workflow": "relax", "cell": "free", "fmax": fmax, "smax": smax, "steps": steps}
+    work = lambda atoms: relax(atoms, cell=True, fmax=fmax, smax=smax, steps=steps)  # noqa: E731
+    run_each(structures, model, folder, settings, work, quiet)
+    relaxed = {}
+    for name in structures:
+        reason = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["stop_reason"]
+        if reason.startswith("runaway"):
+            click.echo(f"{name}: left out, {reason}", err=True)
+            continue
+        if reason != "converged":
+            click.echo(f"{name}: not relaxed to the end, {reason}", err=True)
+        relaxed[name] = structures_of(folder / f"{name}.extxyz")[-1]
+    return relaxed

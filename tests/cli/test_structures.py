@@ -1,0 +1,181 @@
+"""What commands on structures share: names, results that are kept, failures that do not end a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
+from click.testing import CliRunner
+
+from ase_wavescat import save_model
+from ase_wavescat.cli.structures import fingerprint, kept, read_structures, run_each, structure_arguments
+from ase_wavescat.ensemble import Domain, Ensemble
+from ase_wavescat.errors import DataError, StructureError
+from ase_wavescat.workflows.result import Result
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Size(Result):
+    entry: Atoms
+    volume: float
+
+    @property
+    def structures(self) -> list[Atoms]:
+        return [self.entry]
+
+    def summary(self) -> str:
+        return f"volume {self.volume:.1f}"
+
+    def plot(self) -> Any:
+        from matplotlib.figure import Figure
+
+        return Figure()
+
+
+@pytest.fixture
+def model(tmp_path: Path, small_ensemble: Ensemble, wide_domain: Domain) -> Path:
+    save_model(tmp_path / "small.h5", dataclasses.replace(small_ensemble, domain=wide_domain))
+    return tmp_path / "small.h5"
+
+
+@pytest.fixture
+def structures(make_structure: Callable[..., Atoms]) -> dict[str, Atoms]:
+    return {name: make_structure(seed) for seed, name in enumerate(("first", "second", "third"))}
+
+
+def test_names_are_stems_with_frame_numbers(tmp_path: Path, make_structure: Callable[..., Atoms]) -> None:
+    write(tmp_path / "one.extxyz", make_structure(0))
+    write(tmp_path / "many.extxyz", [make_structure(seed) for seed in range(11)])
+    (tmp_path / "below").mkdir()
+    write(tmp_path / "below" / "one.extxyz", make_structure(1))
+    write(tmp_path / "two.parts.traj", make_structure(2))
+    found = read_structures((str(tmp_path / "one.extxyz"), str(tmp_path / "many.extxyz"), str(tmp_path / "below"),
+                             str(tmp_path / "two.parts.traj")))  # fmt: skip
+    assert list(found) == ["one", *(f"many-{index:02d}" for index in range(11)), "one_", "two"]
+    assert np.allclose(found["one_"].positions, make_structure(1).positions)
+
+
+def test_stored_energies_are_not_mistaken_for_results(tmp_path: Path, make_structure: Callable[..., Atoms]) -> None:
+    atoms = make_structure(0)
+    atoms.calc = SinglePointCalculator(atoms, energy=-1.0)
+    write(tmp_path / "labelled.extxyz", atoms)
+    assert read_structures((str(tmp_path / "labelled.extxyz"),))["labelled"].calc is None
+
+
+def test_structures_that_no_code_could_evaluate_are_named_at_once(
+    tmp_path: Path, make_structure: Callable[..., Atoms]
+) -> None:
+    flat = make_structure(0)
+    flat.set_cell(np.zeros((3, 3)))
+    write(tmp_path / "bad.traj", [make_structure(0), flat])
+    with pytest.raises(DataError, match=r"bad\.traj#1 is periodic"):
+        read_structures((str(tmp_path / "bad.traj"),))
+    with pytest.raises(DataError, match="there is no file"):
+        read_structures((str(tmp_path / "missing.extxyz"),))
+
+
+def test_results_are_kept_while_structure_model_and_settings_are_the_same(
+    model: Path, structures: dict[str, Atoms], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    small_ensemble: Ensemble,
+) -> None:  # fmt: skip
+    done: list[str] = []
+
+    def work(atoms: Atoms) -> Size:
+        assert atoms.calc is not None
+        done.append(atoms.get_chemical_formula())
+        return Size(atoms, atoms.get_volume())
+
+    def run(settings: dict[str, Any]) -> int:
+        done.clear()
+        run_each(structures, str(model), tmp_path / "out", settings, work, quiet=True)
+        return len(done)
+
+    settings = {"fmax": 0.02, "strains": (0.1, 0.2)}
+    assert run(settings) == 3
+    assert {path.suffix for path in (tmp_path / "out").glob("first.*")} == {".json", ".png", ".extxyz"}
+    assert json.loads((tmp_path / "out" / "first.json").read_text())["volume"] == structures["first"].get_volume()
+    assert run(settings) == 0
+    assert "second: kept, it is in" in capsys.readouterr().out
+    (tmp_path / "out" / "second.json").unlink()
+    assert run(settings) == 1
+    (tmp_path / "out" / "third.json").write_text('{"volume": 1')  # as a disk that was full leaves it
+    assert run(settings) == 1
+    structures["first"].positions[0, 0] += 1e-9
+    assert run(settings) == 1
+    assert run({**settings, "fmax": 0.01}) == 3
+    save_model(model, small_ensemble)  # of the same name, without a domain
+    assert run({**settings, "fmax": 0.01}) == 3
+
+
+def test_a_failure_is_named_and_the_others_are_done(
+    model: Path, structures: dict[str, Atoms], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = structures["second"].get_volume()
+
+    def work(atoms: Atoms) -> Size:
+        if atoms.get_volume() == bad:
+            raise StructureError("this one cannot be done")
+        return Size(atoms, atoms.get_volume())
+
+    with pytest.raises(click.ClickException, match="1 of 3 structures failed: second"):
+        run_each(structures, str(model), tmp_path, {}, work, quiet=False)
+    printed = capsys.readouterr()
+    assert "second: this one cannot be done" in printed.err
+    assert "first\nvolume" in printed.out and "third\nvolume" in printed.out
+    assert (tmp_path / "third.json").exists() and not (tmp_path / "second.json").exists()
+
+
+def test_a_bug_is_not_swallowed(model: Path, structures: dict[str, Atoms], tmp_path: Path) -> None:
+    def work(atoms: Atoms) -> Size:
+        raise TypeError("a bug")
+
+    with pytest.raises(TypeError, match="a bug"):
+        run_each(structures, str(model), tmp_path, {}, work, quiet=True)
+
+
+def test_fingerprints_change_with_every_input(model: Path, structures: dict[str, Atoms], tmp_path: Path) -> None:
+    first, second, _ = structures.values()
+    other = tmp_path / "other.h5"
+    other.write_bytes(model.read_bytes() + b"\0")
+    open_cell, larger, renamed = first.copy(), first.copy(), first.copy()
+    open_cell.pbc = (True, True, False)
+    larger.set_cell(first.cell.array * 1.001)
+    renamed.numbers[0] = 14 if first.numbers[0] == 3 else 3
+    marks = [
+        fingerprint(atoms, path, settings)
+        for atoms, path, settings in (
+            ([first], model, {}), ([second], model, {}), ([first, second], model, {}), ([second, first], model, {}),
+            ([first], other, {}), ([first], model, {"a": 1}), ([first], model, {"a": 2}), ([open_cell], model, {}),
+            ([larger], model, {}), ([renamed], model, {}),
+        )
+    ]  # fmt: skip
+    assert len(set(marks)) == len(marks) and all(len(mark) == 16 for mark in marks)
+    assert fingerprint([first], model, {"a": 1, "b": 2}) == fingerprint([first.copy()], model, {"b": 2, "a": 1})
+    assert not kept(tmp_path / "none.json", marks[0])
+
+
+def test_arguments_of_commands() -> None:
+    @click.command()
+    @structure_arguments("somewhere")
+    def with_model(files: tuple[str, ...], model: str, output: Path, quiet: bool) -> None:
+        click.echo(f"{files} {model} {output} {quiet}")
+
+    @click.command()
+    @structure_arguments("elsewhere", model=False)
+    def without(files: tuple[str, ...], output: Path, quiet: bool) -> None:
+        click.echo(f"{files} {output} {quiet}")
+
+    runner = CliRunner()
+    assert runner.invoke(with_model, ["a", "b"]).output == "('a', 'b') lisi.h5 somewhere False\n"
+    assert runner.invoke(without, ["a", "-o", "x", "--quiet"]).output == "('a',) x True\n"
+    assert runner.invoke(with_model, []).exit_code == 2
+    assert runner.invoke(without, ["a", "--model", "x"]).exit_code == 2

@@ -1,0 +1,110 @@
+"""What results write: plain JSON, structures, a picture, complete or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import read
+
+from ase_wavescat.workflows.result import Result
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    modulus: float
+    start: Atoms
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Example(Result):
+    path: list[Atoms]
+    numbers: np.ndarray
+    scalar: np.float64
+    integer: np.int64
+    flag: np.bool_
+    nothing: float | None
+    unbounded: float
+    table: dict[int, np.ndarray]
+    fit: Fit
+    file: Path
+    empty: list[Atoms]
+    points: tuple[tuple[float, float], ...] = ((1.0, 2.0),)
+
+    @property
+    def structures(self) -> list[Atoms]:
+        return self.path
+
+    def summary(self) -> str:
+        return "an example"
+
+    def plot(self) -> Any:
+        from matplotlib.figure import Figure
+
+        figure = Figure()
+        figure.subplots().plot(self.numbers[0])
+        return figure
+
+
+@pytest.fixture
+def example() -> Example:
+    silicon = bulk("Si")
+    silicon.calc = SinglePointCalculator(silicon, energy=-10.0)
+    return Example(
+        path=[silicon, bulk("Li")],
+        numbers=np.array([[1.0, np.nan], [np.inf, 4.0]]),
+        scalar=np.float64(2.5),
+        integer=np.int64(3),
+        flag=np.bool_(True),
+        nothing=None,
+        unbounded=-np.inf,
+        table={14: np.arange(2)},
+        fit=Fit(90.0, bulk("Si")),
+        file=Path("a") / "b",
+        empty=[],
+    )
+
+
+def test_figures_are_plain_and_leave_structures_out(example: Example) -> None:
+    figures = json.loads(example.to_json())
+    assert figures == {
+        "numbers": [[1.0, None], [None, 4.0]],
+        "scalar": 2.5,
+        "integer": 3,
+        "flag": True,
+        "nothing": None,
+        "unbounded": None,
+        "table": {"14": [0, 1]},
+        "fit": {"modulus": 90.0},
+        "file": str(Path("a") / "b"),
+        "empty": [],
+        "points": [[1.0, 2.0]],
+    }
+
+
+def test_everything_is_written_in_a_folder_that_is_made(example: Example, tmp_path: Path) -> None:
+    path = example.write(tmp_path / "new" / "folder", "name", {"inputs": "0f"})
+    assert sorted(file.name for file in path.parent.iterdir()) == ["name.extxyz", "name.json", "name.png"]
+    figures = json.loads(path.read_text())
+    assert figures["inputs"] == "0f" and figures["scalar"] == 2.5
+    frames = read(path.with_suffix(".extxyz"), ":")
+    assert frames[0].get_potential_energy() == -10.0 and frames[1].calc is None
+    assert path.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_json_comes_last_so_that_it_stands_for_all(example: Example, tmp_path: Path) -> None:
+    class Unfinished(Example):
+        def plot(self) -> Any:
+            raise RuntimeError("no picture")
+
+    fields = {part.name: getattr(example, part.name) for part in dataclasses.fields(example)}
+    with pytest.raises(RuntimeError, match="no picture"):
+        Unfinished(**fields).write(tmp_path, "name")
+    assert [file.name for file in tmp_path.iterdir()] == ["name.extxyz"]
