@@ -8,11 +8,12 @@ from ase_wavescat.cli.group import main
 from ase_wavescat.cli.models import demo, evaluate, info, suggest, train
 from ase_wavescat.cli.rdf import rdf
 from ase_wavescat.cli.relax import relax
+from ase_wavescat.cli.screen import screen
 from ase_wavescat.cli.select import select
 from ase_wavescat.cli.tiling import tiling
 from ase_wavescat.cli.voltage import voltage
 
 __all__ = ["main"]
 
-for command in (info, demo, suggest, train, evaluate, relax, eos, elastic, select, tiling, voltage, rdf):
+for command in (info, demo, suggest, train, evaluate, relax, eos, elastic, select, tiling, voltage, rdf, screen):
     main.add_command(command)

@@ -27,6 +27,14 @@ if TYPE_CHECKING:
     from ase_wavescat.workflows.paths import path_energies as path_energies
     from ase_wavescat.workflows.relaxation import Relaxation as Relaxation
     from ase_wavescat.workflows.relaxation import relax as relax
+    from ase_wavescat.workflows.generation import random_packing as random_packing
+    from ase_wavescat.workflows.generation import random_packings as random_packings
+    from ase_wavescat.workflows.melting import MeltSchedule as MeltSchedule
+    from ase_wavescat.workflows.melting import Quench as Quench
+    from ase_wavescat.workflows.melting import melt_quench as melt_quench
+    from ase_wavescat.workflows.screening import screen as screen
+    from ase_wavescat.workflows.screening_result import Screening as Screening
+    from ase_wavescat.workflows.screening_result import read_screening as read_screening
     from ase_wavescat.workflows.tilings import Tiling as Tiling
     from ase_wavescat.workflows.tilings import tiling as tiling
     from ase_wavescat.workflows.voltages import VoltageCurve as VoltageCurve
@@ -55,6 +63,14 @@ _MODULE_OF: dict[str, str] = {
     "eos": "equation_of_state",
     "Relaxation": "relaxation",
     "relax": "relaxation",
+    "random_packing": "generation",
+    "random_packings": "generation",
+    "MeltSchedule": "melting",
+    "Quench": "melting",
+    "melt_quench": "melting",
+    "screen": "screening",
+    "Screening": "screening_result",
+    "read_screening": "screening_result",
 }
 
 __all__ = list(_MODULE_OF)

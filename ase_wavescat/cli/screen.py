@@ -1,0 +1,112 @@
+"""The command that ranks a pool of structures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ase_wavescat.cli.models import _references as energies_by_element
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from ase_wavescat.workflows.melting import MeltSchedule
+
+
+@click.command()
+@click.argument("pool", nargs=-1)
+@click.option(
+    "--generate", "formulas", multiple=True, metavar="FORMULA",
+    help="Make the pool, as Li15Si4, in place of files; once for each composition.",
+)  # fmt: skip
+@click.option("--cells", default=20, show_default=True, type=click.IntRange(min=1), help="Generated cells of each.")
+@click.option("--atoms", default=64, show_default=True, type=click.IntRange(min=1), help="About so many in a cell.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of generated cells.")
+@click.option(
+    "--method", type=click.Choice(["packing", "melt"]), default="packing", show_default=True,
+    help="Generated cells are random packings, or these melted and quenched.",
+)  # fmt: skip
+@click.option("--melt-temperature", type=click.FloatRange(min=1), help="K, with --method melt.  [default: 2000]")
+@click.option("--quench-time", type=click.FloatRange(min=0.01), help="ps, with --method melt.  [default: 4]")
+@click.option("--model", default="lisi.h5", show_default=True, help="Name of a model, or a path.")
+@click.option("--relax/--no-relax", default=True, show_default=True, help="Relax positions first.")
+@click.option("--cell", is_flag=True, help="Relax the cell as well.")
+@click.option("--fmax", default=0.05, show_default=True, type=click.FloatRange(min=1e-6), help="Force to reach, eV/Å.")
+@click.option("--steps", default=300, show_default=True, type=click.IntRange(min=0), help="Most steps of a relaxation.")
+@click.option(
+    "--reference", "references", multiple=True, metavar="EL=EV", callback=energies_by_element,
+    help="Energy of an element, eV an atom, as Li=-1.9. Default: its crystal, relaxed with the model.",
+)  # fmt: skip
+@click.option("--workers", type=click.IntRange(min=1), help="Processes of this machine; default: all cores.")
+@click.option("--dask", metavar="ADDRESS", help="Scheduler of a Dask cluster that does the work instead.")
+@click.option("--best", default=20, show_default=True, type=click.IntRange(min=1), help="Structures written out.")
+@click.option(
+    "-o", "--output", default="wavescat-screen", show_default=True, type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the database, the ranking and the picture.",
+)  # fmt: skip
+@click.option("--quiet", is_flag=True, help="No progress.")
+def screen(
+    pool: tuple[str, ...], formulas: tuple[str, ...], cells: int, atoms: int, seed: int, method: str,
+    melt_temperature: float | None, quench_time: float | None, model: str, relax: bool, cell: bool, fmax: float,
+    steps: int, references: dict[str, float] | None, workers: int | None, dask: str | None, best: int, output: Path,
+    quiet: bool,
+) -> None:  # fmt: skip
+    """Rank structures by energy above the hull of all of them and the elements.
+
+    POOL are extended XYZ files (plain, .gz, .xz, .bz2), ASE databases, crystal files, folders or (quoted) globs of
+    them. Every structure is in OUTPUT/screening.db as soon as it is done; a run that was stopped goes on when the
+    same command is given again, and more structures may be added. OUTPUT/screening.json, .csv, .extxyz and .png are
+    written at the end.
+    """
+    from ase_wavescat.workflows.screening import screen as run
+
+    try:
+        screening = run(
+            _pool(pool, formulas, cells, atoms, seed),
+            model=model,
+            output=output,
+            relax=relax,
+            cell=cell,
+            fmax=fmax,
+            steps=steps,
+            melt=_schedule(method, bool(formulas), melt_temperature, quench_time),
+            references=references,
+            workers=workers,
+            dask=dask,
+            best=best,
+            progress=not quiet,
+        )
+    except KeyboardInterrupt:
+        raise click.ClickException(f"stopped; what is done is in {output}, the same command goes on") from None
+    screening.write(output, "screening")
+    click.echo(screening.summary())
+    click.echo(f"results: {output}")
+
+
+def _pool(
+    files: tuple[str, ...], formulas: tuple[str, ...], cells: int, atoms: int, seed: int
+) -> list[str] | Iterable[Atoms]:
+    from ase_wavescat.workflows.generation import random_packings
+
+    if bool(files) == bool(formulas):
+        raise click.UsageError("give files of structures, or --generate FORMULA: one of them, not both")
+    return random_packings(formulas, cells, atoms, seed=seed) if formulas else list(files)
+
+
+def _schedule(
+    method: str, generated: bool, temperature: float | None, quenching: float | None
+) -> MeltSchedule | None:  # fmt: skip
+    from ase_wavescat.workflows.melting import MeltSchedule
+
+    given = {"temperature": temperature, "quenching": quenching}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if method == "melt":
+        if not generated:
+            raise click.UsageError("--method melt is for generated cells: give --generate FORMULA")
+        return MeltSchedule(**chosen)
+    if chosen:
+        raise click.UsageError("--melt-temperature and --quench-time go with --method melt")
+    return None

@@ -1,0 +1,188 @@
+"""Screening of a pool of structures by energy above hull, with one database that fills as it goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+from ase.calculators.calculator import BaseCalculator
+from tqdm import tqdm
+
+from ase_wavescat.calculator import WaveScatCalculator
+from ase_wavescat.errors import DataError, WaveScatError
+from ase_wavescat.processes import cores
+from ase_wavescat.structure_files import check_structure
+from ase_wavescat.workflows.hull import References, reference_energies, references_of
+from ase_wavescat.workflows.melting import MeltSchedule
+from ase_wavescat.workflows.relaxation import CellChoice
+from ase_wavescat.workflows.screening_crews import crew_of, outcomes
+from ase_wavescat.workflows.screening_database import NO_FLAGS, ScreeningDatabase, open_database
+from ase_wavescat.workflows.screening_jobs import (
+    CalculatorSource,
+    Job,
+    Model,
+    Outcome,
+    ScreeningSettings,
+    fingerprint,
+)
+from ase_wavescat.workflows.screening_pool import Entry, Pool, pool_entries
+from ase_wavescat.workflows.screening_result import Screening, read_screening
+
+
+def screen(
+    pool: Pool,
+    *,
+    model: Model,
+    output: str | os.PathLike[str],
+    relax: bool = True,
+    cell: CellChoice = False,
+    fmax: float = 0.05,
+    steps: int = 300,
+    melt: MeltSchedule | None = None,
+    references: References | Mapping[str, float] | None = None,
+    workers: int | None = None,
+    dask: str | None = None,
+    best: int = 20,
+    progress: bool = True,
+) -> Screening:
+    """Rank structures by energy above the hull of all of them and the elements, relaxed or as they are.
+
+    pool: files, folders, globs and ASE databases of structures; or structures, also from a generator: they are taken
+        one at a time. Crystals that compete are put into the pool.
+    model: name or path of a model, or a function without arguments that makes any ASE calculator.
+    output: folder of the database `screening.db`, which has a row for each structure as soon as it is done and may
+        be read while the screening runs (`read_screening`, `ase db`). A run that was stopped, however, goes on when it
+        is started again; more structures may be added, and all in the database are ranked together.
+    relax: positions, until no force exceeds `fmax` (eV/A), by at most `steps` steps; cell: the cell as well, see
+        `relax`.  melt: first melt and quench each structure.
+    references: energies of the elements, eV/atom; None: their crystals, relaxed with the model. They are kept in the
+        database.
+    workers: processes of this machine, default: all cores; 1: none but this. More than one need a script with the
+        line `if __name__ == "__main__":`.
+    dask: address of a Dask cluster's scheduler, to take the place of processes.
+    best: structures in the result.  progress: show a bar.
+
+    A structure that fails, or kills its process twice, is in the result as failed and does not end the screening;
+    it is tried again in the next run.
+    Raises DataError for an empty pool, files that are missing, a database of something else or of other settings, and
+    when nothing in the database has a result; WaveScatError when no process or cluster is to be had; what loading a
+    model raises.
+    """
+    settings = ScreeningSettings(relax, cell, fmax, steps, melt)
+    if workers is not None and workers < 1:
+        raise DataError(f"workers must be at least 1, got {workers}")
+    named = references if references is None or isinstance(references, References) else References.given(references)
+    source = CalculatorSource.of(model)
+    calculator = source.make()
+    with tqdm(total=0, unit="structure", desc="screening", disable=not progress) as bar:
+        entries = pool_entries(pool, lambda more: _extend(bar, more))
+        with open_database(
+            Path(output), source.identity, settings.plain(), named, _energy_scale(calculator)
+        ) as database:
+            intake = _Intake(database, settings, source.identity, named, calculator, bar)
+            with crew_of(settings, source, workers or cores(), dask) as crew:
+                for outcome in outcomes(intake.jobs(entries), crew):
+                    database.add(outcome)
+                    bar.update()
+            if not intake.taken:
+                raise DataError("the pool is empty; give at least one structure")
+            screening = replace(read_screening(database.path, best), duplicates=intake.duplicates)
+            _store_ranks(database, screening)
+    return screening
+
+
+def _extend(bar: Any, more: int) -> None:
+    bar.total += more
+
+
+def _energy_scale(calculator: BaseCalculator) -> float | None:
+    """Of the members' spread; None for calculators that have none."""
+    if not isinstance(calculator, WaveScatCalculator) or calculator.ensemble.members < 2:
+        return None
+    return calculator.ensemble.calibration.energy_scale
+
+
+class _Intake:
+    """Turns a pool into jobs: leaves out what is done or was there before, and marks what cannot be computed."""
+
+    def __init__(
+        self,
+        database: ScreeningDatabase,
+        settings: ScreeningSettings,
+        identity: str,
+        given: References | None,
+        calculator: BaseCalculator,
+        bar: Any,
+    ) -> None:
+        self.taken = 0
+        self.duplicates = 0
+        self._database, self._settings, self._identity = database, settings, identity
+        self._given, self._calculator, self._bar = given, calculator, bar
+        self._seen: set[str] = set()
+        self._refused: dict[str, str] = {}
+
+    def jobs(self, entries: Iterator[Entry]) -> Iterator[Job]:
+        for name, atoms, problem in entries:
+            self.taken += 1
+            job = self._job(name, atoms)
+            known = job.fingerprint in self._seen
+            self._seen.add(job.fingerprint)
+            self.duplicates += known
+            if known or self._database.has(job.fingerprint) or not self._is_sound(job, problem):
+                self._bar.update()
+            else:
+                yield job
+
+    def _job(self, name: str, atoms: Atoms | None) -> Job:
+        if atoms is None:  # a file that cannot be read: known by its name
+            return Job(name, Atoms(), f"f{hashlib.sha256(name.encode()).hexdigest()[:24]}")
+        structure = atoms.copy()  # without its calculator
+        return Job(name, structure, fingerprint(structure, self._settings, self._identity))
+
+    def _is_sound(self, job: Job, problem: str) -> bool:
+        """Whether the job can be done; if not, the database says why."""
+        try:
+            if problem:
+                raise DataError(problem)
+            check_structure(job.atoms, job.name)
+            self._refer_to(set(job.atoms.get_chemical_symbols()))
+        except WaveScatError as error:
+            self._database.add(Outcome.failure(replace(job, atoms=Atoms()), str(error)))
+            return False
+        return True
+
+    def _refer_to(self, elements: set[str]) -> None:
+        """Reference energies of all elements are in the database from here on; raises DataError where there is none."""
+        known = self._database.references or References({}, {})
+        if self._given is not None:
+            references_of(self._given, self._calculator, elements)
+            return
+        for symbol in sorted(elements - set(known.energies)):
+            if symbol in self._refused:
+                raise DataError(self._refused[symbol])
+            try:
+                more = reference_energies(self._calculator, [symbol])
+            except Exception as error:  # whatever the calculator makes of an element that it does not know
+                self._refused[symbol] = f"no reference energy of {symbol}: {error}"
+                raise DataError(self._refused[symbol]) from error
+            members = None if more.members is None else {**(known.members or {}), **more.members}
+            known = References({**known.energies, **more.energies}, {**known.sources, **more.sources}, members)
+            self._database.set_references(known)
+
+
+def _store_ranks(database: ScreeningDatabase, screening: Screening) -> None:
+    """What depends on all structures, for queries."""
+    changes = {}
+    for entry in screening.table:
+        changes[entry.id] = {
+            "energy_above_hull": entry.energy_above_hull,
+            "energy_above_hull_uncertainty": entry.energy_above_hull_uncertainty,
+            "flags": " ".join(entry.flags) or NO_FLAGS,
+            "flagged": bool(entry.flags),
+        }
+    database.update(changes)

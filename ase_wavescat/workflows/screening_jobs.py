@@ -1,0 +1,241 @@
+"""What is done to one structure of a screening, in whatever process: relaxation, uncertainty, and what looks wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import BaseCalculator
+from ase.data import covalent_radii
+from ase.neighborlist import neighbor_list
+
+from ase_wavescat.calculator import WaveScatCalculator
+from ase_wavescat.errors import CalculatorError, WaveScatError, WaveScatWarning
+from ase_wavescat.model_file import load_model
+from ase_wavescat.workflows.checks import calculator_of, evaluated
+from ase_wavescat.workflows.melting import MeltSchedule, melt_quench
+from ase_wavescat.workflows.members import member_energies, spread
+from ase_wavescat.workflows.relaxation import RUNAWAY, CellChoice, relax
+from ase_wavescat.workflows.runaway import fused_pairs
+
+if TYPE_CHECKING:
+    from ase_wavescat.scattering.transform import Transform
+
+Model = str | os.PathLike[str] | Callable[[], BaseCalculator]
+"""A model's path or name, or a function without arguments that makes a calculator."""
+
+SINGLE_POINT = "single point"
+_NEIGHBOURHOOD = 1.5  # of the sum of two covalent radii: where the shortest distance is looked for
+
+
+@dataclass(frozen=True)
+class ScreeningSettings:
+    """What is done to every structure.
+
+    relax: move the atoms until no force exceeds `fmax` (eV/A), by at most `steps` steps; cell: the cell as well.
+    melt: first melt and quench it by this schedule.
+    """
+
+    relax: bool = True
+    cell: CellChoice = False
+    fmax: float = 0.05
+    steps: int = 300
+    melt: MeltSchedule | None = None
+
+    def plain(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class CalculatorSource:
+    """How any process makes the calculator.  identity: changes with the model and its parameters."""
+
+    make: Callable[[], BaseCalculator]
+    identity: str
+
+    @staticmethod
+    def of(model: Model) -> CalculatorSource:
+        """Raises CalculatorError for what makes no calculator, and what loading a model raises."""
+        make = model if callable(model) else partial(WaveScatCalculator, load_model(model))
+        calculator = make()
+        if not isinstance(calculator, BaseCalculator):
+            raise CalculatorError(f"the model {make!r} makes a {type(calculator).__name__}, not an ASE calculator")
+        return CalculatorSource(make, _identity(calculator))
+
+
+def _identity(calculator: BaseCalculator) -> str:
+    """The class, and a hash of its parameters; of our models, of all that their energies depend on."""
+    parameters = dict(getattr(calculator, "parameters", None) or {})
+    digest = hashlib.sha256()
+    if isinstance(calculator, WaveScatCalculator):
+        del parameters["model"]  # where it was; what is in it counts
+        ensemble = calculator.ensemble
+        digest.update(json.dumps([ensemble.spec.to_dict(), ensemble.keys, str(ensemble.repulsion)]).encode())
+        digest.update(ensemble.weights.tobytes() + ensemble.species_energies.tobytes())
+        digest.update(str(ensemble.calibration).encode())
+    digest.update(json.dumps(parameters, sort_keys=True, default=_text).encode())
+    return f"{type(calculator).__name__} {digest.hexdigest()[:16]}"
+
+
+def _text(value: Any) -> Any:
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else type(value).__name__
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One structure of the pool.  fingerprint: of structure, settings and model."""
+
+    name: str
+    atoms: Atoms
+    fingerprint: str
+
+
+def fingerprint(atoms: Atoms, settings: ScreeningSettings, identity: str) -> str:
+    """Letters and digits that change with the structure, a setting or the model."""
+    digest = hashlib.sha256(json.dumps([settings.plain(), identity], sort_keys=True).encode())
+    for array in (atoms.cell.array, atoms.positions, atoms.numbers, atoms.pbc):
+        digest.update(array.tobytes())
+    for constraint in atoms.constraints:
+        digest.update(json.dumps(constraint.todict(), sort_keys=True, default=_text).encode())
+    return f"f{digest.hexdigest()[:24]}"  # the letter: databases would take some hexadecimal texts for numbers
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What came of one structure.
+
+    atoms: the last state with energy and forces; the structure as given where that failed.
+    error: None, or what went wrong, in words.
+    stop_reason: of the dynamics or the relaxation, or "single point".
+    uncertainty: eV, whole cell; None without members.  members: (M,) eV, whole cell.
+    outside: what lies outside the training domain, a sentence by kind (composition, distance, features).
+    shortest: A, of all distances; None where atoms have no neighbours.
+    """
+
+    name: str
+    fingerprint: str
+    atoms: Atoms
+    seconds: float = 0.0
+    error: str | None = None
+    stop_reason: str = ""
+    converged: bool = False
+    runaway: bool = False
+    fused: bool = False
+    uncertainty: float | None = None
+    members: np.ndarray | None = None
+    outside: Mapping[str, str] = field(default_factory=dict)
+    shortest: float | None = None
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What looks wrong: what ran away or did not converge, fused atoms, and kinds of `outside`."""
+        marks = {"runaway": self.runaway, "fused": self.fused, "unconverged": not (self.converged or self.runaway)}
+        return (*(name for name, there in marks.items() if there), *self.outside)
+
+    @staticmethod
+    def failure(job: Job, error: str, seconds: float = 0.0) -> Outcome:
+        return Outcome(job.name, job.fingerprint, job.atoms, seconds, error)
+
+
+class _Tools:
+    """A thread's own calculator, and where the training domain is looked at, which needs features of its own."""
+
+    def __init__(self, source: CalculatorSource) -> None:
+        self.identity = source.identity
+        self.calculator = source.make()
+        self._transform: Transform | None = None
+
+    def outside(self, atoms: Atoms) -> dict[str, str]:
+        """What lies outside the model's training domain, by kind; empty for calculators that know of none."""
+        if not isinstance(self.calculator, WaveScatCalculator) or self.calculator.ensemble.domain is None:
+            return {}
+        ensemble = self.calculator.ensemble
+        self._transform = self._transform or ensemble.transform()
+        state = atoms.cell.array, atoms.positions, atoms.numbers
+        return ensemble.predict(self._transform, *state, pbc=tuple(atoms.pbc)).domain_messages()
+
+
+_of_thread = threading.local()
+
+
+def _tools(source: CalculatorSource) -> _Tools:
+    """Made once in each thread: threads of a cluster's process share no calculator."""
+    tools: _Tools | None = getattr(_of_thread, "tools", None)
+    if tools is None or tools.identity != source.identity:
+        tools = _of_thread.tools = _Tools(source)
+    return tools
+
+
+def screen_structure(job: Job, settings: ScreeningSettings, source: CalculatorSource) -> Outcome:
+    """Whatever goes wrong with the structure is in the outcome: no structure ends a screening."""
+    start = time.perf_counter()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", WaveScatWarning)  # in the outcome, of each structure
+            return _screened(job, settings, _tools(source), start)
+    except WaveScatError as error:
+        message = str(error)
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}"
+    return Outcome.failure(job, message, time.perf_counter() - start)
+
+
+def _screened(job: Job, settings: ScreeningSettings, tools: _Tools, start: float) -> Outcome:
+    atoms, calculator = job.atoms.copy(), tools.calculator
+    atoms.calc = calculator
+    final, stop_reason, converged, runaway = _final_state(atoms, settings, int(job.fingerprint[1:], 16))
+    members = None if runaway else member_energies(calculator, [final])
+    return Outcome(
+        name=job.name,
+        fingerprint=job.fingerprint,
+        atoms=final,
+        seconds=time.perf_counter() - start,
+        stop_reason=stop_reason,
+        converged=converged,
+        runaway=runaway,
+        fused=fused_pairs(final) > 0,
+        uncertainty=None if members is None else float(spread(calculator, members[0])),
+        members=None if members is None else members[0],
+        outside={} if runaway else tools.outside(final),
+        shortest=_shortest(final),
+    )
+
+
+def _final_state(atoms: Atoms, settings: ScreeningSettings, seed: int) -> tuple[Atoms, str, bool, bool]:
+    """The structure with its results, the stop reason, and whether it converged and whether it ran away."""
+    cell, fmax, steps = settings.cell, settings.fmax, settings.steps
+    if settings.melt is not None:
+        quench = melt_quench(atoms, settings.melt, seed=seed, cell=cell, fmax=fmax, steps=steps)
+        if quench.relaxation is None:
+            return quench.structure, quench.stop_reason, False, True
+        done = quench.relaxation
+    elif settings.relax:
+        done = relax(atoms, cell=cell, fmax=fmax, steps=steps)
+    else:
+        return _single_point(atoms)
+    return done.structure, done.stop_reason, done.converged, done.runaway
+
+
+def _single_point(atoms: Atoms) -> tuple[Atoms, str, bool, bool]:
+    calculator = calculator_of(atoms)
+    values = [atoms.get_potential_energy()]
+    if "forces" in calculator.implemented_properties:
+        values.extend(atoms.get_forces().ravel())
+    if not np.isfinite(values).all():
+        return evaluated(atoms), f"{RUNAWAY}: energy or forces are not finite", False, True
+    return evaluated(atoms), SINGLE_POINT, True, False
+
+
+def _shortest(atoms: Atoms) -> float | None:
+    distances = neighbor_list("d", atoms, _NEIGHBOURHOOD * covalent_radii[atoms.numbers])
+    return float(distances.min()) if len(distances) else None
