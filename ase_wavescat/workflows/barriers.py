@@ -187,7 +187,13 @@ def _start(first: Atoms, last: Atoms, images: int | Sequence[Atoms]) -> list[Ato
     if isinstance(images, int):
         last = with_results_of(last, matched(first, last))
         path = [first, *(first.copy() for _ in range(images - 2)), last]
-        NEB(path, method="improvedtangent").interpolate(method="idpp", mic=True)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            NEB(path, method="improvedtangent").interpolate(method="idpp", mic=True)
+        if not all(np.isfinite(image.positions).all() for image in path):
+            raise PathError(
+                "atoms run into each other on the way from the initial to the final structure; give images around that"
+                " to begin with, or reorder like atoms that change places"
+            )
         return path
     path = [first]
     for image in images:
