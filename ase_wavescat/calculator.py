@@ -132,12 +132,8 @@ class WaveScatCalculator(Calculator):
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         with self._lock:
             structure = self.atoms if atoms is None else atoms
-            if name == "stress" and allow_calculation and structure is not None and not _has_stress(structure):
-                raise PropertyNotImplementedError(
-                    f"no stress without a volume: the cell {structure.cell.array.tolist()} has none, with pbc = "
-                    f"{structure.pbc.tolist()}; energy and forces need no cell along open directions, for a stress set "
-                    "three independent cell vectors (atoms.center(vacuum=5) makes those that are missing)"
-                )
+            if name == "stress" and allow_calculation and structure is not None:
+                _require_volume(structure)
             return super().get_property(name, atoms, allow_calculation)
 
     def calculate(
@@ -170,6 +166,19 @@ class WaveScatCalculator(Calculator):
         """(M,) eV, whole cell."""
         with self._lock:
             return self._predict(atoms).member_energies.copy()
+
+    def get_member_stresses(self, atoms: Atoms | None = None) -> np.ndarray:
+        """(M, 6) eV/A^3 in ASE's order (xx, yy, zz, yz, xz, xy): the analytic stress of each member.
+
+        A reverse pass for each. Raises PropertyNotImplementedError without a volume, as the stress does.
+        """
+        with self._lock:
+            structure = self.atoms if atoms is None else atoms
+            if structure is not None:
+                _require_volume(structure)
+            gradients = self._predict(structure).member_strain_gradients
+            assert structure is not None  # or there was no prediction
+            return np.array([full_3x3_to_voigt_6_stress(own) for own in gradients / structure.get_volume()])
 
     def get_energy_uncertainty(self, atoms: Atoms | None = None) -> float:
         """Calibrated standard deviation over members, eV, whole cell."""
@@ -245,6 +254,15 @@ class WaveScatCalculator(Calculator):
             change = energy(cell @ larger, positions @ larger) - energy(cell @ smaller, positions @ smaller)
             strain_gradient[a, b] = strain_gradient[b, a] = change / (2 * step)
         return gradient, strain_gradient
+
+
+def _require_volume(atoms: Atoms) -> None:
+    if not _has_stress(atoms):
+        raise PropertyNotImplementedError(
+            f"no stress without a volume: the cell {atoms.cell.array.tolist()} has none, with pbc = "
+            f"{atoms.pbc.tolist()}; energy and forces need no cell along open directions, for a stress set "
+            "three independent cell vectors (atoms.center(vacuum=5) makes those that are missing)"
+        )
 
 
 def _has_stress(atoms: Atoms) -> bool:

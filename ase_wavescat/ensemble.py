@@ -313,6 +313,12 @@ class Prediction:
         positions, strain = self.evaluation.gradient(self.ensemble.mean_weights)
         return positions + self.repulsion_gradient, strain + self.repulsion_strain_gradient
 
+    @cached_property
+    def member_strain_gradients(self) -> np.ndarray:
+        """(M, 3, 3) dE/dstrain in eV of each member: a reverse pass for each."""
+        own = np.array([self.evaluation.gradient(weights)[1] for weights in self.ensemble.weights])
+        return own + self.repulsion_strain_gradient
+
     @property
     def energy_uncertainty(self) -> float:
         """Standard deviation over members (0 for a single one) times the calibrated scale, eV, whole cell."""
