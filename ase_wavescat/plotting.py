@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ase_wavescat.demo import DemoResult
+    from ase_wavescat.workflows.elasticity import ElasticConstants
     from ase_wavescat.workflows.equation_of_state import EquationOfState
     from ase_wavescat.workflows.relaxation import Relaxation
 
@@ -132,3 +133,32 @@ def draw_equation_of_state(axes: Axes, result: EquationOfState) -> None:
     axes.set_ylabel("energy above the lowest (meV/atom)")
     axes.legend(frameon=False)
     axes.set_title("hydrostatic strain, " + ("ions relaxed" if result.relaxed_ions else "fractional positions fixed"))
+
+
+def elastic_figure(result: ElasticConstants) -> Figure:
+    """The tensor in numbers, and the stresses whose slopes are its diagonal."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    figure = Figure(figsize=(11, 4.6), layout=ConstrainedLayoutEngine(wspace=0.05))
+    matrix, slopes = figure.subplots(1, 2)
+    names = ("xx", "yy", "zz", "yz", "xz", "xy")
+    tensor = result.best
+    largest = float(np.abs(tensor.stiffness).max())
+    matrix.imshow(tensor.stiffness, cmap="RdBu_r", vmin=-1.5 * largest, vmax=1.5 * largest)
+    for (row, column), value in np.ndenumerate(tensor.stiffness):
+        matrix.text(column, row, f"{value:.1f}", ha="center", va="center")
+    matrix.set_xticks(range(6), names)
+    matrix.set_yticks(range(6), names)
+    ions = "clamped" if result.relaxed is None else "relaxed"
+    matrix.set_title(f"C (GPa), ions {ions}: K {tensor.bulk_modulus:.1f}, G {tensor.shear_modulus:.1f} GPa")
+    stresses = result.clamped_stresses if result.relaxed_stresses is None else result.relaxed_stresses
+    for kind, name in enumerate(names):
+        change = stresses[kind, :, kind] - result.residual_stress[kind]
+        (points,) = slopes.plot(100 * result.strains, change, "o", markersize=4)
+        line = tensor.stiffness[kind, kind] * result.strains
+        slopes.plot(100 * result.strains, line, color=points.get_color(), label=name)
+    slopes.set_xlabel("strain (%)")
+    slopes.set_ylabel("change of the stress of the same component (GPa)")
+    slopes.legend(frameon=False)
+    return figure

@@ -44,3 +44,10 @@ def spread(calculator: BaseCalculator, member_values: np.ndarray) -> np.ndarray:
     """Calibrated standard deviation over the last axis, (..., M) values of the members that `calculator` has."""
     assert isinstance(calculator, WaveScatCalculator)
     return calculator.ensemble.calibration.energy_scale * np.std(member_values, axis=-1, ddof=1)
+
+
+def member_stresses(calculator: BaseCalculator, structures: Sequence[Atoms]) -> np.ndarray | None:
+    """(structures, M, 6) eV/A^3 of the members of a WaveScatCalculator; None for others, and for one member."""
+    if not isinstance(calculator, WaveScatCalculator) or calculator.ensemble.members < 2:
+        return None
+    return np.array([calculator.get_member_stresses(atoms) for atoms in structures])

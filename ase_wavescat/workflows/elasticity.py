@@ -1,0 +1,306 @@
+"""Elastic constants from the stress under small strains, with clamped and with relaxed ions."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import BaseCalculator
+from ase.stress import voigt_6_to_full_3x3_strain
+from ase.units import GPa
+
+from ase_wavescat.errors import CalculatorError, DataError, StructureError, WaveScatWarning
+from ase_wavescat.workflows.checks import calculator_of, evaluated
+from ase_wavescat.workflows.members import member_stresses, spread
+from ase_wavescat.workflows.relaxation import relax
+from ase_wavescat.workflows.result import Result
+from ase_wavescat.workflows.same_grids import same_grids
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+STRAINS = (-0.01, -0.005, 0.005, 0.01)
+LARGEST_STRAIN = 0.1
+LARGE_STRESS = 1.0
+"""GPa of the unstrained cell, beyond which its elastic constants are not those at zero stress."""
+_KELVIN = np.array([1, 1, 1, np.sqrt(2), np.sqrt(2), np.sqrt(2)])
+
+
+@dataclass(frozen=True, eq=False)
+class ElasticTensor:
+    """Stiffness and its isotropic averages (Voigt, Reuss, Hill: R. Hill, Proc. Phys. Soc. A 65, 349, 1952).
+
+    stiffness: (6, 6) GPa, symmetric, order xx, yy, zz, yz, xz, xy with engineering shear strains (2 e_yz ...).
+    bulk_modulus, shear_modulus: GPa, Hill's means of the bounds.  youngs_modulus: GPa.  poisson_ratio: no unit.
+    bulk_bounds, shear_bounds: GPa, Reuss (equal stress) and Voigt (equal strain).
+    eigenvalues: (6,) GPa, ascending, in Kelvin's notation, where they do not depend on the axes.
+    residual: GPa, root mean square of stresses about the fit.
+    asymmetry: GPa, largest |C_ij - C_ji| / 2 before the fit was made symmetric.
+    Hill's means and what follows from them are nan where the tensor is not positive definite.
+    """
+
+    stiffness: np.ndarray
+    bulk_modulus: float
+    shear_modulus: float
+    youngs_modulus: float
+    poisson_ratio: float
+    bulk_bounds: tuple[float, float]
+    shear_bounds: tuple[float, float]
+    eigenvalues: np.ndarray
+    residual: float
+    asymmetry: float
+
+    @property
+    def stable(self) -> bool:
+        """Whether every small strain costs energy: the tensor is positive definite."""
+        return bool(self.eigenvalues[0] > 0)
+
+
+@dataclass(frozen=True, eq=False)
+class ElasticSpread:
+    """Calibrated standard deviations over members, each with its own tensor of clamped ions, in the units above."""
+
+    stiffness: np.ndarray
+    bulk_modulus: float
+    shear_modulus: float
+    youngs_modulus: float
+    poisson_ratio: float
+
+
+@dataclass(frozen=True, eq=False)
+class ElasticConstants(Result):
+    """Elastic constants of a structure, and the stresses they come from.
+
+    structure: unstrained, its ions relaxed where relaxed ions were asked for.
+    strains: (S,) of each of the six kinds (engineering shear strains).
+    clamped_stresses, relaxed_stresses: (6, S, 6) GPa, by kind of strain, strain and component.
+    clamped: fractional positions fixed.  relaxed: positions relaxed at each strain; None where not asked for.
+    clamped_uncertainty: None without members.
+    residual_stress: (6,) GPa of the unstrained structure.
+    warnings: what limits the constants, in words.
+    """
+
+    structure: Atoms
+    strains: np.ndarray
+    clamped_stresses: np.ndarray
+    relaxed_stresses: np.ndarray | None
+    clamped: ElasticTensor
+    relaxed: ElasticTensor | None
+    clamped_uncertainty: ElasticSpread | None
+    residual_stress: np.ndarray
+    warnings: tuple[str, ...]
+
+    @property
+    def structures(self) -> list[Atoms]:
+        return [self.structure]
+
+    @property
+    def best(self) -> ElasticTensor:
+        """With relaxed ions where there is one."""
+        return self.relaxed or self.clamped
+
+    def summary(self) -> str:
+        lines = []
+        kinds = [("relaxed ions", self.relaxed, None), ("clamped ions", self.clamped, self.clamped_uncertainty)]
+        for name, tensor, uncertainty in kinds:
+            if tensor is not None:
+                lines.append(f"{name}: {_moduli(tensor, uncertainty)}")
+                lines += ["  " + " ".join(f"{value:8.2f}" for value in row) for row in tensor.stiffness]
+                lines.append(
+                    f"  GPa; lowest eigenvalue {tensor.eigenvalues[0]:.2f}, residual {tensor.residual:.3f},"
+                    f" asymmetry {tensor.asymmetry:.3f}"
+                )
+        lines.append("stress of the unstrained cell " + " ".join(f"{v:.3f}" for v in self.residual_stress) + " GPa")
+        return "\n".join(lines + [f"warning: {text}" for text in self.warnings])
+
+    def plot(self) -> Figure:
+        from ase_wavescat.plotting import elastic_figure
+
+        return elastic_figure(self)
+
+
+def _moduli(tensor: ElasticTensor, uncertainty: ElasticSpread | None) -> str:
+    parts = []
+    for letter, name in {"K": "bulk_modulus", "G": "shear_modulus", "E": "youngs_modulus"}.items():
+        error = f" ± {getattr(uncertainty, name):.2f}" if uncertainty else ""
+        parts.append(f"{letter} {getattr(tensor, name):.2f}{error} GPa")
+    return ", ".join([*parts, f"nu {tensor.poisson_ratio:.3f} (Hill)"])
+
+
+def elastic(
+    atoms: Atoms,
+    *,
+    strains: Sequence[float] | np.ndarray = STRAINS,
+    relax_ions: bool = True,
+    fmax: float = 0.005,
+    steps: int = 1000,
+) -> ElasticConstants:
+    """Elastic constants C_ij = d sigma_i / d e_j (GPa) of a periodic structure in its present cell.
+
+    The cell becomes cell (1 + e) with a symmetric strain e, one Voigt component at a time, and the Cauchy stress is
+    taken. Strains come in pairs +-e: the slope of (sigma(e) - sigma(-e)) / 2 has no error of second order. The tensor
+    is the symmetric one nearest to those slopes by least squares.
+
+    strains: pairs of opposite numbers, for shear the engineering strain 2 e_yz.
+    relax_ions: relax positions of the unstrained structure first, and at each strain (`fmax` in eV/A, at most `steps`
+        steps): the constants that experiment sees. Clamped ions are reported in any case.
+
+    A stress s of the unstrained cell changes the constants by as much: beyond 1 GPa a WaveScatWarning says so; relax
+    the cell first (`relax(atoms, cell=True)`).
+    Raises CalculatorError (no stress), DataError (strains) and StructureError.
+    """
+    calculator = _checked_calculator(atoms, relax_ions)
+    chosen = _checked(strains)
+    problems: list[str] = []
+    base = atoms.copy()
+    base.calc = calculator
+    with same_grids(calculator, atoms):
+        if relax_ions:
+            relaxation = relax(base, fmax=fmax, steps=steps)
+            if not relaxation.converged:
+                problems.append(f"relaxation of the unstrained structure: {relaxation.stop_reason}")
+            base = relaxation.structure.copy()
+            base.calc = calculator
+        residual_stress = base.get_stress() / GPa
+        structure = evaluated(base)
+        frames = [[_strained(base, kind, strain) for strain in chosen] for kind in range(6)]
+        clamped = np.array([[frame.get_stress() / GPa for frame in row] for row in frames])
+        members = member_stresses(calculator, [frame for row in frames for frame in row])
+        relaxed = _relaxed_stresses(frames, chosen, fmax, steps, problems) if relax_ions else None
+    tensors = [None if stresses is None else fit_tensor(chosen, stresses) for stresses in (clamped, relaxed)]
+    assert tensors[0] is not None
+    problems += _doubts(residual_stress, tensors[1] or tensors[0])
+    for text in problems:
+        warnings.warn(f"{atoms.get_chemical_formula()}: {text}", WaveScatWarning, stacklevel=2)
+    return ElasticConstants(
+        structure, chosen, clamped, relaxed, tensors[0], tensors[1],
+        None if members is None else _spread(calculator, chosen, members / GPa), residual_stress, tuple(problems),
+    )  # fmt: skip
+
+
+def _checked_calculator(atoms: Atoms, relax_ions: bool) -> BaseCalculator:
+    if atoms.calc is not None and "stress" not in atoms.calc.implemented_properties:
+        raise CalculatorError(
+            f"{type(atoms.calc).__name__} gives no stress, from which elastic constants are taken; wrap it in"
+            " ase.calculators.fd.FiniteDifferenceCalculator, which finds stresses by differences of energies"
+        )
+    if not atoms.pbc.all():
+        raise StructureError(
+            f"elastic constants need three directions that repeat, got pbc = {atoms.pbc.tolist()}; stress has no"
+            " meaning along open ones"
+        )
+    return calculator_of(atoms, "stress", *(["forces"] if relax_ions else []))
+
+
+def _checked(strains: Sequence[float] | np.ndarray) -> np.ndarray:
+    values = np.array(strains, dtype=float)
+    if values.ndim != 1 or len(values) < 2 or not np.all(np.isfinite(values)):
+        raise DataError(f"elastic constants need pairs of strains +-e, got {values.tolist()}")
+    values = np.sort(values)
+    if np.any(values == 0) or np.any(np.diff(values) <= 0) or not np.allclose(values, -values[::-1], rtol=1e-9):
+        raise DataError(
+            f"strains must be pairs +-e of different sizes, none zero, got {values.tolist()}; one-sided strains have"
+            " errors of second order"
+        )
+    if values[-1] > LARGEST_STRAIN:
+        raise DataError(f"strains must be small, at most {LARGEST_STRAIN}, got {values[-1]}")
+    return values
+
+
+def _strained(base: Atoms, kind: int, strain: float) -> Atoms:
+    """With the same calculator; `kind` is the Voigt component, shears are engineering strains."""
+    strained = base.copy()
+    strained.calc = base.calc
+    # ASE's conversion halves the shears and adds the identity
+    strained.set_cell(base.cell.array @ voigt_6_to_full_3x3_strain(strain * np.eye(6)[kind]), scale_atoms=True)
+    return strained
+
+
+def _relaxed_stresses(
+    frames: list[list[Atoms]], strains: np.ndarray, fmax: float, steps: int, problems: list[str]
+) -> np.ndarray:
+    """(6, S, 6) GPa; larger strains begin with the fractional positions of the next smaller of their sign."""
+    stresses = np.zeros((6, len(strains), 6))
+    unfinished = 0
+    for kind, row in enumerate(frames):
+        inner: dict[bool, np.ndarray] = {}
+        for at in np.argsort(np.abs(strains), kind="stable").tolist():
+            frame = row[at].copy()
+            frame.calc = row[at].calc
+            if (start := inner.get(bool(strains[at] > 0))) is not None:
+                frame.set_scaled_positions(start)
+            relaxation = relax(frame, fmax=fmax, steps=steps)
+            unfinished += not relaxation.converged
+            frame.positions = relaxation.structure.positions
+            stresses[kind, at] = frame.get_stress() / GPa
+            inner[bool(strains[at] > 0)] = frame.get_scaled_positions(wrap=False)
+    if unfinished:
+        problems.append(f"{unfinished} of {6 * len(strains)} relaxations of strained ions did not converge")
+    return stresses
+
+
+def fit_tensor(strains: np.ndarray, stresses: np.ndarray) -> ElasticTensor:
+    """The symmetric tensor nearest to stresses (6, S, 6) in GPa at pairs of strains (S,), ascending."""
+    slopes, odd = _slopes(strains, stresses)
+    stiffness = (slopes + slopes.T) / 2
+    eigenvalues = np.linalg.eigvalsh(stiffness * np.outer(_KELVIN, _KELVIN))
+    left = odd - stiffness[:, None, :] * strains[None, :, None]
+    return ElasticTensor(
+        stiffness, *_averages(stiffness), eigenvalues,
+        residual=float(np.sqrt(np.mean(left**2))), asymmetry=float(np.abs(slopes - slopes.T).max() / 2),
+    )  # fmt: skip
+
+
+def _slopes(strains: np.ndarray, stresses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """d sigma_i / d e_j as (6, 6) by j and i, and the odd part of the stresses."""
+    odd = (stresses - stresses[:, ::-1]) / 2
+    return np.einsum("k,jki->ji", strains, odd) / np.sum(strains**2), odd
+
+
+def _averages(
+    stiffness: np.ndarray,
+) -> tuple[float, float, float, float, tuple[float, float], tuple[float, float]]:
+    """K, G, E, nu after Hill, and the bounds of K and of G after Reuss and Voigt."""
+    bulk_voigt = stiffness[:3, :3].sum() / 9
+    diagonal, off = np.trace(stiffness[:3, :3]), stiffness[0, 1] + stiffness[0, 2] + stiffness[1, 2]
+    shear_voigt = (diagonal - off + 3 * np.trace(stiffness[3:, 3:])) / 15
+    bulk_reuss = shear_reuss = np.nan
+    if np.linalg.eigvalsh(stiffness)[0] > 0:
+        compliance = np.linalg.inv(stiffness)
+        bulk_reuss = 1 / compliance[:3, :3].sum()
+        diagonal, off = np.trace(compliance[:3, :3]), compliance[0, 1] + compliance[0, 2] + compliance[1, 2]
+        shear_reuss = 15 / (4 * diagonal - 4 * off + 3 * np.trace(compliance[3:, 3:]))
+    bulk, shear = (bulk_reuss + bulk_voigt) / 2, (shear_reuss + shear_voigt) / 2
+    youngs, poisson = 9 * bulk * shear / (3 * bulk + shear), (3 * bulk - 2 * shear) / (2 * (3 * bulk + shear))
+    bounds = (float(bulk_reuss), float(bulk_voigt)), (float(shear_reuss), float(shear_voigt))
+    return float(bulk), float(shear), float(youngs), float(poisson), *bounds
+
+
+def _spread(calculator: BaseCalculator, strains: np.ndarray, members: np.ndarray) -> ElasticSpread:
+    """From the members' stresses (6 S, M, 6) in GPa."""
+    by_member = np.moveaxis(members, 1, 0).reshape(members.shape[1], 6, len(strains), 6)
+    tensors = [fit_tensor(strains, stresses) for stresses in by_member]
+    names = ("bulk_modulus", "shear_modulus", "youngs_modulus", "poisson_ratio")
+    values = spread(calculator, np.array([[getattr(tensor, name) for tensor in tensors] for name in names]))
+    stiffness = spread(calculator, np.stack([tensor.stiffness for tensor in tensors], axis=-1))
+    return ElasticSpread(stiffness, *values.tolist())
+
+
+def _doubts(residual_stress: np.ndarray, tensor: ElasticTensor) -> list[str]:
+    found = []
+    largest = float(np.abs(residual_stress).max())
+    if largest > LARGE_STRESS:
+        found.append(
+            f"the unstrained cell has a stress of {largest:.2f} GPa: the constants are those of the stressed cell,"
+            " which differ from those at zero stress by about as much; relax the cell first"
+        )
+    if not tensor.stable:
+        found.append(
+            f"the tensor is not positive definite (lowest eigenvalue {tensor.eigenvalues[0]:.2f} GPa): the structure is"
+            " not stable in this cell, and Reuss and Hill averages have no meaning"
+        )
+    return found
