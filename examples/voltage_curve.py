@@ -1,0 +1,56 @@
+"""Voltage of amorphous Li_xSi: glasses of many compositions are relaxed, then compared with lithium metal.
+
+    python examples/voltage_curve.py [FOLDER]
+
+Takes small annealed cells that lie beside the model's labels, relaxes positions and cells, and writes voltage.json,
+voltage.png and voltage.extxyz. Few small cells make a rough curve: docs/voltage.md has a better one.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from ase import Atoms
+from ase.io import read
+
+from ase_wavescat import WaveScatCalculator
+from ase_wavescat.workflows import reference_energies, relax, voltage
+
+LABELS = Path(__file__).parent.parent / "labels" / "mesh-15"
+MOST_LITHIUM = 3.75  # Li15Si4: no lithium goes in beyond
+PUBLISHED = [(0.02, 0.43), (0.85, 0.41), (1.5, 0.32)]  # Chevrier and Dahn, DFT
+
+
+def main(output: Path, *, cells: int = 14, fmax: float = 0.05, steps: int = 200) -> None:
+    """Relax so many cells, evenly chosen by composition, until no force is above `fmax` (eV/A)."""
+    calculator = WaveScatCalculator("lisi.h5")
+    relaxed = []
+    for atoms in _glasses(cells):
+        atoms.calc = calculator
+        result = relax(atoms, cell=True, fmax=fmax, smax=0.1, steps=steps)
+        print(f"{atoms.get_chemical_formula():<8} {result.stop_reason} after {result.steps} steps")
+        if not result.runaway:
+            relaxed.append(result.structure)
+    for atoms in relaxed:
+        atoms.calc = calculator  # energies of all members, not only the mean
+    references = reference_energies(calculator, ["Li"])
+    curve = voltage(relaxed, references=references, order=3, published=PUBLISHED)
+    curve.write(output, "voltage")
+    print(curve.summary())
+
+
+def _glasses(count: int) -> list[Atoms]:
+    cells = [read(path) for path in sorted(LABELS.glob("annealed-*.extxyz"))]
+    cells = sorted((atoms for atoms in cells if _lithium(atoms) <= MOST_LITHIUM), key=_lithium)
+    return [cells[round(index * (len(cells) - 1) / (count - 1))] for index in range(count)]
+
+
+def _lithium(atoms: Atoms) -> float:
+    """Li atoms per Si."""
+    symbols = atoms.get_chemical_symbols()
+    return symbols.count("Li") / symbols.count("Si")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "voltage"))
