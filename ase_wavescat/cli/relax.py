@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ase_wavescat.cli.structures import read_structures, run_each, structure_arguments
 
-_CELLS = {"fixed": False, "volume": "volume", "free": True}
+if TYPE_CHECKING:
+    from ase_wavescat.workflows.relaxation import CellChoice
+
+_CELLS: dict[str, CellChoice] = {"fixed": False, "volume": "volume", "free": True}
 
 
 @click.command()

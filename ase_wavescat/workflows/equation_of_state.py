@@ -19,7 +19,7 @@ from ase_wavescat.workflows.checks import calculator_of, evaluated
 from ase_wavescat.workflows.members import member_energies, spread
 from ase_wavescat.workflows.relaxation import relax
 from ase_wavescat.workflows.result import Result
-from ase_wavescat.workflows.runaway import fused_pairs
+from ase_wavescat.workflows.runaway import FUSED, fused_pairs
 from ase_wavescat.workflows.same_grids import same_grids
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ def _points(
 def _point(start: Atoms, relax_ions: bool, fmax: float, steps: int) -> tuple[Atoms, str | None]:
     """The structure with its energy, and what is wrong with it."""
     if fused_pairs(start):
-        return start, "atoms are fused: a distance is below half the sum of two covalent radii"
+        return start, f"atoms are fused: a distance is below {FUSED} of the sum of two covalent radii"
     if relax_ions:
         relaxation = relax(start, fmax=fmax, steps=steps)
         return relaxation.structure, None if relaxation.converged else f"relaxation of ions: {relaxation.stop_reason}"
@@ -250,13 +250,13 @@ def _result(
             problems.append("no parabola: fewer than three strains within 4 % of the lowest, or the curve bends down")
         if curve is None:
             problems.append("no Birch-Murnaghan equation fits the points")
-    relative, spreads = None, None
+    relative, of_volume, of_modulus = None, None, None
     if members is not None:
         relative = spread(calculator, members - members[np.argmin(energies)])
-        spreads = _member_spreads(calculator, strains, members, volume, count) if parabola else None
+        of_volume, of_modulus = _member_spreads(calculator, strains, members, volume, count)
     return EquationOfState(
         frames, strains, volume * (1 + strains) ** 3, energies, relative, relax_ions, parabola, curve,
-        *(spreads or (None, None)), tuple(problems),
+        of_volume, of_modulus, tuple(problems),
     )  # fmt: skip
 
 
@@ -310,13 +310,13 @@ def fit_birch_murnaghan(volumes: np.ndarray, energies: np.ndarray, atoms: int) -
 
 def _member_spreads(
     calculator: BaseCalculator, strains: np.ndarray, members: np.ndarray, volume: float, atoms: int
-) -> tuple[float, float] | None:
+) -> tuple[float, float] | tuple[None, None]:
     """Of V0 (A^3) and B (GPa): each member has its own curve, so errors that members share cancel."""
     if any(_end_of_minimum(strains, energies) is not None for energies in members.T):
-        return None
+        return None, None
     fits = [fit_parabola(strains, energies, volume, atoms) for energies in members.T]
     values = [(fit.volume, fit.bulk_modulus) for fit in fits if fit is not None]
     if len(values) < len(fits):
-        return None
+        return None, None
     of_volume, of_modulus = spread(calculator, np.array(values).T)
     return float(of_volume), float(of_modulus)

@@ -7,8 +7,8 @@ from ase import Atoms
 from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
 
-FUSED = 0.5
-"""Of the sum of two covalent radii: no two atoms are that close in any solid or molecule."""
+FUSED = 0.3
+"""Of the sum of two covalent radii: atoms in solids and molecules never come that close."""
 ENERGY_FALL = 20.0
 """eV/atom below the start: more than twice the largest cohesive energy of an element."""
 VOLUME_RATIO = 3.0
@@ -29,6 +29,8 @@ class RunawayWatch:
 
     def reason(self, atoms: Atoms, energy: float, forces: np.ndarray) -> str | None:
         """What has gone wrong with this state (energy in eV, forces in eV/A), in words; None: nothing."""
+        if not np.all(np.isfinite(atoms.positions)) or not np.all(np.isfinite(atoms.cell.array)):
+            return "positions or cell are not finite"
         if not (np.isfinite(energy) and np.all(np.isfinite(forces))):
             return "energy or forces are not finite"
         if self._volume > 0 and not 1 / VOLUME_RATIO < _volume(atoms) / self._volume < VOLUME_RATIO:
