@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +15,10 @@ from ase.calculators.calculator import BaseCalculator
 from tqdm import tqdm
 
 from ase_wavescat.calculator import WaveScatCalculator
-from ase_wavescat.errors import DataError, WaveScatError
+from ase_wavescat.errors import DataError, WaveScatError, WaveScatWarning
 from ase_wavescat.processes import cores
 from ase_wavescat.structure_files import check_structure
-from ase_wavescat.workflows.hull import References, reference_energies, references_of
+from ase_wavescat.workflows.hull import References, formation_energies, reference_energies
 from ase_wavescat.workflows.melting import MeltSchedule
 from ase_wavescat.workflows.relaxation import CellChoice
 from ase_wavescat.workflows.screening_crews import crew_of, outcomes
@@ -78,13 +79,12 @@ def screen(
         raise DataError(f"workers must be at least 1, got {workers}")
     named = references if references is None or isinstance(references, References) else References.given(references)
     source = CalculatorSource.of(model)
-    calculator = source.make()
     with tqdm(total=0, unit="structure", desc="screening", disable=not progress) as bar:
         entries = pool_entries(pool, lambda more: _extend(bar, more))
         with open_database(
-            Path(output), source.identity, settings.plain(), named, _energy_scale(calculator)
+            Path(output), source.identity, settings.plain(), named, _energy_scale(source.make())
         ) as database:
-            intake = _Intake(database, settings, source.identity, named, calculator, bar)
+            intake = _Intake(database, settings, source, named, bar)
             with crew_of(settings, source, workers or cores(), dask) as crew:
                 for outcome in outcomes(intake.jobs(entries), crew):
                     database.add(outcome)
@@ -114,15 +114,14 @@ class _Intake:
         self,
         database: ScreeningDatabase,
         settings: ScreeningSettings,
-        identity: str,
+        source: CalculatorSource,
         given: References | None,
-        calculator: BaseCalculator,
         bar: Any,
     ) -> None:
         self.taken = 0
         self.duplicates = 0
-        self._database, self._settings, self._identity = database, settings, identity
-        self._given, self._calculator, self._bar = given, calculator, bar
+        self._database, self._settings, self._source = database, settings, source
+        self._given, self._bar = given, bar
         self._seen: set[str] = set()
         self._refused: dict[str, str] = {}
 
@@ -142,7 +141,7 @@ class _Intake:
         if atoms is None:  # a file that cannot be read: known by its name
             return Job(name, Atoms(), f"f{hashlib.sha256(name.encode()).hexdigest()[:24]}")
         structure = atoms.copy()  # without its calculator
-        return Job(name, structure, fingerprint(structure, self._settings, self._identity))
+        return Job(name, structure, fingerprint(structure, self._settings, self._source.identity))
 
     def _is_sound(self, job: Job, problem: str) -> bool:
         """Whether the job can be done; if not, the database says why."""
@@ -160,19 +159,29 @@ class _Intake:
         """Reference energies of all elements are in the database from here on; raises DataError where there is none."""
         known = self._database.references or References({}, {})
         if self._given is not None:
-            references_of(self._given, self._calculator, elements)
+            formation_energies(["".join(elements)], [0.0], self._given)  # raises for those that are missing
             return
         for symbol in sorted(elements - set(known.energies)):
             if symbol in self._refused:
                 raise DataError(self._refused[symbol])
             try:
-                more = reference_energies(self._calculator, [symbol])
+                more = _crystal_energy(self._source, symbol)
             except Exception as error:  # whatever the calculator makes of an element that it does not know
                 self._refused[symbol] = f"no reference energy of {symbol}: {error}"
                 raise DataError(self._refused[symbol]) from error
             members = None if more.members is None else {**(known.members or {}), **more.members}
             known = References({**known.energies, **more.energies}, {**known.sources, **more.sources}, members)
             self._database.set_references(known)
+
+
+def _crystal_energy(source: CalculatorSource, symbol: str) -> References:
+    """Of the element's crystal, relaxed; a model that has not been trained on such says so in the source."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = reference_energies(source.make(), [symbol])  # a new calculator: it warns once of each kind
+    if any(issubclass(warning.category, WaveScatWarning) for warning in caught):
+        return replace(found, sources={symbol: f"{found.sources[symbol]}, outside its training domain"})
+    return found
 
 
 def _store_ranks(database: ScreeningDatabase, screening: Screening) -> None:

@@ -16,6 +16,7 @@ import ase.db
 import numpy as np
 from ase import Atoms
 
+from ase_wavescat.atomic_write import atomic_path
 from ase_wavescat.errors import DataError
 from ase_wavescat.locks import held
 from ase_wavescat.workflows.hull import References, formation_energies
@@ -115,15 +116,9 @@ def open_database(
     with held(path.with_suffix(".lock")) as ours:
         if not ours:
             raise DataError(f"another process is screening into {path}; wait for it to end, or take another folder")
-        header = _header(path)
-        if header is None:
-            header = wanted
-            _connected(path).metadata = {
-                "title": "Screening",
-                "key_descriptions": _KEYS,
-                "default_columns": ["id", "formula", "name", "energy_above_hull", "uncertainty", "density", "flags"],
-                _KEY: header,
-            }
+        if not path.exists():
+            _create(path, wanted)
+        header = read_header(path)
         _check_same(path, header, wanted)
         database = ScreeningDatabase(path, header)
         if references is not None:
@@ -131,13 +126,29 @@ def open_database(
         yield database
 
 
+def _create(path: Path, header: Mapping[str, Any]) -> None:
+    """A database without rows; readers find it complete or not at all."""
+    with atomic_path(path) as temporary:
+        _connected(temporary).metadata = {
+            "title": "Screening",
+            "key_descriptions": _KEYS,
+            "default_columns": ["id", "formula", "name", "energy_above_hull", "uncertainty", "density", "flags"],
+            _KEY: header,
+        }
+
+
 def read_header(path: Path) -> dict[str, Any]:
     """What the rows of a screening's database have in common.  Raises DataError for what is none."""
     if not path.is_file():
         raise DataError(f"there is no database {path}; it is made by a screening")
-    header = _header(path)
-    if header is None:
-        raise DataError(f"{path} holds no structures of a screening yet")
+    try:
+        header = _connected(path).metadata.get(_KEY)
+    except (sqlite3.Error, OSError, ValueError) as error:
+        raise DataError(f"{path} is not an ASE database ({error}); take another folder") from error
+    if header is None or header.get("version") != _VERSION:
+        raise DataError(
+            f"{path} is a database, but not of a screening by this version of ase_wavescat; take another folder"
+        )
     return header
 
 
@@ -168,24 +179,6 @@ def _connected(path: Path) -> Any:
 
 def _light_rows(database: Any) -> Iterator[Any]:
     return database.select(include_data=False, columns=["id", "key_value_pairs"])
-
-
-def _header(path: Path) -> dict[str, Any] | None:
-    """None where there is no database, or one without rows that nobody has marked."""
-    if not path.exists():
-        return None
-    try:
-        database = _connected(path)
-        header = database.metadata.get(_KEY)
-        if header is None and database.count() == 0:
-            return None
-    except (sqlite3.Error, OSError, ValueError) as error:
-        raise DataError(f"{path} is not an ASE database ({error}); take another folder") from error
-    if header is None or header.get("version") != _VERSION:
-        raise DataError(
-            f"{path} is a database, but not of a screening by this version of ase_wavescat; take another folder"
-        )
-    return header
 
 
 def _check_same(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

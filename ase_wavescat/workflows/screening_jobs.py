@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -74,7 +75,7 @@ class CalculatorSource:
 
 
 def _identity(calculator: BaseCalculator) -> str:
-    """The class, and a hash of its parameters; of our models, of all that their energies depend on."""
+    """The class, and a hash of its parameters; of our models, of all that their results depend on."""
     parameters = dict(getattr(calculator, "parameters", None) or {})
     digest = hashlib.sha256()
     if isinstance(calculator, WaveScatCalculator):
@@ -83,6 +84,9 @@ def _identity(calculator: BaseCalculator) -> str:
         digest.update(json.dumps([ensemble.spec.to_dict(), ensemble.keys, str(ensemble.repulsion)]).encode())
         digest.update(ensemble.weights.tobytes() + ensemble.species_energies.tobytes())
         digest.update(str(ensemble.calibration).encode())
+        if (domain := ensemble.domain) is not None:
+            digest.update(str([domain.fractions, domain.closest]).encode())
+            digest.update(domain.minimum.tobytes() + domain.maximum.tobytes())
     digest.update(json.dumps(parameters, sort_keys=True, default=_text).encode())
     return f"{type(calculator).__name__} {digest.hexdigest()[:16]}"
 
@@ -152,14 +156,21 @@ class _Tools:
 
     def __init__(self, source: CalculatorSource) -> None:
         self.identity = source.identity
-        self.calculator = source.make()
+        self._calculator = source.make()
         self._transform: Transform | None = None
+
+    def calculator(self) -> BaseCalculator:
+        """One that has not seen a structure, so that no result depends, in its last digits, on those before (neighbour
+        lists that are kept, say); ours forget by themselves."""
+        if isinstance(self._calculator, WaveScatCalculator):
+            return self._calculator
+        return copy.deepcopy(self._calculator)
 
     def outside(self, atoms: Atoms) -> dict[str, str]:
         """What lies outside the model's training domain, by kind; empty for calculators that know of none."""
-        if not isinstance(self.calculator, WaveScatCalculator) or self.calculator.ensemble.domain is None:
+        if not isinstance(self._calculator, WaveScatCalculator) or self._calculator.ensemble.domain is None:
             return {}
-        ensemble = self.calculator.ensemble
+        ensemble = self._calculator.ensemble
         self._transform = self._transform or ensemble.transform()
         state = atoms.cell.array, atoms.positions, atoms.numbers
         return ensemble.predict(self._transform, *state, pbc=tuple(atoms.pbc)).domain_messages()
@@ -191,7 +202,7 @@ def screen_structure(job: Job, settings: ScreeningSettings, source: CalculatorSo
 
 
 def _screened(job: Job, settings: ScreeningSettings, tools: _Tools, start: float) -> Outcome:
-    atoms, calculator = job.atoms.copy(), tools.calculator
+    atoms, calculator = job.atoms.copy(), tools.calculator()
     atoms.calc = calculator
     final, stop_reason, converged, runaway = _final_state(atoms, settings, int(job.fingerprint[1:], 16))
     members = None if runaway else member_energies(calculator, [final])
