@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from ase.data import atomic_numbers, reference_states
 from ase.formula import Formula
 from scipy.spatial import ConvexHull
 
-from ase_wavescat.errors import CalculatorError, DataError
+from ase_wavescat.errors import CalculatorError, DataError, WaveScatWarning
 from ase_wavescat.workflows.checks import calculator_of, with_energy
 from ase_wavescat.workflows.members import energies_of, member_energies, spread
 from ase_wavescat.workflows.relaxation import relax
@@ -27,6 +28,7 @@ Composition = Atoms | str | Mapping[str, int]
 """A structure, a formula ("Li15Si4"), or atoms by element."""
 
 STABLE = 1e-6  # eV/atom above the hull that count as on it: far above rounding, far below any energy that matters
+SUSPECT = 0.01  # eV/atom below the reference of its element that make a structure worth a warning
 _FLAT = 1e-8  # facets steeper than this stand on the border of the compositions, they have no energy to give
 
 
@@ -252,13 +254,16 @@ def convex_hull(structures: Sequence[Atoms], references: References | Mapping[st
 
     references: energies of the elements, eV/atom of the same method; None: the elements' crystals, relaxed with the
         calculator of the first structure.
-    Raises DataError without structures and for missing references, CalculatorError without calculators.
+    Raises DataError without structures and for missing references, CalculatorError without calculators. Warns
+    (WaveScatWarning) where a structure of one element lies below its reference.
     """
     energies, members = energies_of(structures)
     elements, counts = composition_table(structures)
     calculator = calculator_of(structures[0])
     named = references_of(references, calculator, elements)
+    fractions = counts / counts.sum(axis=1, keepdims=True)
     formation = formation_energies(structures, energies, named)
+    _warn_of_elements(elements, fractions, formation, named)
     above = energies_above_hull(structures, formation)
     formation_spread = above_spread = None
     if members is not None:
@@ -268,7 +273,7 @@ def convex_hull(structures: Sequence[Atoms], references: References | Mapping[st
     return Hull(
         entries=[with_energy(*pair) for pair in zip(structures, energies, strict=True)],
         elements=elements,
-        fractions=counts / counts.sum(axis=1, keepdims=True),
+        fractions=fractions,
         energies=energies,
         formation=formation,
         above_hull=above,
@@ -277,6 +282,21 @@ def convex_hull(structures: Sequence[Atoms], references: References | Mapping[st
         above_hull_spread=above_spread,
         references=named,
     )
+
+
+def _warn_of_elements(
+    elements: Sequence[str], fractions: np.ndarray, formation: np.ndarray, references: References
+) -> None:
+    """An element below its own reference: that is of another method, or not the ground state of this one."""
+    for symbol, shares in zip(elements, fractions.T, strict=True):
+        lowest = formation[shares == 1].min(initial=0.0)
+        if lowest < -SUSPECT:
+            warnings.warn(
+                f"a structure of {symbol} lies {-1e3 * lowest:.0f} meV/atom below the reference"
+                f" ({references.sources[symbol]}): is that of the same method, and its ground state?",
+                WaveScatWarning,
+                stacklevel=3,
+            )
 
 
 def references_of(

@@ -15,7 +15,7 @@ from scipy.optimize import linprog, minimize_scalar
 
 from ase_wavescat import WaveScatCalculator
 from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.errors import CalculatorError, DataError
+from ase_wavescat.errors import CalculatorError, DataError, WaveScatWarning
 from ase_wavescat.workflows import (
     References,
     convex_hull,
@@ -145,6 +145,14 @@ def test_the_hull_of_structures_with_known_energies() -> None:
     assert result.above_hull_spread is None and result.references.sources["Li"] == "given"
     assert [atoms.get_potential_energy() for atoms in result.structures] == [-7.6, -12.0, -2.0]
     assert "3 of 3 entries on the hull" in result.summary() and "-5.0000 eV/atom, given" in result.summary()
+
+
+def test_an_element_below_its_reference_is_worth_a_warning() -> None:
+    lithium = bulk("Li")
+    lithium.calc = SinglePointCalculator(lithium, energy=-2.1)
+    with pytest.warns(WaveScatWarning, match=r"a structure of Li lies 100 meV/atom below the reference \(given\)"):
+        result = convex_hull([lithium], {"Li": -2.0})
+    assert result.formation == pytest.approx([-0.1]) and result.above_hull == pytest.approx([0])
 
 
 def test_the_hull_of_a_model_has_spreads(
