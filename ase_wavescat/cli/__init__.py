@@ -5,7 +5,9 @@ from __future__ import annotations
 from ase_wavescat.cli.elastic import elastic
 from ase_wavescat.cli.eos import eos
 from ase_wavescat.cli.group import main
+from ase_wavescat.cli.hops import hops
 from ase_wavescat.cli.models import demo, evaluate, info, suggest, train
+from ase_wavescat.cli.neb import neb
 from ase_wavescat.cli.rdf import rdf
 from ase_wavescat.cli.relax import relax
 from ase_wavescat.cli.screen import screen
@@ -15,5 +17,5 @@ from ase_wavescat.cli.voltage import voltage
 
 __all__ = ["main"]
 
-for command in (info, demo, suggest, train, evaluate, relax, eos, elastic, select, tiling, voltage, rdf, screen):
+for command in (info, demo, suggest, train, evaluate, relax, neb, hops, eos, elastic, select, tiling, voltage, rdf, screen):
     main.add_command(command)

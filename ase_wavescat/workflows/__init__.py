@@ -11,27 +11,31 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ase_wavescat.workflows.barriers import Barrier as Barrier
     from ase_wavescat.workflows.barriers import neb as neb
+    from ase_wavescat.workflows.distribution import Distribution as Distribution
+    from ase_wavescat.workflows.distribution import rdf as rdf
     from ase_wavescat.workflows.elasticity import ElasticConstants as ElasticConstants
     from ase_wavescat.workflows.elasticity import elastic as elastic
     from ase_wavescat.workflows.equation_of_state import EquationOfState as EquationOfState
     from ase_wavescat.workflows.equation_of_state import eos as eos
-    from ase_wavescat.workflows.distribution import Distribution as Distribution
-    from ase_wavescat.workflows.distribution import rdf as rdf
+    from ase_wavescat.workflows.generation import random_packing as random_packing
+    from ase_wavescat.workflows.generation import random_packings as random_packings
+    from ase_wavescat.workflows.hops import Hop as Hop
+    from ase_wavescat.workflows.hops import Void as Void
+    from ase_wavescat.workflows.hops import find_hops as find_hops
+    from ase_wavescat.workflows.hops import find_voids as find_voids
     from ase_wavescat.workflows.hull import Hull as Hull
     from ase_wavescat.workflows.hull import References as References
     from ase_wavescat.workflows.hull import convex_hull as convex_hull
     from ase_wavescat.workflows.hull import energies_above_hull as energies_above_hull
     from ase_wavescat.workflows.hull import formation_energies as formation_energies
     from ase_wavescat.workflows.hull import reference_energies as reference_energies
+    from ase_wavescat.workflows.melting import MeltSchedule as MeltSchedule
+    from ase_wavescat.workflows.melting import Quench as Quench
+    from ase_wavescat.workflows.melting import melt_quench as melt_quench
     from ase_wavescat.workflows.paths import Band as Band
     from ase_wavescat.workflows.paths import path_energies as path_energies
     from ase_wavescat.workflows.relaxation import Relaxation as Relaxation
     from ase_wavescat.workflows.relaxation import relax as relax
-    from ase_wavescat.workflows.generation import random_packing as random_packing
-    from ase_wavescat.workflows.generation import random_packings as random_packings
-    from ase_wavescat.workflows.melting import MeltSchedule as MeltSchedule
-    from ase_wavescat.workflows.melting import Quench as Quench
-    from ase_wavescat.workflows.melting import melt_quench as melt_quench
     from ase_wavescat.workflows.screening import screen as screen
     from ase_wavescat.workflows.screening_result import Screening as Screening
     from ase_wavescat.workflows.screening_result import read_screening as read_screening
@@ -49,6 +53,10 @@ _MODULE_OF: dict[str, str] = {
     "tiling": "tilings",
     "VoltageCurve": "voltages",
     "voltage": "voltages",
+    "Hop": "hops",
+    "Void": "hops",
+    "find_hops": "hops",
+    "find_voids": "hops",
     "Hull": "hull",
     "References": "hull",
     "convex_hull": "hull",

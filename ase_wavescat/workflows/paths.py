@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 DEPTH = 0.02
 """eV: minima of the images between the ends count when that deep."""
+FAR = 1.0
+"""A: an atom that goes as far has moved to another site."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +43,7 @@ class Band(Result):
     forward_spread, backward_spread, reaction_spread: eV, calibrated standard deviations over the members of their own
         values at the same images; None without members. At a minimum and at a saddle the energy does not change with
         the place, so that to first order these are the spreads of every member's own barrier on its own path.
+    movers: indices of the atoms that are more than 1 A apart in the first and the last image: one, for a hop.
     minima: indices of images between the ends that are minima along the path: the path is several hops then.
     """
 
@@ -57,6 +60,7 @@ class Band(Result):
     forward_spread: float | None
     backward_spread: float | None
     reaction_spread: float | None
+    movers: list[int]
     minima: list[int]
 
     @property
@@ -73,7 +77,9 @@ class Band(Result):
         for name, value, deviation, fit in rows:
             line = f"{name:<16} {value:7.3f}" + ("" if deviation is None else f" ± {deviation:.3f}") + " eV"
             lines.append(line + ("" if fit is None else f" (top of the fit {fit:.3f})"))
-        return "\n".join(lines + self.remarks())
+        if len(self.movers) > 1:
+            lines.append(f"atoms that move by more than {FAR} Å: {', '.join(map(str, self.movers))}")
+        return "\n".join(lines)
 
     def remarks(self) -> list[str]:
         """What a reader of the barrier should know, a line each."""
@@ -151,6 +157,7 @@ def band_fields(path: list[Atoms], calculator: BaseCalculator) -> dict[str, Any]
     """The fields of a Band; the path's images have energies and forces."""
     energies = np.array([image.get_potential_energy() for image in path])
     steps = [np.linalg.norm(path[i + 1].positions - path[i].positions) for i in range(len(path) - 1)]
+    travelled = np.linalg.norm(path[-1].positions - path[0].positions, axis=1)
     highest = int(np.argmax(energies))
     top, reaction = NEBTools(path).get_barrier(fit=True)
     members = member_energies(calculator, path)
@@ -173,6 +180,7 @@ def band_fields(path: list[Atoms], calculator: BaseCalculator) -> dict[str, Any]
         "reaction": float(reaction),
         "forward_fit": float(top),
         "backward_fit": float(top - reaction),
+        "movers": [int(i) for i in np.flatnonzero(travelled > FAR)],
         "minima": _minima(energies),
         **deviations,
     }

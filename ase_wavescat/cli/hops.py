@@ -1,0 +1,144 @@
+"""`wavescat hops`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ase_wavescat.atomic_write import atomic_path
+from ase_wavescat.cli.structures import fingerprint, kept, read_structures, structure_arguments
+from ase_wavescat.errors import WaveScatError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from ase_wavescat.workflows import Hop
+
+_SEARCH = ("species", "count", "room", "reach", "opening")
+_BAND = ("images", "fmax", "steps")
+
+
+@click.command()
+@structure_arguments("wavescat-hops")
+@click.option("--species", default="Li", show_default=True, help="Element whose atoms hop.")
+@click.option("--count", type=click.IntRange(min=1), default=5, show_default=True, help="Hops, the most favourable.")
+@click.option("--room", type=float, default=2.0, show_default=True, help="Least distance of a void from all atoms, Å.")
+@click.option("--reach", type=float, default=4.0, show_default=True, help="Longest way of an atom into a void, Å.")
+@click.option(
+    "--opening", type=float, default=1.5, show_default=True, help="Least distance of the way from other atoms, Å."
+)
+@click.option(
+    "--images", type=click.IntRange(min=3), default=7, show_default=True, help="Of a band, both ends included."
+)
+@click.option("--fmax", type=float, default=0.05, show_default=True, help="Largest force left, eV/Å.")
+@click.option(
+    "--steps", type=click.IntRange(min=0), default=500, show_default=True, help="At most so many, for ends and bands."
+)
+def hops(files: tuple[str, ...], model: str, output: Path, quiet: bool, **settings: Any) -> None:
+    """From glasses to tables of barriers: relax, find voids and atoms that may hop into them, and a band for each.
+
+    For each structure in FILES: NAME-hop-0.json, .extxyz and .png (a band, as `wavescat neb` writes it), NAME-hop-1 and
+    so on, the most favourable void first, and NAME-hops.json, the table. Hops that fail, such as those of an atom that
+    falls back when all relax, stand there with their reason. Hops done before are kept.
+    """
+    from ase_wavescat.calculator import WaveScatCalculator
+    from ase_wavescat.model_file import find_model
+
+    structures = read_structures(files)
+    calculator = WaveScatCalculator(model)
+    output.mkdir(parents=True, exist_ok=True)
+    failed = []
+    for name, atoms in structures.items():
+        target = output / f"{name}-hops.json"
+        inputs = fingerprint([atoms], find_model(model), settings)
+        if kept(target, inputs):
+            click.echo(f"{name}: kept, it is in {output} already")
+            continue
+        given = atoms.copy()
+        atoms.calc = calculator
+        try:
+            rows = [
+                _barrier(hop, f"{name}-hop-{number}", given, find_model(model), output, quiet, settings)
+                for number, hop in enumerate(_found(atoms, settings))
+            ]
+        except WaveScatError as error:
+            failed.append(name)
+            click.echo(f"{name}: {error}", err=True)
+            continue
+        _write(target, {"hops": rows, "inputs": inputs})
+        click.echo(f"{name}: {len(rows)} hops\n{_table(rows)}" if rows else f"{name}: no hops; try a smaller --room")
+    click.echo(f"results: {output}")
+    if failed:
+        raise click.ClickException(f"{len(failed)} of {len(structures)} structures failed: {', '.join(failed)}")
+
+
+def _found(atoms: Atoms, settings: Mapping[str, Any]) -> list[Hop]:
+    """Hops in the relaxed structure."""
+    from ase_wavescat.errors import PathError
+    from ase_wavescat.workflows import find_hops, relax
+
+    relaxation = relax(atoms, fmax=settings["fmax"], steps=settings["steps"])
+    if relaxation.runaway:
+        raise PathError(f"the structure does not relax: {relaxation.stop_reason}")
+    relaxed = relaxation.structure.copy()
+    relaxed.calc = atoms.calc
+    return find_hops(relaxed, **{key: settings[key] for key in _SEARCH})
+
+
+def _barrier(
+    hop: Hop, name: str, given: Atoms, model: Path, output: Path, quiet: bool, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A row of the table; the band is written, or its failure."""
+    from ase_wavescat.workflows import neb
+
+    place = [round(float(value), 1) for value in hop.void.position]
+    inputs = fingerprint([given], model, {**settings, "atom": hop.atom, "void": place})
+    target = output / f"{name}.json"
+    row = {
+        "name": name, "atom": hop.atom, "room": hop.void.room, "length": hop.length, "opening": hop.opening,
+        "energy_unrelaxed": hop.energy,
+    }  # fmt: skip
+    if not kept(target, inputs):
+        try:
+            band = {key: settings[key] for key in _BAND}
+            result = neb(hop.initial, hop.final, progress=not quiet, **band)
+            result.write(output, name, {"inputs": inputs})
+        except WaveScatError as error:
+            _write(target, {"failed": str(error), "inputs": inputs})
+    done = json.loads(target.read_text(encoding="utf-8"))
+    if "failed" in done:
+        return {**row, "failed": done["failed"]}
+    wanted = (
+        "forward", "forward_spread", "backward", "backward_spread", "reaction", "reaction_spread", "converged",
+        "movers", "minima",
+    )  # fmt: skip
+    return {**row, **{key: done[key] for key in wanted}}
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    lines = ["hop  atom  length, Å  room, Å  forward, eV       backward, eV"]
+    for number, row in enumerate(rows):
+        start = f"{number:3d}  {row['atom']:4d}  {row['length']:9.2f}  {row['room']:7.2f}  "
+        if "failed" in row:
+            lines.append(start + row["failed"])
+            continue
+        ends = "  ".join(f"{_with_spread(row, key):16}" for key in ("forward", "backward"))
+        notes = [] if row["converged"] else ["not converged"]
+        notes += [f"minimum at image {', '.join(map(str, row['minima']))}"] if row["minima"] else []
+        notes += [f"{len(row['movers'])} atoms move"] if len(row["movers"]) != 1 else []
+        lines.append(f"{start}{ends}  {'; '.join(notes)}".rstrip())
+    return "\n".join(lines)
+
+
+def _with_spread(row: Mapping[str, Any], key: str) -> str:
+    spread = row[f"{key}_spread"]
+    return f"{row[key]:.3f}" + ("" if spread is None else f" ± {spread:.3f}")

@@ -1,0 +1,70 @@
+"""`wavescat neb`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ase_wavescat.cli.structures import fingerprint, kept, read_structures, structure_arguments
+
+if TYPE_CHECKING:
+    from ase_wavescat.workflows import Band
+
+
+@click.command()
+@structure_arguments("wavescat-neb")
+@click.option("--path", "given", is_flag=True, help="FILES hold a whole path: its energies as it is, nothing moves.")
+@click.option(
+    "--images", type=click.IntRange(min=3), default=7, show_default=True,
+    help="Images of the band, both ends included, where FILES do not give those between the ends.",
+)  # fmt: skip
+@click.option("--fmax", type=float, default=0.05, show_default=True, help="Largest force left, eV/Å.")
+@click.option(
+    "--steps", type=click.IntRange(min=0), default=500, show_default=True,
+    help="At most so many, for each end and for the band.",
+)  # fmt: skip
+@click.option("--climb/--no-climb", default=True, show_default=True, help="The highest image climbs to the saddle.")
+@click.option("--relax-ends/--keep-ends", default=True, show_default=True, help="Relax both ends before.")
+def neb(
+    files: tuple[str, ...], model: str, output: Path, quiet: bool, given: bool, images: int, fmax: float, steps: int,
+    climb: bool, relax_ends: bool,
+) -> None:  # fmt: skip
+    """Barrier between two structures by a nudged elastic band, or along a path that is given.
+
+    FILES are two structures, the initial and the final one, in one file or two; more of them are the images of a path,
+    in order, with which the band begins. Written are NAME.json, NAME.extxyz (all images, with energies and forces) and
+    NAME.png, where NAME is made of the files' names. A result of the same structures, model and settings is kept.
+    """
+    from ase_wavescat.calculator import WaveScatCalculator
+    from ase_wavescat.errors import PathError
+    from ase_wavescat.model_file import find_model
+    from ase_wavescat.workflows import neb as barrier
+    from ase_wavescat.workflows import path_energies
+
+    path = list(read_structures(files).values())
+    name = "-".join(dict.fromkeys(Path(file).name.partition(".")[0] for file in files)).replace("*", "")
+    if len(path) < (3 if given else 2):
+        needed = "at least three images" if given else "the initial and the final structure"
+        raise PathError(f"{' '.join(files)} holds {len(path)} structures; give {needed}")
+    settings = {
+        "workflow": "path" if given else "neb", "images": images, "fmax": fmax, "steps": steps, "climb": climb,
+        "relax_ends": relax_ends,
+    }  # fmt: skip
+    inputs = fingerprint(path, find_model(model), settings)
+    if kept(output / f"{name}.json", inputs):
+        click.echo(f"{name}: kept, it is in {output} already")
+        return
+    path[0].calc = WaveScatCalculator(model)
+    if given:
+        result: Band = path_energies(path, path[0].calc)
+    else:
+        result = barrier(
+            path[0], path[-1], images=path[1:-1] or images, fmax=fmax, steps=steps, climb=climb,
+            relax_endpoints=relax_ends, progress=not quiet,
+        )  # fmt: skip
+    result.write(output, name, {"inputs": inputs})
+    if not quiet:
+        click.echo(f"{name}\n{result.summary()}\n")
+    click.echo(f"results: {output}")
