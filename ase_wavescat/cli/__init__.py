@@ -17,5 +17,21 @@ from ase_wavescat.cli.voltage import voltage
 
 __all__ = ["main"]
 
-for command in (info, demo, suggest, train, evaluate, relax, neb, hops, eos, elastic, select, tiling, voltage, rdf, screen):
+for command in (
+    info,
+    demo,
+    suggest,
+    train,
+    evaluate,
+    relax,
+    neb,
+    hops,
+    eos,
+    elastic,
+    select,
+    tiling,
+    voltage,
+    rdf,
+    screen,
+):
     main.add_command(command)
