@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ase_wavescat.cli.models import _references as energies_by_element
+from ase_wavescat.cli.relax import _CELLS as CELLS
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -33,8 +34,12 @@ if TYPE_CHECKING:
 @click.option("--quench-time", type=click.FloatRange(min=0.01), help="ps, with --method melt.  [default: 4]")
 @click.option("--model", default="lisi.h5", show_default=True, help="Name of a model, or a path.")
 @click.option("--relax/--no-relax", default=True, show_default=True, help="Relax positions first.")
-@click.option("--cell", is_flag=True, help="Relax the cell as well.")
-@click.option("--fmax", default=0.05, show_default=True, type=click.FloatRange(min=1e-6), help="Force to reach, eV/Å.")
+@click.option(
+    "--cell", type=click.Choice(list(CELLS)), default="fixed", show_default=True,
+    help="fixed: only atoms move; volume: the cell keeps its shape; free: all of it relaxes.",
+)  # fmt: skip
+@click.option("--fmax", default=0.05, show_default=True, type=float, help="Largest force left, eV/Å.")
+@click.option("--smax", default=0.1, show_default=True, type=float, help="Largest stress left, GPa.")
 @click.option("--steps", default=300, show_default=True, type=click.IntRange(min=0), help="Most steps of a relaxation.")
 @click.option(
     "--reference", "references", multiple=True, metavar="EL=EV", callback=energies_by_element,
@@ -50,9 +55,9 @@ if TYPE_CHECKING:
 @click.option("--quiet", is_flag=True, help="No progress.")
 def screen(
     pool: tuple[str, ...], formulas: tuple[str, ...], cells: int, atoms: int, seed: int, method: str,
-    melt_temperature: float | None, quench_time: float | None, model: str, relax: bool, cell: bool, fmax: float,
-    steps: int, references: dict[str, float] | None, workers: int | None, dask: str | None, best: int, output: Path,
-    quiet: bool,
+    melt_temperature: float | None, quench_time: float | None, model: str, relax: bool, cell: str, fmax: float,
+    smax: float, steps: int, references: dict[str, float] | None, workers: int | None, dask: str | None, best: int,
+    output: Path, quiet: bool,
 ) -> None:  # fmt: skip
     """Rank structures by energy above the hull of all of them and the elements.
 
@@ -69,8 +74,9 @@ def screen(
             model=model,
             output=output,
             relax=relax,
-            cell=cell,
+            cell=CELLS[cell],
             fmax=fmax,
+            smax=smax,
             steps=steps,
             melt=_schedule(method, bool(formulas), melt_temperature, quench_time),
             references=references,

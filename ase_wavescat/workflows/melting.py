@@ -135,6 +135,7 @@ def melt_quench(
     seed: int | Sequence[int] = 0,
     cell: CellChoice = False,
     fmax: float = 0.02,
+    smax: float = 0.05,
     steps: int = 500,
 ) -> Quench:
     """Melt a structure, cool it and relax what comes out; the structure given stays as it is.
@@ -142,7 +143,7 @@ def melt_quench(
     Dynamics are ASE's, Langevin's at fixed volume, begun with random velocities of the melt's temperature. A structure
     that collides violently (a raw packing) is first relaxed, by fifty steps at most.
     seed: of velocities and bath; the same numbers give the same glass.
-    cell, fmax, steps: of the relaxation at the end, see `relax`.
+    cell, fmax, smax, steps: of the relaxation at the end, see `relax`.
     A structure that runs away (energies not finite, fused atoms, a calculator that gives up) is stopped, and said to be
     so in `stop_reason`.  Raises CalculatorError, DataError and StructureError before the first step.
     """
@@ -157,7 +158,7 @@ def melt_quench(
         glass = moving.copy()
         del glass.arrays["momenta"]  # what is relaxed is at rest
         glass.calc = calculator
-        relaxation = relax(glass, cell=cell, fmax=fmax, steps=steps)
+        relaxation = relax(glass, cell=cell, fmax=fmax, smax=smax, steps=steps)
     return record.result(reason, relaxation)
 
 

@@ -43,6 +43,7 @@ def screen(
     relax: bool = True,
     cell: CellChoice = False,
     fmax: float = 0.05,
+    smax: float = 0.1,
     steps: int = 300,
     melt: MeltSchedule | None = None,
     references: References | Mapping[str, float] | None = None,
@@ -59,8 +60,8 @@ def screen(
     output: folder of the database `screening.db`, which has a row for each structure as soon as it is done and may
         be read while the screening runs (`read_screening`, `ase db`). A run that was stopped, however, goes on when it
         is started again; more structures may be added, and all in the database are ranked together.
-    relax: positions, until no force exceeds `fmax` (eV/A), by at most `steps` steps; cell: the cell as well, see
-        `relax`.  melt: first melt and quench each structure.
+    relax: positions, until no force exceeds `fmax` (eV/A), by at most `steps` steps; cell: the cell as well, until no
+        stress exceeds `smax` (GPa), see `relax`.  melt: first melt and quench each structure.
     references: energies of the elements, eV/atom; None: their crystals, relaxed with the model. They are kept in the
         database.
     workers: processes of this machine, default: all cores; 1: none but this. More than one need a script with the
@@ -74,7 +75,7 @@ def screen(
     when nothing in the database has a result; WaveScatError when no process or cluster is to be had; what loading a
     model raises.
     """
-    settings = ScreeningSettings(relax, cell, fmax, steps, melt)
+    settings = ScreeningSettings(relax, cell, fmax, smax, steps, melt)
     if workers is not None and workers < 1:
         raise DataError(f"workers must be at least 1, got {workers}")
     named = references if references is None or isinstance(references, References) else References.given(references)

@@ -27,7 +27,6 @@ from ase_wavescat.workflows.checks import calculator_of, evaluated
 from ase_wavescat.workflows.melting import MeltSchedule, melt_quench
 from ase_wavescat.workflows.members import member_energies, spread
 from ase_wavescat.workflows.relaxation import RUNAWAY, CellChoice, relax
-from ase_wavescat.workflows.runaway import fused_pairs
 
 if TYPE_CHECKING:
     from ase_wavescat.scattering.transform import Transform
@@ -36,20 +35,24 @@ Model = str | os.PathLike[str] | Callable[[], BaseCalculator]
 """A model's path or name, or a function without arguments that makes a calculator."""
 
 SINGLE_POINT = "single point"
-_NEIGHBOURHOOD = 1.5  # of the sum of two covalent radii: where the shortest distance is looked for
+CLOSE = 0.6
+"""Of the sum of two covalent radii: bonds are longer."""
+_NEIGHBOURHOOD = 1.5  # of that sum: where the shortest distance is looked for
 
 
 @dataclass(frozen=True)
 class ScreeningSettings:
     """What is done to every structure.
 
-    relax: move the atoms until no force exceeds `fmax` (eV/A), by at most `steps` steps; cell: the cell as well.
+    relax: move the atoms until no force exceeds `fmax` (eV/A), by at most `steps` steps; cell: the cell as well, until
+        no stress exceeds `smax` (GPa).
     melt: first melt and quench it by this schedule.
     """
 
     relax: bool = True
     cell: CellChoice = False
     fmax: float = 0.05
+    smax: float = 0.1
     steps: int = 300
     melt: MeltSchedule | None = None
 
@@ -123,7 +126,7 @@ class Outcome:
     stop_reason: of the dynamics or the relaxation, or "single point".
     uncertainty: eV, whole cell; None without members.  members: (M,) eV, whole cell.
     outside: what lies outside the training domain, a sentence by kind (composition, distance, features).
-    shortest: A, of all distances; None where atoms have no neighbours.
+    close: whether two atoms are closer than `CLOSE`.  shortest: A, of all distances; None without neighbours.
     """
 
     name: str
@@ -134,7 +137,7 @@ class Outcome:
     stop_reason: str = ""
     converged: bool = False
     runaway: bool = False
-    fused: bool = False
+    close: bool = False
     uncertainty: float | None = None
     members: np.ndarray | None = None
     outside: Mapping[str, str] = field(default_factory=dict)
@@ -142,8 +145,8 @@ class Outcome:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """What looks wrong: what ran away or did not converge, fused atoms, and kinds of `outside`."""
-        marks = {"runaway": self.runaway, "fused": self.fused, "unconverged": not (self.converged or self.runaway)}
+        """What looks wrong: what ran away or did not converge, close atoms, and kinds of `outside`."""
+        marks = {"runaway": self.runaway, "close": self.close, "unconverged": not (self.converged or self.runaway)}
         return (*(name for name, there in marks.items() if there), *self.outside)
 
     @staticmethod
@@ -206,6 +209,7 @@ def _screened(job: Job, settings: ScreeningSettings, tools: _Tools, start: float
     atoms.calc = calculator
     final, stop_reason, converged, runaway = _final_state(atoms, settings, int(job.fingerprint[1:], 16))
     members = None if runaway else member_energies(calculator, [final])
+    shortest, close = _distances(final)
     return Outcome(
         name=job.name,
         fingerprint=job.fingerprint,
@@ -214,24 +218,24 @@ def _screened(job: Job, settings: ScreeningSettings, tools: _Tools, start: float
         stop_reason=stop_reason,
         converged=converged,
         runaway=runaway,
-        fused=fused_pairs(final) > 0,
+        close=close,
         uncertainty=None if members is None else float(spread(calculator, members[0])),
         members=None if members is None else members[0],
         outside={} if runaway else tools.outside(final),
-        shortest=_shortest(final),
+        shortest=shortest,
     )
 
 
 def _final_state(atoms: Atoms, settings: ScreeningSettings, seed: int) -> tuple[Atoms, str, bool, bool]:
     """The structure with its results, the stop reason, and whether it converged and whether it ran away."""
-    cell, fmax, steps = settings.cell, settings.fmax, settings.steps
+    cell, fmax, smax, steps = settings.cell, settings.fmax, settings.smax, settings.steps
     if settings.melt is not None:
-        quench = melt_quench(atoms, settings.melt, seed=seed, cell=cell, fmax=fmax, steps=steps)
+        quench = melt_quench(atoms, settings.melt, seed=seed, cell=cell, fmax=fmax, smax=smax, steps=steps)
         if quench.relaxation is None:
             return quench.structure, quench.stop_reason, False, True
         done = quench.relaxation
     elif settings.relax:
-        done = relax(atoms, cell=cell, fmax=fmax, steps=steps)
+        done = relax(atoms, cell=cell, fmax=fmax, smax=smax, steps=steps)
     else:
         return _single_point(atoms)
     return done.structure, done.stop_reason, done.converged, done.runaway
@@ -247,6 +251,10 @@ def _single_point(atoms: Atoms) -> tuple[Atoms, str, bool, bool]:
     return evaluated(atoms), SINGLE_POINT, True, False
 
 
-def _shortest(atoms: Atoms) -> float | None:
-    distances = neighbor_list("d", atoms, _NEIGHBOURHOOD * covalent_radii[atoms.numbers])
-    return float(distances.min()) if len(distances) else None
+def _distances(atoms: Atoms) -> tuple[float | None, bool]:
+    """The shortest, and whether any is shorter than bonds are."""
+    radii = covalent_radii[atoms.numbers]
+    first, second, distances = neighbor_list("ijd", atoms, _NEIGHBOURHOOD * radii)
+    if not len(distances):
+        return None, False
+    return float(distances.min()), bool(np.any(distances < CLOSE * (radii[first] + radii[second])))

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-UNRANKED = ("runaway", "fused", "distance")
+UNRANKED = ("runaway", "close", "distance")
 """Flags of energies that mean nothing: such structures shape no hull and have no energy above it."""
 _IN_INFO = ("name", "energy_above_hull", "energy_above_hull_uncertainty", "formation_energy", "uncertainty", "stop")
 UNCERTAIN = 3.0
@@ -53,8 +53,8 @@ class Ranked:
     uncertainty: of the energy, calibrated spread over members, eV/atom.
     density: g/cm^3.  volume: A^3/atom.  shortest: shortest distance, A.
     stop: why the relaxation stopped.
-    flags: what looks wrong: "runaway" (energy, atoms or cell exploded), "fused" (atoms closer than half of the sum of
-        their covalent radii), "distance", "composition", "features" (outside the training domain), "unconverged",
+    flags: what looks wrong: "runaway" (energy, atoms or cell exploded), "close" (atoms closer than 0.6 of the sum
+        of their covalent radii), "distance", "composition", "features" (outside the training domain), "unconverged",
         "uncertain" (three times the pool's median).
     What is not known (no members, no cell) is None.
     """

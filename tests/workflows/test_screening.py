@@ -163,13 +163,13 @@ def test_what_lies_outside_the_training_domain_is_flagged_and_close_atoms_shape_
     assert "1.450 A apart" in row.data["outside"]["distance"]
 
 
-def test_fused_atoms_are_flagged_whatever_the_calculator(tmp_path: Path) -> None:
-    fused = alloy()
-    fused.positions[1] = fused.positions[0] + [0.8, 0, 0]
-    fused.info["name"] = "fused"
-    result = quickly([alloy(), fused], tmp_path, relax=False, model=LennardJones)
-    assert result.table[-1].name == "fused"
-    assert "fused" in result.table[-1].flags
+def test_close_atoms_are_flagged_whatever_the_calculator(tmp_path: Path) -> None:
+    close = alloy()
+    close.positions[1] = close.positions[0] + [1.5, 0, 0]
+    close.info["name"] = "close"
+    result = quickly([alloy(), close], tmp_path, relax=False, model=LennardJones)
+    assert result.table[-1].name == "close"
+    assert "close" in result.table[-1].flags
     assert result.table[-1].energy_above_hull is None
     assert "not ranked" in result.summary()
 
