@@ -39,8 +39,9 @@ def test_the_table_of_presets_has_them_all_with_their_feature_counts() -> None:
     assert {name: int(count) for name, count in rows} == counted
 
 
-def test_every_picture_is_shown_there_and_small() -> None:
-    shown = set(re.findall(r"\]\(pictures/([\w-]+\.png)\)", PAGE))
+def test_every_picture_is_shown_on_a_page_and_small() -> None:
+    pages = [page.read_text(encoding="utf-8") for page in DOCS.glob("*.md")]
+    shown = {name for page in pages for name in re.findall(r"\]\(pictures/([\w-]+\.png)\)", page)}
     assert shown == {path.name for path in (DOCS / "pictures").iterdir()}
     for name in shown:
         assert 5_000 < (DOCS / "pictures" / name).stat().st_size < 150_000
