@@ -1,0 +1,144 @@
+"""Where users will go with a model: relaxations, dynamics, hops and strained cells, as a pool to select from."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms, units
+from ase.calculators.calculator import BaseCalculator
+from ase.calculators.calculator import CalculatorError as FailedCalculation
+from ase.md.langevin import Langevin
+from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+
+from ase_wavescat.errors import DataError, WaveScatError, WaveScatWarning
+from ase_wavescat.workflows.barriers import neb
+from ase_wavescat.workflows.checks import calculator_of, evaluated
+from ase_wavescat.workflows.hops import find_hops
+from ase_wavescat.workflows.relaxation import relax
+from ase_wavescat.workflows.runaway import RunawayWatch
+
+FRICTION = 0.02  # 1/fs
+BAND_STEPS = 20  # the way of a hop need not be exact to be worth a label
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do with each structure.
+
+    temperatures: K, of one run of dynamics each, from the relaxed structure.
+    picoseconds: length of each.  timestep: fs.  snapshots: taken evenly from each.
+    strains: linear, hydrostatic, ions relaxed again.
+    hops: of single atoms of `species` into voids; the middle images of their bands are taken.
+    """
+
+    temperatures: tuple[float, ...] = (300.0, 600.0, 1000.0)
+    picoseconds: float = 1.0
+    timestep: float = 1.0
+    snapshots: int = 4
+    strains: tuple[float, ...] = (-0.03, 0.03)
+    hops: int = 2
+    species: str = "Li"
+
+    def __post_init__(self) -> None:
+        positive = (*self.temperatures, self.picoseconds, self.timestep)
+        if not all(np.isfinite(value) and value > 0 for value in positive):
+            raise DataError(f"temperatures, picoseconds and timestep must be positive numbers, got {positive}")
+        if self.snapshots < 1 or self.hops < 0:
+            raise DataError(f"snapshots must be positive, hops not negative, got {self.snapshots} and {self.hops}")
+        if not all(abs(strain) < 0.2 for strain in self.strains):
+            raise DataError(f"linear strains must be small, below 0.2, got {self.strains}")
+
+
+def explore(atoms: Atoms, plan: Plan = Plan(), *, seed: int = 0) -> list[Atoms]:
+    """States that the structure's calculator leads to: along its relaxation, in dynamics, strained, between voids.
+
+    Each has `info["config_type"]` (relaxation, relaxed, md, strain, hop), for dynamics `info["temperature"]` (K), and
+    the `group` of the structure given. What runs away ends that part, with the states before it: where a model fails
+    is worth a label. The same seed gives the same states.
+    Raises CalculatorError, DataError and StructureError before the first step.
+    """
+    calculator_of(atoms, "forces")
+    relaxation = relax(atoms, fmax=0.05)
+    relaxed = relaxation.structure
+    states = [_named(relaxed, atoms, "relaxed")]
+    states += [_named(frame, atoms, "relaxation") for frame in _evenly(relaxation.path[:-1], plan.snapshots)]
+    if relaxation.runaway:
+        return states
+    for index, temperature in enumerate(plan.temperatures):
+        states += [
+            _named(frame, atoms, "md", temperature=temperature)
+            for frame in dynamics(_with(relaxed, atoms.calc), temperature, plan, np.random.default_rng([seed, index]))
+        ]
+    states += [_named(frame, atoms, "strain") for frame in _strained(relaxed, atoms.calc, plan.strains)]
+    states += [_named(frame, atoms, "hop") for frame in _hopping(relaxed, atoms.calc, plan)]
+    return states
+
+
+def dynamics(atoms: Atoms, temperature: float, plan: Plan, generator: np.random.Generator) -> list[Atoms]:
+    """Evenly spaced snapshots of Langevin dynamics at fixed volume; the last one is that before a runaway."""
+    moving = _with(atoms, atoms.calc)
+    MaxwellBoltzmannDistribution(moving, temperature_K=temperature, rng=generator)
+    run = Langevin(
+        moving, plan.timestep * units.fs, temperature_K=temperature, friction=FRICTION / units.fs, fixcm=False,
+        rng=generator, logfile=None,
+    )  # fmt: skip
+    watch = RunawayWatch(moving, moving.get_potential_energy())
+    steps = max(plan.snapshots, round(1000 * plan.picoseconds / plan.timestep))
+    wanted = set(np.linspace(0, steps, plan.snapshots + 1).round().astype(int)[1:].tolist())
+    frames: list[Atoms] = []
+    last = evaluated(moving)
+    for step in range(1, steps + 1):
+        try:
+            run.run(1)
+            reason = watch.reason(moving, moving.get_potential_energy(), moving.get_forces())
+        except (WaveScatError, FailedCalculation, ArithmeticError, np.linalg.LinAlgError) as error:
+            reason = str(error)
+        if reason is not None:
+            return [*frames, last]
+        last = evaluated(moving)
+        if step in wanted:
+            frames.append(last)
+    return frames
+
+
+def _strained(relaxed: Atoms, calculator: BaseCalculator, strains: tuple[float, ...]) -> Iterator[Atoms]:
+    for strain in strains:
+        frame = _with(relaxed, calculator)
+        frame.set_cell(relaxed.cell.array * (1 + strain), scale_atoms=True)
+        yield relax(frame, fmax=0.1).structure
+
+
+def _hopping(relaxed: Atoms, calculator: BaseCalculator, plan: Plan) -> Iterator[Atoms]:
+    if plan.hops == 0 or plan.species not in set(relaxed.symbols):
+        return
+    for hop in find_hops(_with(relaxed, calculator), species=plan.species, count=plan.hops):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", WaveScatWarning)  # that the band has not converged
+                band = neb(hop.initial, hop.final, images=5, steps=BAND_STEPS, climb=False)
+        except WaveScatError:  # the void does not hold the atom
+            continue
+        yield from (band.images[1], band.images[2], band.images[3])
+
+
+def _evenly(frames: list[Atoms], count: int) -> list[Atoms]:
+    chosen = np.unique(np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)) if frames else []
+    return [frames[index] for index in chosen]
+
+
+def _with(atoms: Atoms, calculator: BaseCalculator) -> Atoms:
+    copy = atoms.copy()
+    copy.calc = calculator
+    return copy
+
+
+def _named(frame: Atoms, parent: Atoms, kind: str, **more: float) -> Atoms:
+    """Bare, with the kind and the parent's group."""
+    bare = Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
+    bare.info = {"config_type": kind, **more}
+    if "group" in parent.info:
+        bare.info["group"] = parent.info["group"]
+    return bare

@@ -1,0 +1,87 @@
+"""States that a calculator leads to."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.emt import EMT
+
+from ase_wavescat.active_learning.exploration import Plan, dynamics, explore
+from ase_wavescat.errors import CalculatorError, DataError
+
+SHORT = Plan(temperatures=(300.0, 900.0), picoseconds=0.03, snapshots=2, strains=(0.02,), hops=1, species="Cu")
+
+
+@pytest.fixture
+def vacancy() -> Atoms:
+    atoms = bulk("Cu", cubic=True) * 2
+    del atoms[0]
+    atoms.rattle(0.05, seed=1)
+    atoms.info["group"] = "crystal-7"
+    atoms.calc = EMT()
+    return atoms
+
+
+def test_every_kind_of_state(vacancy: Atoms) -> None:
+    before = vacancy.positions.copy()
+    states = explore(vacancy, SHORT)
+    kinds = Counter(atoms.info["config_type"] for atoms in states)
+    assert kinds == {"relaxed": 1, "relaxation": 2, "md": 4, "strain": 1, "hop": 3}
+    assert {atoms.info["group"] for atoms in states} == {"crystal-7"} and all(atoms.calc is None for atoms in states)
+    assert {atoms.info["temperature"] for atoms in states if "temperature" in atoms.info} == {300.0, 900.0}
+    np.testing.assert_array_equal(vacancy.positions, before)
+
+    def of(kind: str) -> list[Atoms]:
+        return [atoms for atoms in states if atoms.info["config_type"] == kind]
+
+    relaxed, strained = of("relaxed")[0], of("strain")[0]
+    for atoms in (relaxed, strained):
+        atoms.calc = EMT()
+        assert np.linalg.norm(atoms.get_forces(), axis=1).max() < 0.1
+    assert strained.get_volume() / relaxed.get_volume() == pytest.approx(1.02**3)
+    energies = []
+    for atoms in of("hop"):
+        atoms.calc = EMT()
+        energies.append(atoms.get_potential_energy() - relaxed.get_potential_energy())
+    assert energies[1] == max(energies) and 0.3 < energies[1] < 1.2  # EMT's barrier of this hop is 0.6 eV
+    hotter = [np.ptp([np.linalg.norm(a.positions - relaxed.positions) for a in of("md")[i : i + 2]]) for i in (0, 2)]
+    assert all(spread > 0 for spread in hotter)
+
+
+def test_the_same_seed_gives_the_same_states(vacancy: Atoms) -> None:
+    plan = Plan(temperatures=(600.0,), picoseconds=0.01, snapshots=1, strains=(), hops=0)
+    one, same, other = (explore(vacancy, plan, seed=seed)[-1].positions for seed in (3, 3, 4))
+    np.testing.assert_array_equal(one, same)
+    assert np.abs(one - other).max() > 1e-3
+
+
+class Collapsing(Calculator):
+    """Pulls all atoms to one place, harder and harder."""
+
+    implemented_properties = ["energy", "forces"]  # noqa: RUF012
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
+        super().calculate(atoms, properties, system_changes)
+        inward = self.atoms.positions - self.atoms.positions.mean(axis=0)
+        self.results = {"energy": 25 * float((inward**2).sum()), "forces": -50 * inward}
+
+
+def test_dynamics_that_run_away_give_the_states_before(vacancy: Atoms) -> None:
+    vacancy.calc = Collapsing()
+    plan = Plan(picoseconds=1.0, snapshots=4)
+    frames = dynamics(vacancy, 300.0, plan, np.random.default_rng(0))
+    assert 1 <= len(frames) < 4 and np.isfinite(frames[-1].positions).all()
+
+
+def test_bad_plans(vacancy: Atoms) -> None:
+    for wrong in ({"temperatures": (0.0,)}, {"picoseconds": -1.0}, {"snapshots": 0}, {"strains": (0.5,)}):
+        with pytest.raises(DataError):
+            Plan(**wrong)
+    vacancy.calc = None
+    with pytest.raises(CalculatorError, match="no calculator"):
+        explore(vacancy, SHORT)
