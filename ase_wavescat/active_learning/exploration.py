@@ -125,7 +125,9 @@ def _hopping(relaxed: Atoms, calculator: BaseCalculator, plan: Plan) -> Iterator
 
 
 def _evenly(frames: list[Atoms], count: int) -> list[Atoms]:
-    chosen = np.unique(np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)) if frames else []
+    if not frames:
+        return []
+    chosen = np.unique(np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int))
     return [frames[index] for index in chosen]
 
 
