@@ -25,6 +25,7 @@ def load(name: str) -> ModuleType:
 @pytest.mark.parametrize(
     "name, small, files",
     [
+        ("lithium_hop", {"count": 1, "room": 2.4, "images": 3, "steps": 1}, ("hop.json", "hop.extxyz", "hop.png")),
         ("molecular_dynamics", {"steps": 5}, ("md.csv", "md.traj", "md.png")),
         ("voltage_curve", {"cells": 3, "steps": 2}, ("voltage.json", "voltage.png", "voltage.extxyz")),
     ],

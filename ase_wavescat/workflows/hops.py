@@ -11,7 +11,7 @@ from ase.calculators.calculator import BaseCalculator
 from ase.constraints import FixAtoms
 from ase.data import chemical_symbols
 from ase.geometry import find_mic, get_distances
-from ase.optimize import FIRE
+from ase.optimize import LBFGS
 from scipy.spatial import Voronoi
 
 from ase_wavescat.errors import DataError
@@ -21,7 +21,7 @@ APART = 1.0
 """A: voids that near to one with more room are a part of it."""
 SETTLING = 0.1
 """eV/A: force on a moved atom at which it is taken to have settled, the others held."""
-SETTLING_STEPS = 40
+SETTLING_STEPS = 25
 TRIES = 4
 """Times as many atoms settle in voids as hops are asked for: some fall back, some come to the same place."""
 
@@ -113,8 +113,9 @@ def find_hops(
     """
     calculator = calculator_of(atoms, "forces")
     _check_settings(atoms, species, count, reach, opening)
+    ways = list(_ways(atoms, species, room, reach, opening))
     energy = _with(atoms, calculator).get_potential_energy()
-    tried = [_tried(atoms, *candidate, calculator) for candidate in _ways(atoms, species, room, reach, opening)]
+    tried = [_tried(atoms, *way, calculator) for way in ways]
     tried.sort(key=lambda found: found[0])
     hops: list[Hop] = []
     for _, atom, void, near, moved in tried[: TRIES * count]:
@@ -190,7 +191,7 @@ def _settled(moved: Atoms, atom: int, calculator: BaseCalculator) -> Atoms:
     """The structure with one atom come to rest, the others held meanwhile."""
     settling = _with(moved, calculator)
     settling.set_constraint(FixAtoms([i for i in range(len(moved)) if i != atom]))
-    FIRE(settling, logfile=None).run(fmax=SETTLING, steps=SETTLING_STEPS)
+    LBFGS(settling, logfile=None).run(fmax=SETTLING, steps=SETTLING_STEPS)
     settling.get_potential_energy()
     result = evaluated(settling)
     result.set_constraint(moved.constraints)
