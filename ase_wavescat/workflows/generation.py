@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
@@ -51,23 +52,42 @@ def random_packing(
     return packing
 
 
-def random_packings(
-    compositions: Iterable[str], cells: int = 10, atoms: int = 64, *, seed: int = 0,
-    volumes: Mapping[str, float] | None = None,
-) -> Iterator[Atoms]:  # fmt: skip
-    """So many random packings of each composition, one at a time, named in info["name"] ("Li15Si4-packing-003").
+@dataclass(frozen=True)
+class RandomPackings:
+    """So many random packings of each composition, made one at a time, named in info["name"] ("LiSi-packing-003").
 
     See `random_packing`. Every packing has random numbers of its own, which do not depend on the others: more
     cells or compositions leave those that were made before as they were.
     """
-    if cells < 1:
-        raise DataError(f"cells must be at least 1, got {cells}")
-    for composition in compositions:
-        for index in range(cells):
-            text = [ord(letter) for letter in composition]
-            packing = random_packing(composition, atoms, seed=[seed, index, *text], volumes=volumes)
-            packing.info["name"] = f"{composition}-packing-{index:03d}"
-            yield packing
+
+    compositions: tuple[str, ...]
+    cells: int = 10
+    atoms: int = 64
+    seed: int = 0
+    volumes: Mapping[str, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.cells < 1:
+            raise DataError(f"cells must be at least 1, got {self.cells}")
+
+    def __len__(self) -> int:
+        return self.cells * len(self.compositions)
+
+    def __iter__(self) -> Iterator[Atoms]:
+        for composition in self.compositions:
+            for index in range(self.cells):
+                seed = [self.seed, index, *map(ord, composition)]
+                packing = random_packing(composition, self.atoms, seed=seed, volumes=self.volumes)
+                packing.info["name"] = f"{composition}-packing-{index:03d}"
+                yield packing
+
+
+def random_packings(
+    compositions: Iterable[str], cells: int = 10, atoms: int = 64, *, seed: int = 0,
+    volumes: Mapping[str, float] | None = None,
+) -> RandomPackings:  # fmt: skip
+    """The pool of a screening: so many random packings of each composition, about so many atoms in each."""
+    return RandomPackings(tuple(compositions), cells, atoms, seed, volumes)
 
 
 def _numbers(composition: str | Mapping[str, int], atoms: int) -> np.ndarray:

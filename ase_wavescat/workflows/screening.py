@@ -80,7 +80,7 @@ def screen(
         raise DataError(f"workers must be at least 1, got {workers}")
     named = references if references is None or isinstance(references, References) else References.given(references)
     source = CalculatorSource.of(model)
-    with tqdm(total=0, unit="structure", desc="screening", disable=not progress) as bar:
+    with tqdm(unit="structure", desc="screening", disable=not progress) as bar:
         entries = pool_entries(pool, lambda more: _extend(bar, more))
         with open_database(
             Path(output), source.identity, settings.plain(), named, _energy_scale(source.make())
@@ -98,7 +98,7 @@ def screen(
 
 
 def _extend(bar: Any, more: int) -> None:
-    bar.total += more
+    bar.total = (bar.total or 0) + more
 
 
 def _energy_scale(calculator: BaseCalculator) -> float | None:

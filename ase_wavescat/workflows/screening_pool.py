@@ -23,7 +23,7 @@ Entry = tuple[str, Atoms | None, str]
 def pool_entries(pool: Pool, found: Callable[[int], None]) -> Iterator[Entry]:
     """The structures of a pool, named; a file that cannot be read is an entry without a structure.
 
-    found: told how many more structures there are, as soon as that is known.
+    found: told how many more structures there are, as soon as that is known; of a generator's it never is.
     Names are those of the files, with the number of the frame ("glasses.extxyz#12"), or for structures
     info["name"], where it is there, or their number.
     Raises DataError, before the first structure, for files that are missing or of unknown format.
@@ -59,8 +59,6 @@ def _of_structures(structures: Iterable[Any], found: Callable[[int], None]) -> I
     if isinstance(structures, Sized):
         found(len(structures))
     for index, atoms in enumerate(structures):
-        if not isinstance(structures, Sized):
-            found(1)
         if not isinstance(atoms, Atoms):
             raise DataError(f"the pool holds a {type(atoms).__name__}, {atoms!r}; it takes structures, or only paths")
         yield _name(str(atoms.info.get("name", index))), atoms, ""
