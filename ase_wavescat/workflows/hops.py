@@ -11,7 +11,7 @@ from ase.calculators.calculator import BaseCalculator
 from ase.constraints import FixAtoms
 from ase.data import chemical_symbols
 from ase.geometry import find_mic, get_distances
-from ase.optimize import LBFGS
+from ase.optimize import FIRE
 from scipy.spatial import Voronoi
 
 from ase_wavescat.errors import DataError
@@ -21,7 +21,7 @@ APART = 1.0
 """A: voids that near to one with more room are a part of it."""
 SETTLING = 0.1
 """eV/A: force on a moved atom at which it is taken to have settled, the others held."""
-SETTLING_STEPS = 25
+SETTLING_STEPS = 40
 TRIES = 4
 """Times as many atoms settle in voids as hops are asked for: some fall back, some come to the same place."""
 
@@ -191,7 +191,8 @@ def _settled(moved: Atoms, atom: int, calculator: BaseCalculator) -> Atoms:
     """The structure with one atom come to rest, the others held meanwhile."""
     settling = _with(moved, calculator)
     settling.set_constraint(FixAtoms([i for i in range(len(moved)) if i != atom]))
-    LBFGS(settling, logfile=None).run(fmax=SETTLING, steps=SETTLING_STEPS)
+    # Downhill all the way, as an atom would fall; LBFGS jumps where the energy is not convex.
+    FIRE(settling, logfile=None).run(fmax=SETTLING, steps=SETTLING_STEPS)
     settling.get_potential_energy()
     result = evaluated(settling)
     result.set_constraint(moved.constraints)
