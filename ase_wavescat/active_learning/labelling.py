@@ -127,7 +127,7 @@ def _labelled(atoms: Atoms, calculator: BaseCalculator, settings: Mapping[str, A
     names = [name for name in ("forces", "stress") if name in calculator.implemented_properties]
     if "stress" in names and not work.pbc.all():
         names.remove("stress")
-    results = {name: calculator.get_property(name, work) for name in names}
+    results: dict[str, Any] = {name: calculator.get_property(name, work) for name in names}
     free = "free_energy" in calculator.implemented_properties
     results["energy"] = calculator.get_property("free_energy" if free else "energy", work)
     for name, value in results.items():

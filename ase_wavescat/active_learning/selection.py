@@ -135,9 +135,11 @@ class Selection(Result):
         spreads = np.array([(1e3 * one.energy_spread, one.force_spread) for one in self.candidates])
         first = chemical_symbols[min(one.structure.numbers.min() for one in self.candidates)]
         fractions = [np.mean(np.array(one.structure.get_chemical_symbols()) == first) for one in self.candidates]
-        points = axes.scatter(*spreads.T, c=fractions, s=14, cmap="viridis", vmin=0, vmax=1)
+        points = axes.scatter(spreads[:, 0], spreads[:, 1], c=fractions, s=14, cmap="viridis", vmin=0, vmax=1)
         chosen = spreads[list(self.chosen)]
-        axes.scatter(*chosen.T, s=60, facecolors="none", edgecolors=ORANGE, label=f"chosen, {len(chosen)}")
+        axes.scatter(
+            chosen[:, 0], chosen[:, 1], s=60, facecolors="none", edgecolors=ORANGE, label=f"chosen, {len(chosen)}"
+        )
         axes.axvline(1e3 * self.limits.energy, color=GREY, linestyle="--", label="limits")
         axes.axhline(self.limits.forces, color=GREY, linestyle="--")
         axes.set(xscale="log", yscale="log", xlabel="energy spread (meV/atom)", ylabel="force spread (eV/Å)")
