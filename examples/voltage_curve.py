@@ -22,7 +22,7 @@ MOST_LITHIUM = 3.75  # Li15Si4: no lithium goes in beyond
 PUBLISHED = [(0.02, 0.43), (0.85, 0.41), (1.5, 0.32)]  # Chevrier and Dahn, DFT
 
 
-def main(output: Path, *, cells: int = 14, fmax: float = 0.05, steps: int = 200) -> None:
+def main(output: Path, *, cells: int = 12, fmax: float = 0.05, steps: int = 150) -> None:
     """Relax so many cells, evenly chosen by composition, until no force is above `fmax` (eV/A)."""
     calculator = WaveScatCalculator("lisi.h5")
     relaxed = []
