@@ -145,7 +145,8 @@ class Screening(Result):
             _draw_points(axes, drawn, [entry.volume or np.nan for entry in drawn], "energy_above_hull")
             axes.set_xlabel("volume (Å³/atom)")
             axes.set_ylabel("energy above hull (meV/atom)")
-        axes.legend(frameon=False)
+        if drawn:
+            axes.legend(frameon=False)
         return figure
 
     def write(self, folder: str | Path, name: str, extra: Mapping[str, Any] | None = None) -> Path:

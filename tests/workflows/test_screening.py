@@ -174,6 +174,31 @@ def test_close_atoms_are_flagged_whatever_the_calculator(tmp_path: Path) -> None
     assert "not ranked" in result.summary()
 
 
+class Nowhere(EMT):
+    """Energies that are none."""
+
+    def calculate(self, *arguments: Any, **options: Any) -> None:
+        super().calculate(*arguments, **options)
+        self.results["energy"] = np.nan
+
+
+def test_energies_that_are_not_finite_are_marked_and_drawn_nowhere(tmp_path: Path) -> None:
+    result = quickly([alloy()], tmp_path, relax=False, model=Nowhere)
+    assert result.table[0].flags == ("runaway",)
+    assert result.table[0].energy is None
+    result.write(tmp_path, "screening")
+    assert json.loads((tmp_path / "screening.json").read_text())["table"][0]["energy_above_hull"] is None
+
+
+def test_pictures_of_one_two_and_three_elements(tmp_path: Path) -> None:
+    references = {**ELEMENTS, "Ag": -0.0004}
+    pools = {"one": ["Cu4"], "two": ["Cu4", "Cu3Au"], "three": ["Cu4", "Cu2AuAg"]}
+    for name, formulas in pools.items():
+        pool = [alloy(formula) for formula in formulas]
+        axes = quickly(pool, tmp_path / name, relax=False, references=references).plot().axes[0]
+        assert axes.get_ylabel().startswith("formation" if name == "two" else "energy above hull")
+
+
 def test_one_bad_structure_among_good_ones_does_not_end_the_run(tmp_path: Path) -> None:
     broken, flat, foreign = alloy(seed=5), alloy(seed=6), bulk("Si")
     broken.positions[0, 0] = np.nan
