@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from ase import Atoms
@@ -26,6 +27,8 @@ CONVERGED = "converged"
 STEP_LIMIT = "step limit"
 RUNAWAY = "runaway"
 MOST_FRAMES = 50
+FIRST_CURVATURE = 25.0
+"""eV/A^2, LBFGS's first guess: ASE's own, 70, takes twice as many steps on glasses of lithium and silicon."""
 
 CellChoice = bool | Literal["volume"]
 _CELL_NAMES: dict[CellChoice, str] = {False: "fixed", True: "free", "volume": "volume"}
@@ -164,12 +167,15 @@ def _check(atoms: Atoms, cell: CellChoice, fmax: float, smax: float, steps: int)
 
 def _run(record: _Record, fmax: float, smax: float, steps: int) -> str:
     """The stop reason."""
-    moving: Atoms | FrechetCellFilter = record.atoms
+    moving: Any = record.atoms
     if record.cell:
-        moving = FrechetCellFilter(record.atoms, hydrostatic_strain=record.cell == "volume")
+        # ASE's default, the number of atoms, leaves the cell far softer than the atoms: its curvature is that of a
+        # bulk modulus times the volume, so with the square root both are alike for any size.
+        factor = float(np.sqrt(len(record.atoms)))
+        moving = FrechetCellFilter(record.atoms, hydrostatic_strain=record.cell == "volume", exp_cell_factor=factor)
     record.add()  # errors of a structure that cannot be evaluated at all are the caller's
     watch = RunawayWatch(record.atoms, record.energies[0])
-    optimizer = LBFGS(moving, logfile=None)
+    optimizer = LBFGS(moving, logfile=os.devnull, alpha=FIRST_CURVATURE)
     try:
         # The forces of the filter mix those of atoms and cell: the criterion of ASE (here: never) is not used.
         for index, _ in enumerate(optimizer.irun(fmax=0.0, steps=steps)):

@@ -1,0 +1,266 @@
+"""Elastic constants against second derivatives of the energy, other axes, and a small model."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.calculators.fd import FiniteDifferenceCalculator
+from ase.io import write
+from ase.stress import voigt_6_to_full_3x3_strain
+from ase.units import GPa
+from click.testing import CliRunner
+
+from ase_wavescat import Ensemble, WaveScatCalculator, save_model
+from ase_wavescat.calculator import PropertyNotImplementedError
+from ase_wavescat.cli import main
+from ase_wavescat.errors import CalculatorError, DataError, StructureError, WaveScatWarning
+from ase_wavescat.workflows import elastic, relax
+from ase_wavescat.workflows.elasticity import ElasticTensor, fit_tensor
+
+Make = Callable[..., Atoms]
+STRAINS = np.array([-0.01, -0.005, 0.005, 0.01])
+
+
+@pytest.fixture(scope="module")
+def copper() -> Atoms:
+    """At EMT's own lattice constant."""
+    atoms = bulk("Cu", a=3.59)
+    atoms.calc = EMT()
+    relaxed = relax(atoms, cell="volume", smax=1e-4).structure.copy()
+    relaxed.calc = EMT()
+    return relaxed
+
+
+def strained(atoms: Atoms, voigt: np.ndarray) -> Atoms:
+    copy = atoms.copy()
+    copy.set_cell(atoms.cell.array @ voigt_6_to_full_3x3_strain(voigt), scale_atoms=True)
+    copy.calc = atoms.calc
+    return copy
+
+
+def hessian(atoms: Atoms, step: float = 2e-3) -> np.ndarray:
+    """(1/V) d2E / de_i de_j in GPa by central differences: the constants of a cell without stress."""
+    unit = np.eye(6) * step
+
+    def energy(voigt: np.ndarray) -> float:
+        return float(strained(atoms, voigt).get_potential_energy())
+
+    second = [
+        [energy(a + b) - energy(a - b) - energy(b - a) + energy(-a - b) for b in unit] for a in unit
+    ]  # fmt: skip
+    return np.array(second) / (4 * step**2) / atoms.get_volume() / GPa
+
+
+def test_copper_is_the_second_derivative_of_its_energy(copper: Atoms) -> None:
+    before = copper.copy()
+    result = elastic(copper, relax_ions=False)
+    np.testing.assert_allclose(result.clamped.stiffness, hessian(copper), atol=0.3)
+    assert result.relaxed is None and result.best is result.clamped and result.clamped_uncertainty is None
+    assert result.clamped.residual < 0.05 and result.clamped.asymmetry < 0.05 and result.warnings == ()
+    assert copper == before and np.abs(result.residual_stress).max() < 1e-3
+
+
+def test_the_axes_of_engineering_shear(copper: Atoms) -> None:
+    """C44 by hand: shear stress over 2 e_yz."""
+    shear = strained(copper, np.array([0, 0, 0, 1e-3, 0, 0]))
+    assert shear.cell.array == pytest.approx(copper.cell.array @ np.array([[1, 0, 0], [0, 1, 5e-4], [0, 5e-4, 1]]))
+    tensor = elastic(copper, relax_ions=False).clamped.stiffness
+    assert shear.get_stress()[3] / 1e-3 / GPa == pytest.approx(tensor[3, 3], rel=1e-3)
+    turned = copper.copy()
+    turned.rotate(45, "z", rotate_cell=True)
+    turned.calc = EMT()
+    other = elastic(turned, relax_ions=False).clamped.stiffness
+    assert other[5, 5] == pytest.approx((tensor[0, 0] - tensor[0, 1]) / 2, rel=2e-3)
+    assert other[0, 0] == pytest.approx((tensor[0, 0] + tensor[0, 1]) / 2 + tensor[5, 5], rel=2e-3)
+
+
+def cubic(c11: float, c12: float, c44: float) -> np.ndarray:
+    tensor = np.diag([c11 - c12] * 3 + [c44] * 3)
+    tensor[:3, :3] += c12
+    return tensor
+
+
+def fitted(tensor: np.ndarray, extra: Callable[[np.ndarray], np.ndarray] | None = None) -> ElasticTensor:
+    """From stresses linear in the strains, and `extra` of (6, S, 6) added."""
+    stresses = tensor[:, None, :] * STRAINS[None, :, None]
+    return fit_tensor(STRAINS, stresses if extra is None else stresses + extra(stresses))
+
+
+def test_averages_of_a_cubic_tensor_are_the_textbook_ones() -> None:
+    tensor = fitted(cubic(160, 60, 80))
+    shear, stiff = 50.0, 80.0
+    voigt, reuss = (2 * shear + 3 * stiff) / 5, 5 * shear * stiff / (2 * stiff + 3 * shear)
+    assert tensor.bulk_bounds == pytest.approx((280 / 3, 280 / 3)) and tensor.bulk_modulus == pytest.approx(280 / 3)
+    assert tensor.shear_bounds == pytest.approx((reuss, voigt))
+    assert tensor.shear_modulus == pytest.approx((reuss + voigt) / 2)
+    bulk_modulus, g = tensor.bulk_modulus, tensor.shear_modulus
+    assert tensor.youngs_modulus == pytest.approx(9 * bulk_modulus * g / (3 * bulk_modulus + g))
+    assert tensor.poisson_ratio == pytest.approx(tensor.youngs_modulus / (2 * g) - 1)
+    assert tensor.eigenvalues == pytest.approx([100, 100, 160, 160, 160, 280]) and tensor.stable
+
+
+def test_stresses_of_second_order_and_constant_ones_drop_out_of_the_slopes() -> None:
+    exact = cubic(160, 60, 80)
+    tensor = fitted(exact, lambda stresses: 3.0 + 500.0 * np.ones((6, 1, 6)) * STRAINS[None, :, None] ** 2)
+    np.testing.assert_allclose(tensor.stiffness, exact, atol=1e-9)
+    assert tensor.residual < 1e-12 and tensor.asymmetry < 1e-9
+
+
+def test_asymmetry_and_residual_are_reported() -> None:
+    exact = cubic(160, 60, 80)
+    uneven = exact.copy()
+    uneven[0, 1] += 4
+    tensor = fitted(uneven)
+    assert tensor.asymmetry == pytest.approx(2) and tensor.stiffness[0, 1] == pytest.approx(62)
+    assert fitted(exact, lambda stresses: 1e4 * STRAINS[None, :, None] ** 3 * np.ones((6, 1, 6))).residual > 1e-4
+
+
+def test_a_tensor_that_is_not_positive_definite_has_no_hill_averages() -> None:
+    tensor = fitted(cubic(160, 170, 80))
+    assert not tensor.stable and tensor.eigenvalues[0] == pytest.approx(-10)
+    assert np.isnan(tensor.shear_modulus) and tensor.bulk_bounds[1] == pytest.approx(500 / 3)
+
+
+def test_relaxed_ions_are_softer_and_converge_to_the_hessian_with_internal_strain() -> None:
+    """A glass of Cu and Au in a cell without stress: relaxed constants against energies of relaxed strained cells."""
+    atoms = bulk("Cu", cubic=True, a=3.8)
+    atoms.numbers[[0, 1]] = 79
+    atoms.rattle(0.02, seed=1)
+    atoms.calc = EMT()
+    start = relax(atoms, cell=True, fmax=5e-4, smax=1e-3).structure.copy()
+    start.calc = EMT()
+    result = elastic(start, fmax=5e-4)
+    assert result.relaxed is not None and result.best is result.relaxed and result.warnings == ()
+    difference = result.clamped.stiffness - result.relaxed.stiffness
+    assert np.linalg.eigvalsh(difference)[0] > -0.05
+
+    def energy(strain: float) -> float:
+        return float(relax(strained(start, strain * np.eye(6)[3]), fmax=1e-4).structure.get_potential_energy())
+
+    h = 8e-3
+    expected = (energy(h) - 2 * energy(0) + energy(-h)) / h**2 / start.get_volume() / GPa
+    assert result.relaxed.stiffness[3, 3] == pytest.approx(expected, rel=0.01)
+
+
+def test_a_stressed_or_unstable_cell_is_said_to_be(copper: Atoms, tmp_path: Path) -> None:
+    atoms = bulk("Cu", a=3.4)
+    atoms.calc = EMT()
+    with pytest.warns(WaveScatWarning, match="the unstrained cell has a stress of"):
+        result = elastic(atoms, relax_ions=False)
+    assert len(result.warnings) == 1 and "relax the cell first" in result.summary()
+    stretched = bulk("Cu", a=4.6)
+    stretched.calc = EMT()
+    with pytest.warns(WaveScatWarning, match="not positive definite"):
+        unstable = elastic(stretched, relax_ions=False)
+    unstable.write(tmp_path, "unstable")
+    figures = json.loads((tmp_path / "unstable.json").read_text())
+    assert figures["clamped"]["shear_modulus"] is None and len(figures["clamped"]["stiffness"]) == 6
+
+
+def test_unfinished_relaxations_are_counted() -> None:
+    atoms = bulk("Cu", cubic=True, a=3.59)
+    atoms.rattle(0.05, seed=1)
+    atoms.calc = EMT()
+    with pytest.warns(WaveScatWarning):
+        result = elastic(atoms, steps=1)
+    assert "relaxation of the unstrained structure: step limit" in result.warnings
+    assert "24 of 24 relaxations of strained ions did not converge" in result.warnings
+
+
+# ---------------------------------------------------------------- members
+
+
+def test_member_stresses_are_differences_of_member_energies(small_ensemble: Ensemble, make_structure: Make) -> None:
+    atoms = make_structure()
+    calculator = WaveScatCalculator(small_ensemble, reference_cell=atoms.cell.array)
+    stresses = calculator.get_member_stresses(atoms)
+    assert stresses.shape == (5, 6)
+    atoms.calc = calculator
+    np.testing.assert_allclose(stresses.mean(axis=0), atoms.get_stress(), rtol=1e-9, atol=1e-12)
+    step = 1e-4
+    for component in range(6):
+        voigt = step * np.eye(6)[component]
+        ends = [calculator.get_member_energies(strained(atoms, sign * voigt)) for sign in (1, -1)]
+        slope = (ends[0] - ends[1]) / (2 * step) / atoms.get_volume()
+        np.testing.assert_allclose(stresses[:, component], slope, rtol=1e-5, atol=1e-7)
+    flat = Atoms("Li2", [[0, 0, 0], [0, 0, 2.7]])
+    with pytest.raises(PropertyNotImplementedError, match="no stress without a volume"):
+        calculator.get_member_stresses(flat)
+    with pytest.raises(StructureError, match="not seen a structure yet"):
+        WaveScatCalculator(small_ensemble).get_member_stresses()
+
+
+def test_the_spread_is_that_of_the_members_tensors(small_ensemble: Ensemble, make_structure: Make) -> None:
+    atoms = make_structure()
+    atoms.calc = calculator = WaveScatCalculator(small_ensemble)
+    strains = (-0.01, 0.01)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", WaveScatWarning)  # random weights make no stable solid
+        result = elastic(atoms, strains=strains, relax_ions=False)
+    assert calculator.parameters["reference_cell"] is None
+    calculator.set(reference_cell=atoms.cell.array)
+    ends = [calculator.get_member_stresses(strained(atoms, strain * np.eye(6)[0]))[:, 0] for strain in strains]
+    c11 = (ends[1] - ends[0]) / 0.02 / GPa
+    assert result.clamped.stiffness[0, 0] == pytest.approx(c11.mean())
+    assert result.clamped_uncertainty is not None
+    assert result.clamped_uncertainty.stiffness[0, 0] == pytest.approx(1.5 * np.std(c11, ddof=1))
+
+
+# ---------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("strains", "message"),
+    [
+        ([0.01], "pairs of strains"),
+        ([0.005, 0.01], "one-sided strains have errors of second order"),
+        ([-0.01, 0.0, 0.01], "none zero"),
+        ([-0.01, -0.01, 0.01, 0.01], "different sizes"),
+        ([-0.2, 0.2], "at most 0.1, got 0.2"),
+        ([-np.inf, np.inf], "pairs of strains"),
+    ],
+)
+def test_strains_must_be_small_pairs(copper: Atoms, strains: list[float], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        elastic(copper, strains=strains)
+
+
+def test_a_calculator_without_stress_and_open_structures_are_refused_with_a_remedy(copper: Atoms) -> None:
+    class NoStress(EMT):
+        implemented_properties = ["energy", "free_energy", "forces"]  # noqa: RUF012
+
+    atoms = copper.copy()
+    atoms.calc = NoStress()
+    with pytest.raises(CalculatorError, match=r"NoStress gives no stress.*FiniteDifferenceCalculator"):
+        elastic(atoms)
+    atoms.calc = FiniteDifferenceCalculator(NoStress())
+    remedied = elastic(atoms, strains=(-0.01, 0.01), relax_ions=False)
+    assert remedied.clamped.bulk_modulus == pytest.approx(
+        elastic(copper, relax_ions=False).clamped.bulk_modulus, rel=0.01
+    )
+    atoms.pbc = False
+    atoms.calc = EMT()
+    with pytest.raises(StructureError, match="three directions that repeat"):
+        elastic(atoms)
+
+
+def test_the_command(small_ensemble: Ensemble, make_structure: Make, tmp_path: Path) -> None:
+    save_model(tmp_path / "small.h5", small_ensemble)
+    write(tmp_path / "glass.extxyz", make_structure())
+    glass, model, folder = (str(tmp_path / name) for name in ("glass.extxyz", "small.h5", "out"))
+    arguments: list[Any] = ["elastic", glass, "--model", model, "-o", folder, "--clamped-ions"]
+    ran = CliRunner().invoke(main, arguments)
+    assert ran.exit_code == 0 and "clamped ions: K" in ran.output and "relaxed ions" not in ran.output
+    figures = json.loads((tmp_path / "out" / "glass.json").read_text())
+    assert figures["strains"] == [-0.01, -0.005, 0.005, 0.01] and figures["relaxed"] is None
+    assert (tmp_path / "out" / "glass.png").exists()
+    assert "kept" in CliRunner().invoke(main, arguments).output
