@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from ase.mep import NEB
 from ase.optimize import FIRE
 from tqdm import tqdm
 
-from ase_wavescat.errors import DataError, PathError
+from ase_wavescat.errors import DataError, PathError, WaveScatWarning
 from ase_wavescat.workflows.checks import calculator_of, evaluated
 from ase_wavescat.workflows.endpoints import SAME, farthest, matched, turned, warn_of_exchange
 from ase_wavescat.workflows.paths import Band, band_fields, warn_of_remarks, with_results_of
@@ -21,6 +22,9 @@ from ase_wavescat.workflows.relaxation import relax
 
 ROUGH = 0.2
 """eV/A: residual force of the band from which on the highest image climbs. Earlier it may be the wrong one."""
+
+RUNAWAY = 3.0
+"""Times the force of the band when an image begins to climb: one that comes to more leaves the path for ever."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +36,7 @@ class Barrier(Band):
     residual_force: eV/A, largest force on an atom of the band, across the path (at the climbing image: reversed along
         it), springs included.
     endpoint_forces: (2,) eV/A, largest force on an atom of the first and the last image.
-    climbed: whether the highest image climbed to the saddle.
+    climbed: whether the highest image climbed; else the saddle is only as high as the images have it.
     steps: of the band, both stages together.
     residual_forces: (steps + 1,) eV/A, by step.
     """
@@ -82,7 +86,7 @@ def neb(
     The band is ASE's, with improved tangents and springs of 0.1 eV/A^2. The ends are brought into one frame (every
     atom at its nearest image, common drift taken away) and relaxed at fixed cell; the images between them begin on
     ASE's image-dependent pair potential (IDPP) and relax by FIRE, from a residual force of 0.2 eV/A on with a climbing
-    image.
+    image. Where that runs away, which happens beside shallow minima, the band relaxes without it.
 
     images: how many, both ends included; or the images between the ends to begin with.
     fmax: eV/A, largest force on an atom of the ends and of the band.
@@ -202,26 +206,43 @@ def _start(first: Atoms, last: Atoms, images: int | Sequence[Atoms]) -> list[Ato
 
 
 def _relax_band(band: NEB, fmax: float, steps: int, climb: bool, progress: bool) -> list[float]:
-    """Residual forces by step; at first no image climbs."""
+    """Residual forces by step; at first no image climbs, nor later one that runs away."""
     residuals: list[float] = []
     with tqdm(desc="band", unit="step", disable=not progress) as bar:
-        for target in (max(fmax, ROUGH), fmax):
-            done = max(len(residuals) - 1, 0)
-            if residuals:
-                if done == steps:
-                    break
-                band.climb = climb and _has_top(band)
-                del residuals[-1]  # the same positions come again, with another force on the climbing image
-            for _ in FIRE(band, logfile=None).irun(fmax=target, steps=steps - done):
-                residuals.append(float(np.linalg.norm(band.get_forces(), axis=1).max()))
-                if not np.isfinite(residuals[-1]):
-                    raise PathError(
-                        f"the band's forces are not finite after {len(residuals) - 1} steps; look at the path it began"
-                        " with"
-                    )
-                bar.set_postfix_str(f"force {residuals[-1]:.3f} of {fmax} eV/Å")
-                bar.update(len(residuals) - 1 - bar.n)
+        _stage(band, max(fmax, ROUGH), steps, residuals, bar)
+        band.climb = climb and len(residuals) <= steps and _has_top(band)
+        start = band.get_positions()
+        limit = RUNAWAY * max(float(np.linalg.norm(band.get_forces(), axis=1).max()), ROUGH)
+        if not _stage(band, fmax, steps, residuals, bar, limit if band.climb else np.inf):
+            warnings.warn(
+                f"the climbing image ran away (force above {limit:.2f} eV/Å): the band was relaxed without it, and the"
+                " barrier is that of its highest image; more images may help",
+                WaveScatWarning,
+                stacklevel=3,
+            )
+            band.climb = False
+            band.set_positions(start)
+            _stage(band, fmax, steps, residuals, bar)
     return residuals
+
+
+def _stage(
+    band: NEB, target: float, steps: int, residuals: list[float], bar: tqdm, limit: float = np.inf
+) -> bool:  # fmt: skip
+    """Relax until the residual force is below target (eV/A), or so many steps are done in all; False above `limit`."""
+    done = max(len(residuals) - 1, 0)
+    del residuals[-1:]  # the state comes again, perhaps with another force on the climbing image
+    for _ in FIRE(band, logfile=None).irun(fmax=target, steps=steps - done):
+        residuals.append(float(np.linalg.norm(band.get_forces(), axis=1).max()))
+        if not np.isfinite(residuals[-1]):
+            raise PathError(
+                f"the band's forces are not finite after {len(residuals) - 1} steps; look at the path it began with"
+            )
+        bar.set_postfix_str(f"force {residuals[-1]:.3f} eV/Å")
+        bar.update(len(residuals) - 1 - bar.n)
+        if residuals[-1] > limit:
+            return False
+    return True
 
 
 def _has_top(band: NEB) -> bool:

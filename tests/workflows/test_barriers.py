@@ -19,7 +19,7 @@ from ase.optimize import BFGS
 from ase_wavescat import WaveScatCalculator
 from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.errors import CalculatorError, DataError, PathError, WaveScatWarning
-from ase_wavescat.workflows import Barrier, neb, path_energies
+from ase_wavescat.workflows import Barrier, barriers, neb, path_energies
 from ase_wavescat.workflows.endpoints import matched, warn_of_exchange
 
 
@@ -179,6 +179,31 @@ def test_a_band_begins_with_images_that_are_given(adatom: tuple[Atoms, Atoms, fl
     initial, final, _ = adatom
     band = neb(initial, final, images=adatom_band.images[1:-1], fmax=0.03)
     assert band.steps < 5 and band.forward == pytest.approx(adatom_band.forward, abs=1e-3)
+
+
+def test_a_climbing_image_that_runs_away_is_left_out(
+    adatom: tuple[Atoms, Atoms, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(barriers, "RUNAWAY", 0.3)  # the band of the adatom never runs away: call a small force one
+    initial, final, known = adatom
+    with pytest.warns(WaveScatWarning, match=r"the climbing image ran away \(force above 0.\d\d eV/Å\)"):
+        band = neb(initial, final, images=4, fmax=0.05)
+    assert band.converged and not band.climbed and band.residual_force <= 0.05
+    assert band.forward < known - 0.02  # without climbing, the images stand beside the saddle
+    assert band.forward_fit == pytest.approx(known, abs=0.03)
+    assert len(band.residual_forces) == band.steps + 1
+
+
+def test_where_no_image_is_above_the_ends_none_climbs(adatom: tuple[Atoms, Atoms, float]) -> None:
+    """From halfway up the barrier down to the hollow."""
+    initial, final, _ = adatom
+    high = initial.copy()
+    high.positions[-1, 0] += 0.45 * (final.positions[-1, 0] - initial.positions[-1, 0])
+    high.positions[-1, 2] += 0.35
+    high.calc = EMT()
+    with pytest.warns(WaveScatWarning, match="no image between the ends is above both"):
+        band = neb(high, initial, images=4, relax_endpoints=False)
+    assert not band.climbed and band.highest == 0 and band.forward == 0
 
 
 # ------------------------------------------------------------ endpoints
