@@ -142,6 +142,7 @@ class _Intake:
         if atoms is None:  # a file that cannot be read: known by its name
             return Job(name, Atoms(), f"f{hashlib.sha256(name.encode()).hexdigest()[:24]}")
         structure = atoms.copy()  # without its calculator
+        structure.info = {}
         return Job(name, structure, fingerprint(structure, self._settings, self._source.identity))
 
     def _is_sound(self, job: Job, problem: str) -> bool:

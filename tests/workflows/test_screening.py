@@ -411,7 +411,7 @@ def test_a_structure_that_kills_its_process_is_marked_and_the_others_are_done(tm
     deadly = alloy("Cu4", seed=9)
     del deadly[DEADLY:]
     deadly.info["name"] = "deadly"
-    pool = [alloy(seed=1), deadly, alloy(seed=2), alloy(seed=3)]
+    pool = [alloy(seed=1), deadly, alloy(seed=2)]
     result = quickly(pool, tmp_path, model=Deadly, workers=2, relax=False)
     assert [(entry.name, entry.error) for entry in result.failed] == [("deadly", crews.KILLED)]
     assert result.table == quickly(pool[:1] + pool[2:], tmp_path / "alone", model=Deadly, relax=False).table
