@@ -35,7 +35,8 @@ def neb(
 
     FILES are two structures, the initial and the final one, in one file or two; more of them are the images of a path,
     in order, with which the band begins. Written are NAME.json, NAME.extxyz (all images, with energies and forces) and
-    NAME.png, where NAME is made of the files' names. A result of the same structures, model and settings is kept.
+    NAME.png, where NAME is "initial-to-final", of the files' names. A result of the same structures, model and settings
+    is kept.
     """
     from ase_wavescat.calculator import WaveScatCalculator
     from ase_wavescat.errors import PathError
@@ -43,8 +44,9 @@ def neb(
     from ase_wavescat.workflows import neb as barrier
     from ase_wavescat.workflows import path_energies
 
-    path = list(read_structures(files).values())
-    name = "-".join(dict.fromkeys(Path(file).name.partition(".")[0] for file in files)).replace("*", "")
+    structures = read_structures(files)
+    path, names = list(structures.values()), list(structures)
+    name = f"{names[0]}-to-{names[-1]}"
     if len(path) < (3 if given else 2):
         needed = "at least three images" if given else "the initial and the final structure"
         raise PathError(f"{' '.join(files)} holds {len(path)} structures; give {needed}")

@@ -100,7 +100,7 @@ def test_ends_that_are_not_relaxed_are_said_to_be_so(adatom: tuple[Atoms, Atoms,
 
 @pytest.mark.filterwarnings("ignore:the band did not converge")
 def test_a_shared_calculator_gives_the_path_of_one_for_each_image(small_ensemble: Ensemble) -> None:
-    """With EMT and with a model: same places to 1e-8, same energies and spreads."""
+    """Same places to 1e-8 A, same energies and spreads."""
     glass, final = _hop(WaveScatCalculator(small_ensemble))
     one = neb(glass, final, images=4, steps=4, relax_endpoints=False)
     many = neb(glass, final, images=4, steps=4, relax_endpoints=False, shared=False)

@@ -173,24 +173,24 @@ def test_wavescat_neb_writes_a_band_and_keeps_it(folder: Path) -> None:
     command = ("neb", "a.extxyz", "b.extxyz", "--model", "small.h5", "-o", "out", "--images", "3", "--steps", "1")
     code, output = _run(folder, *command, "--keep-ends")
     assert code == 0 and "barrier forward" in output and "not converged after 1 steps" in output, output
-    figures = json.loads((folder / "out" / "a-b.json").read_text())
+    figures = json.loads((folder / "out" / "a-to-b.json").read_text())
     assert figures["steps"] == 1 and figures["forward_spread"] > 0 and len(figures["energies"]) == 3
-    assert len(read(folder / "out" / "a-b.extxyz", ":")) == 3 and (folder / "out" / "a-b.png").exists()
-    assert "a-b: kept" in _run(folder, *command, "--keep-ends")[1]
+    assert len(read(folder / "out" / "a-to-b.extxyz", ":")) == 3 and (folder / "out" / "a-to-b.png").exists()
+    assert "a-to-b: kept" in _run(folder, *command, "--keep-ends")[1]
     assert "kept" not in _run(folder, *command, "--keep-ends", "--no-climb")[1]
 
 
 def test_wavescat_neb_along_a_given_path(folder: Path) -> None:
     code, output = _run(folder, "neb", "path.extxyz", "--path", "--model", "small.h5", "-o", "out")
     assert code == 0 and "3 images over" in output, output
-    images = read(folder / "out" / "path.extxyz", ":")
+    images = read(folder / "out" / "path-0-to-path-2.extxyz", ":")
     assert np.array_equal(images[1].positions.round(6), read(folder / "path.extxyz", "1").positions.round(6))
     code, output = _run(folder, "neb", "a.extxyz", "b.extxyz", "--path", "--model", "small.h5", "-o", "out")
     assert code == 1 and "give at least three images" in output
     code, output = _run(folder, "neb", "a.extxyz", "--model", "small.h5", "-o", "out")
     assert code == 1 and "give the initial and the final structure" in output
-    code, output = _run(folder, "neb", "a.extxyz", "a.extxyz", "path.extxyz", "--model", "small.h5", "-o", "out")
-    assert "Traceback" not in output
+    missing = _run(folder, "neb", "a.extxyz", "nowhere.extxyz", "--model", "small.h5", "-o", "out")
+    assert missing[0] == 1 and "nowhere.extxyz" in missing[1] and "Traceback" not in missing[1]
 
 
 def test_wavescat_hops_writes_a_table_and_goes_on_where_it_was(folder: Path) -> None:
