@@ -25,6 +25,7 @@ def load(name: str) -> ModuleType:
 @pytest.mark.parametrize(
     "name, small, files",
     [
+        ("equation_of_state", {"points": 5, "fmax": 5.0}, ("fixed.json", "fixed.png", "relaxed.extxyz")),
         ("lithium_hop", {"count": 1, "room": 2.4, "images": 3, "steps": 1}, ("hop.json", "hop.extxyz", "hop.png")),
         ("molecular_dynamics", {"steps": 5}, ("md.csv", "md.traj", "md.png")),
         ("screen_glasses", {"cells": 1, "atoms": 4, "steps": 1, "workers": 1}, ("screening.db", "screening.csv")),
