@@ -17,7 +17,7 @@ from ase_wavescat.errors import PathError
 from ase_wavescat.workflows import Barrier, find_hops, neb, relax
 
 
-def main(output: Path, *, count: int = 5, room: float = 2.2, images: int = 7, steps: int = 500) -> Barrier:
+def main(output: Path, *, count: int = 3, room: float = 2.2, images: int = 7, steps: int = 500) -> Barrier:
     glass = shipped_structure()
     glass.calc = WaveScatCalculator("lisi.h5")
 
