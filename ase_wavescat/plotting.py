@@ -147,7 +147,7 @@ def elastic_figure(result: ElasticConstants) -> Figure:
     largest = float(np.abs(tensor.stiffness).max())
     matrix.imshow(tensor.stiffness, cmap="RdBu_r", vmin=-1.5 * largest, vmax=1.5 * largest)
     for (row, column), value in np.ndenumerate(tensor.stiffness):
-        matrix.text(column, row, f"{value:.1f}", ha="center", va="center")
+        matrix.text(column, row, f"{value:.1f}".replace("-0.0", "0.0"), ha="center", va="center")
     matrix.set_xticks(range(6), names)
     matrix.set_yticks(range(6), names)
     ions = "clamped" if result.relaxed is None else "relaxed"

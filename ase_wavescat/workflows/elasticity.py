@@ -62,13 +62,17 @@ class ElasticTensor:
 
 @dataclass(frozen=True, eq=False)
 class ElasticSpread:
-    """Calibrated standard deviations over members, each with its own tensor of clamped ions, in the units above."""
+    """Calibrated standard deviations over members, each with its own tensor of clamped ions, in the units above.
+
+    unstable_members: how many have a tensor that is not positive definite; if any, those of the averages are nan.
+    """
 
     stiffness: np.ndarray
     bulk_modulus: float
     shear_modulus: float
     youngs_modulus: float
     poisson_ratio: float
+    unstable_members: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +130,8 @@ class ElasticConstants(Result):
 def _moduli(tensor: ElasticTensor, uncertainty: ElasticSpread | None) -> str:
     parts = []
     for letter, name in {"K": "bulk_modulus", "G": "shear_modulus", "E": "youngs_modulus"}.items():
-        error = f" ± {getattr(uncertainty, name):.2f}" if uncertainty else ""
+        known = uncertainty is not None and not uncertainty.unstable_members
+        error = f" ± {getattr(uncertainty, name):.2f}" if known else ""
         parts.append(f"{letter} {getattr(tensor, name):.2f}{error} GPa")
     return ", ".join([*parts, f"nu {tensor.poisson_ratio:.3f} (Hill)"])
 
@@ -287,7 +292,7 @@ def _spread(calculator: BaseCalculator, strains: np.ndarray, members: np.ndarray
     names = ("bulk_modulus", "shear_modulus", "youngs_modulus", "poisson_ratio")
     values = spread(calculator, np.array([[getattr(tensor, name) for tensor in tensors] for name in names]))
     stiffness = spread(calculator, np.stack([tensor.stiffness for tensor in tensors], axis=-1))
-    return ElasticSpread(stiffness, *values.tolist())
+    return ElasticSpread(stiffness, *values.tolist(), sum(not tensor.stable for tensor in tensors))
 
 
 def _doubts(residual_stress: np.ndarray, tensor: ElasticTensor) -> list[str]:
