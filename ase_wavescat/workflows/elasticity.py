@@ -292,7 +292,8 @@ def _spread(calculator: BaseCalculator, strains: np.ndarray, members: np.ndarray
     names = ("bulk_modulus", "shear_modulus", "youngs_modulus", "poisson_ratio")
     values = spread(calculator, np.array([[getattr(tensor, name) for tensor in tensors] for name in names]))
     stiffness = spread(calculator, np.stack([tensor.stiffness for tensor in tensors], axis=-1))
-    return ElasticSpread(stiffness, *values.tolist(), sum(not tensor.stable for tensor in tensors))
+    bulk, shear, youngs, poisson = values.tolist()
+    return ElasticSpread(stiffness, bulk, shear, youngs, poisson, sum(not tensor.stable for tensor in tensors))
 
 
 def _doubts(residual_stress: np.ndarray, tensor: ElasticTensor) -> list[str]:
