@@ -1,7 +1,7 @@
 """Screening: structures an hour, parallel efficiency, bookkeeping, and runs that are killed or on a cluster.
 
     python benchmarks/screening.py [DATA] [--count 48] [--repeats 2] [--model lisi.h5] [--json FILE]
-        [--document FILE ...] [--picture FILE]
+        [--document FILE ...]
 
 Glasses of about 64 atoms, snapshots of dynamics at 300 to 1000 K spread over the compositions, relaxed at fixed cell.
 Runs on one and two processes take turns; the machine should do nothing else. Energies are relative to the elements'
@@ -30,7 +30,6 @@ from ase.calculators.lj import LennardJones
 from ase.io import write
 from common import machine, standard_options, table, update_documents, write_json
 
-from ase_wavescat.plotting import save_figure
 from ase_wavescat.structure_files import structures_of
 from ase_wavescat.workflows import Screening, read_screening, screen
 
@@ -68,9 +67,7 @@ def timed(pool: list[Atoms], workers: int, folder: Path, options: dict[str, Any]
     }, result
 
 
-def throughput(
-    pool: list[Atoms], repeats: int, folder: Path, options: dict[str, Any]
-) -> tuple[dict[str, Any], Screening]:
+def throughput(pool: list[Atoms], repeats: int, folder: Path, options: dict[str, Any]) -> dict[str, Any]:
     """Medians over runs on one and two processes that take turns; whether their tables are the same."""
     times: dict[int, list[dict[str, float]]] = {1: [], 2: []}
     tables = []
@@ -89,14 +86,14 @@ def throughput(
     return {
         "structures": len(pool),
         "atoms": float(np.mean([len(atoms) for atoms in pool])),
-        "converged": sum(entry.stop == "converged" for entry in result.table),
+        "converged": sum(entry.stop == "converged" for entry in tables[0]),
         "seconds": {str(workers): values for workers, values in median.items()},
         "an_hour": {str(workers): 3600 * len(pool) / values["wall"] for workers, values in median.items()},
         "efficiency_whole_run": median[1]["wall"] / (2 * median[2]["wall"]),
         "efficiency_working": median[1]["working"] / (2 * median[2]["working"]),
         "bookkeeping_ms": 1000 * (median[1]["working"] - median[1]["relaxing"]) / len(pool),
         "same_tables": all(table_of == tables[0] for table_of in tables),
-    }, result
+    }
 
 
 def bookkeeping(folder: Path) -> dict[str, float]:
@@ -121,25 +118,14 @@ def same_after_accidents(pool: list[Atoms], folder: Path, model: str, references
     from distributed import LocalCluster
 
     folder.mkdir()
-    write(folder / "pool.extxyz", pool[:: max(1, len(pool) // KILLED_COUNT)][:KILLED_COUNT])
-    command = [
-        sys.executable,
-        "-m",
-        "ase_wavescat.cli",
-        "screen",
-        str(folder / "pool.extxyz"),
-        "--model",
-        model,
-        "--quiet",
-    ]
-    command += [
-        "--steps",
-        str(KILLED_STEPS),
-        *(f"--reference={symbol}={energy!r}" for symbol, energy in references.items()),
-    ]
+    few = pool[:: max(1, len(pool) // KILLED_COUNT)][:KILLED_COUNT]
+    write(folder / "pool.extxyz", few)
+    command = [*COMMAND, "screen", str(folder / "pool.extxyz"), "--model", model, "--quiet"]
+    command += ["--steps", str(KILLED_STEPS)]
+    command += [f"--reference={symbol}={energy!r}" for symbol, energy in references.items()]
     two = ["--workers", "2"]
     subprocess.run([*command, *two, "-o", str(folder / "whole")], check=True, stdout=subprocess.DEVNULL)
-    done = _killed([*command, *two, "-o", str(folder / "killed")], folder / "killed" / "screening.db")
+    done = _killed([*command, *two, "-o", str(folder / "killed")], folder / "killed" / "screening.db", len(few) // 2)
     subprocess.run([*command, *two, "-o", str(folder / "killed")], check=True, stdout=subprocess.DEVNULL)
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster:
         dask = ["--dask", cluster.scheduler_address, "-o", str(folder / "dask")]
@@ -153,11 +139,11 @@ def same_after_accidents(pool: list[Atoms], folder: Path, model: str, references
     }
 
 
-def _killed(command: list[str], database: Path) -> int:
-    """Kill a run, workers and all, when half of the structures are done; how many were."""
+def _killed(command: list[str], database: Path, enough: int) -> int:
+    """Kill a run, workers and all, when enough structures are done; how many were."""
     process = subprocess.Popen(command, start_new_session=True)
     done = 0
-    while process.poll() is None and done < KILLED_COUNT // 2:
+    while process.poll() is None and done < enough:
         time.sleep(0.1)
         done = ase.db.connect(database).count() if database.exists() else 0
     os.killpg(process.pid, signal.SIGKILL)
@@ -200,7 +186,6 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=48, help="structures of the timed runs")
     parser.add_argument("--repeats", type=int, default=2, help="timed runs on one and on two processes")
     parser.add_argument("--model", default="lisi.h5")
-    parser.add_argument("--picture", type=Path, help="PNG to write, of the timed runs' ranking")
     standard_options(parser, "screening")
     chosen = parser.parse_args()
     known = json.loads((chosen.data / "lisi-dft" / "references.json").read_text())
@@ -208,14 +193,12 @@ def main() -> None:
     pool = glasses(chosen.data, chosen.count)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        many, result = throughput(pool, chosen.repeats, folder, {"model": chosen.model, "references": references})
+        options = {"model": chosen.model, "references": references}
         figures = {
-            "throughput": many,
+            "throughput": throughput(pool, chosen.repeats, folder, options),
             "bookkeeping": bookkeeping(folder / "tiny"),
             "accidents": same_after_accidents(pool, folder / "accidents", chosen.model, references),
         }
-        if chosen.picture:
-            save_figure(result.plot(), chosen.picture)
     text = as_table(figures)
     print(f"{machine()}\n\n{text}")
     update_documents(chosen.document, "screening", f"{machine()}\n\n{text}")
