@@ -196,6 +196,8 @@ def screen_structure(job: Job, settings: ScreeningSettings, source: CalculatorSo
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", WaveScatWarning)  # in the outcome, of each structure
+            # SciPy's, at every step of a cell that relaxes, about errors of 1e-13
+            warnings.filterwarnings("ignore", message="logm result may be inaccurate")
             return _screened(job, settings, _tools(source), start)
     except WaveScatError as error:
         message = str(error)
