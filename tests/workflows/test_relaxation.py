@@ -125,7 +125,7 @@ def test_the_path_is_thinned_and_agrees_with_the_energies() -> None:
 
 
 def test_the_step_limit_is_said() -> None:
-    result = relax(copper(), steps=2)
+    result = relax(copper(), fmax=1e-6, steps=2)
     assert (result.stop_reason, result.steps, result.converged, result.runaway) == ("step limit", 2, False, False)
     assert "step limit after 2 steps" in result.summary()
     assert relax(copper(), steps=0).steps == 0
