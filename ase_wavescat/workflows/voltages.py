@@ -142,10 +142,7 @@ def voltage(
     Raises DataError for structures without host, of several hosts, of fewer than two compositions, and for a
     reference that is missing; CalculatorError without calculators.
     """
-    if per_composition not in ("mean", "lowest"):
-        raise DataError(f"per_composition must be 'mean' or 'lowest', got {per_composition!r}")
-    if order < 1:
-        raise DataError(f"the polynomial's order must be positive, got {order}")
+    _check(per_composition, order)
     compositions, formulas, host = _compositions(structures, ion)
     energies, members = energies_of(structures)
     calculator = calculator_of(structures[0])
@@ -158,14 +155,16 @@ def voltage(
     places, curve = np.array(x, dtype=float), _means(per_host, chosen)
     gained = curve - places * named.energies[ion]
     on = _lower_envelope(places, gained)
-    smooth_x, smooth, residual = _smooth(places, gained, order)
+    smooth_x = smooth = residual = None
+    if len(x) > order + 1:
+        smooth_x, smooth, residual = _smooth(places, gained, order)
     steps_spread = smooth_spread = None
     if members is not None:
         reference = np.broadcast_to((named.members or named.energies)[ion], members.shape[1])
         gained_by_members = _means(members / formulas[:, None], chosen) - np.outer(places, reference)
         steps_spread = spread(calculator, _steps(places[on], gained_by_members[on]))
-        smooth_by_members = _smooth(places, gained_by_members, order)[1]
-        smooth_spread = None if smooth_by_members is None else spread(calculator, smooth_by_members)
+        if smooth is not None:
+            smooth_spread = spread(calculator, _smooth(places, gained_by_members, order)[1])
     return VoltageCurve(
         entries=[with_energy(*pair) for pair in zip(structures, energies, strict=True)],
         ion=ion,
@@ -186,6 +185,13 @@ def voltage(
         fit_residual=residual,
         published=tuple((float(at), float(volts)) for at, volts in published),
     )
+
+
+def _check(per_composition: str, order: int) -> None:
+    if per_composition not in ("mean", "lowest"):
+        raise DataError(f"per_composition must be 'mean' or 'lowest', got {per_composition!r}")
+    if order < 1:
+        raise DataError(f"the polynomial's order must be positive, got {order}")
 
 
 def _means(values: np.ndarray, groups: Sequence[np.ndarray]) -> np.ndarray:
@@ -235,13 +241,11 @@ def _steps(x: np.ndarray, gained: np.ndarray) -> np.ndarray:
     return -(np.diff(gained, axis=0).T / np.diff(x)).T
 
 
-def _smooth(x: np.ndarray, gained: np.ndarray, order: int) -> tuple[np.ndarray | None, np.ndarray | None, float | None]:
-    """x (P,), V (P, ...) and residual (eV per atom); None for all with fewer compositions than order + 2.
+def _smooth(x: np.ndarray, gained: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """x (P,), V (P, ...) and the residual (eV per atom) of a polynomial of fewer coefficients than compositions.
 
     With e(z) = G / (1 + x), z = x / (1 + x), G the energy less that of the ions: V = -dG/dx = -[e + (1 - z) e'(z)].
     """
-    if len(x) < order + 2:
-        return None, None, None
     fractions = x / (1 + x)
     per_atom = gained * (1 - fractions).reshape(-1, *[1] * (gained.ndim - 1))
     powers = np.vander(fractions, order + 1, increasing=True)
