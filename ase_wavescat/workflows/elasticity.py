@@ -16,7 +16,7 @@ from ase.units import GPa
 from ase_wavescat.errors import CalculatorError, DataError, StructureError, WaveScatWarning
 from ase_wavescat.workflows.checks import calculator_of, evaluated
 from ase_wavescat.workflows.members import member_stresses, spread
-from ase_wavescat.workflows.relaxation import relax
+from ase_wavescat.workflows.relaxation import CONVERGED, settle
 from ase_wavescat.workflows.result import Result
 from ase_wavescat.workflows.same_grids import same_grids
 
@@ -165,11 +165,10 @@ def elastic(
     base.calc = calculator
     with same_grids(calculator, atoms):
         if relax_ions:
-            relaxation = relax(base, fmax=fmax, steps=steps)
-            if not relaxation.converged:
-                problems.append(f"relaxation of the unstrained structure: {relaxation.stop_reason}")
-            base = relaxation.structure.copy()
-            base.calc = calculator
+            settled, stop_reason = settle(base, fmax=fmax, steps=steps)
+            if stop_reason != CONVERGED:
+                problems.append(f"relaxation of the unstrained structure: {stop_reason}")
+            base.positions = settled.positions
         residual_stress = base.get_stress() / GPa
         structure = evaluated(base)
         frames = [[_strained(base, kind, strain) for strain in chosen] for kind in range(6)]
@@ -238,9 +237,9 @@ def _relaxed_stresses(
             frame.calc = row[at].calc
             if (start := inner.get(bool(strains[at] > 0))) is not None:
                 frame.set_scaled_positions(start)
-            relaxation = relax(frame, fmax=fmax, steps=steps)
-            unfinished += not relaxation.converged
-            frame.positions = relaxation.structure.positions
+            settled, stop_reason = settle(frame, fmax=fmax, steps=steps)
+            unfinished += stop_reason != CONVERGED
+            frame.positions = settled.positions
             stresses[kind, at] = frame.get_stress() / GPa
             inner[bool(strains[at] > 0)] = frame.get_scaled_positions(wrap=False)
     if unfinished:

@@ -17,7 +17,7 @@ from ase.units import GPa
 from ase_wavescat.errors import DataError, StructureError, WaveScatWarning
 from ase_wavescat.workflows.checks import calculator_of, evaluated
 from ase_wavescat.workflows.members import member_energies, spread
-from ase_wavescat.workflows.relaxation import relax
+from ase_wavescat.workflows.relaxation import CONVERGED, settle
 from ase_wavescat.workflows.result import Result
 from ase_wavescat.workflows.runaway import FUSED, fused_pairs
 from ase_wavescat.workflows.same_grids import same_grids
@@ -222,8 +222,8 @@ def _point(start: Atoms, relax_ions: bool, fmax: float, steps: int) -> tuple[Ato
     if fused_pairs(start):
         return start, f"atoms are fused: a distance is below {FUSED} of the sum of two covalent radii"
     if relax_ions:
-        relaxation = relax(start, fmax=fmax, steps=steps)
-        return relaxation.structure, None if relaxation.converged else f"relaxation of ions: {relaxation.stop_reason}"
+        settled, stop_reason = settle(start, fmax=fmax, steps=steps)
+        return settled, None if stop_reason == CONVERGED else f"relaxation of ions: {stop_reason}"
     energy = start.get_potential_energy()
     return evaluated(start), None if np.isfinite(energy) else f"the energy is {energy} eV"
 

@@ -152,6 +152,19 @@ def relax(
     )
 
 
+def settle(atoms: Atoms, *, fmax: float, steps: int) -> tuple[Atoms, str]:
+    """Positions relaxed as by `relax`, and the stop reason, without uncertainties: for many strained copies.
+
+    The structure has its energy and forces, not its calculator. Raises DataError for limits that make no sense.
+    """
+    _check(atoms, False, fmax, 1.0, steps)
+    moving = atoms.copy()
+    moving.calc = atoms.calc
+    record = _Record(moving, False)
+    stop_reason = _run(record, fmax, np.inf, steps)
+    return record.path()[-1], stop_reason
+
+
 def _check(atoms: Atoms, cell: CellChoice, fmax: float, smax: float, steps: int) -> None:
     if cell not in _CELL_NAMES:
         raise DataError(f"cell must be False, True or 'volume', got {cell!r}")

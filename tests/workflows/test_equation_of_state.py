@@ -137,6 +137,16 @@ def test_relaxed_ions_lie_below_and_have_no_forces() -> None:
     np.testing.assert_allclose(relaxed.energies / 4, perfect, atol=1e-4)
 
 
+def test_a_relaxation_that_does_not_end_leaves_its_point_out() -> None:
+    atoms = bulk("Cu", cubic=True, a=3.6)
+    atoms.rattle(0.05, seed=2)
+    atoms.calc = EMT()
+    with pytest.raises(DataError, match=r"0 of 9 strains are left.*relaxation of ions: step limit"):
+        eos(atoms, relax_ions=True, steps=1)
+    with pytest.raises(DataError, match=r"fmax must be a positive number, got -1"):
+        eos(atoms, relax_ions=True, fmax=-1)
+
+
 def test_members_have_their_own_curves(small_ensemble: Ensemble, make_structure: Make) -> None:
     atoms = make_structure()
     atoms.calc = calculator = WaveScatCalculator(small_ensemble)
