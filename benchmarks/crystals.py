@@ -6,7 +6,8 @@
 FILE holds the crystals (crystals.extxyz.xz); those of kind "asis" give the geometry to begin with and to compare with.
 Cells and positions are relaxed with the model, moduli are Hill's with relaxed ions. Spreads over members: volumes from
 the members' own curves of energy against hydrostatic strain about the relaxed cell, formation energies from the
-members' own elements, moduli with clamped ions. Moduli for comparison: PBE.
+members' own elements, moduli with clamped ions (none where a member's tensor is not stable). Moduli for comparison:
+PBE. Crystals that the JSON file holds already, of the same model, are not computed again.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from ase import Atoms
 from common import machine, standard_options, table, update_documents, write_json
 from matplotlib.figure import Figure
 
-from ase_wavescat import WaveScatCalculator, WaveScatWarning
+from ase_wavescat import WaveScatCalculator, WaveScatWarning, find_model
+from ase_wavescat.cli.structures import fingerprint
 from ase_wavescat.plotting import BLUE, GREY, ORANGE, save_figure
 from ase_wavescat.structure_files import structures_of
 from ase_wavescat.workflows import elastic, eos, relax
@@ -45,10 +47,11 @@ def crystal(atoms: Atoms, calculator: WaveScatCalculator) -> dict[str, Any]:
         relaxation = relax(start, cell=True, fmax=0.01, smax=0.02, steps=1500)
         relaxed = relaxation.structure.copy()
         relaxed.calc = calculator
-        curve = eos(relaxed, strains=np.linspace(-0.03, 0.03, 7))
+        curve = eos(relaxed, strains=np.linspace(-0.06, 0.06, 13))
         constants = elastic(relaxed)
     texts = [str(entry.message) for entry in caught if issubclass(entry.category, WaveScatWarning)]
     outside = [text.removeprefix(OUTSIDE) for text in texts if text.startswith(OUTSIDE)]
+    moved = relaxed.get_scaled_positions() - atoms.get_scaled_positions()
     count = len(atoms)
     return {
         "formula": atoms.get_chemical_formula(mode="metal"),
@@ -58,16 +61,17 @@ def crystal(atoms: Atoms, calculator: WaveScatCalculator) -> dict[str, Any]:
         "steps": relaxation.steps,
         "energy": float(relaxation.energies[-1]),
         "member_energies": calculator.get_member_energies(relaxed).tolist(),
-        "volume": relaxed.get_volume() / count,
+        "volume": float(relaxed.get_volume() / count),
         "volume_spread": None if curve.volume_uncertainty is None else curve.volume_uncertainty / count,
-        "volume_given": atoms.get_volume() / count,
-        "moved": float(np.abs(relaxed.get_scaled_positions() - atoms.get_scaled_positions()).max()),
+        "volume_given": float(atoms.get_volume() / count),
+        "moved": float(np.abs(moved - np.round(moved)).max()),
         "tensor": constants.best.stiffness.tolist(),
         "lowest_eigenvalue": float(constants.best.eigenvalues[0]),
         "bulk_modulus": constants.best.bulk_modulus,
         "shear_modulus": constants.best.shear_modulus,
         "bulk_modulus_spread": constants.clamped_uncertainty.bulk_modulus,
         "shear_modulus_spread": constants.clamped_uncertainty.shear_modulus,
+        "unstable_members": constants.clamped_uncertainty.unstable_members,
         "outside": outside,
         "warnings": [text for text in texts if not text.startswith(OUTSIDE)],
     }
@@ -104,20 +108,20 @@ def lines(rows: dict[str, dict[str, Any]]) -> str:
 def measured(value: float, uncertainty: float | None, digits: int) -> str:
     if not np.isfinite(value):
         return "unstable"
-    return f"{value:.{digits}f}" + ("" if uncertainty is None else f" ± {uncertainty:.{digits}f}")
+    known = uncertainty is not None and np.isfinite(uncertainty)
+    return f"{value:.{digits}f}" + (f" ± {uncertainty:.{digits}f}" if known else "")
 
 
 def picture(rows: dict[str, dict[str, Any]]) -> Figure:
     """Volumes, formation energies and moduli beside those for comparison."""
     figure = Figure(figsize=(13, 4.2), layout="constrained")
     volumes, energies, moduli = figure.subplots(1, 3)
-    given = [row["volume_given"] for row in rows.values()]
-    volumes.plot([min(given), max(given)], [min(given), max(given)], color=GREY, linewidth=1)
-    for name, row in rows.items():
-        volumes.errorbar(row["volume_given"], row["volume"], yerr=row["volume_spread"], fmt="o", color=BLUE, capsize=3)
-        volumes.annotate(name, (row["volume_given"], row["volume"]), xytext=(4, 4), textcoords="offset points")
-    volumes.set_xlabel("volume as given (Å³/atom)")
-    volumes.set_ylabel("relaxed with the model (Å³/atom)")
+    changes = [100 * (row["volume"] / row["volume_given"] - 1) for row in rows.values()]
+    bars = [100 * row["volume_spread"] / row["volume_given"] if row["volume_spread"] else 0 for row in rows.values()]
+    volumes.axhline(0, color=GREY, linewidth=1)
+    volumes.errorbar(list(rows), changes, yerr=bars, fmt="o", color=BLUE, capsize=3)
+    volumes.tick_params(axis="x", rotation=45)
+    volumes.set_ylabel("relaxed volume against that given (%)")
     ordered = sorted(rows.values(), key=lambda row: row["lithium"] / row["atoms"])
     share = [row["lithium"] / row["atoms"] for row in ordered]
     energies.errorbar(share, [row["formation"] for row in ordered], yerr=[row["formation_spread"] for row in ordered],
@@ -141,6 +145,11 @@ def picture(rows: dict[str, dict[str, Any]]) -> Figure:
     return figure
 
 
+def known_rows(path: Path) -> dict[str, dict[str, Any]]:
+    """Of a run before this one, which may have been stopped."""
+    return json.loads(path.read_text())["crystals"] if path.exists() else {}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", nargs="?", type=Path, default=FILE)
@@ -150,14 +159,17 @@ def main() -> None:
     standard_options(parser, "crystals")
     chosen = parser.parse_args()
     frames = structures_of(chosen.file)
-    rows: dict[str, dict[str, Any]] = {}
+    rows = known_rows(chosen.json)
     for name in NAMES:
         own = [frame for frame in frames if frame.info["name"] == name]
-        start = next(frame for frame in own if frame.info["kind"] == "asis")
+        start, published = (next(frame for frame in own if frame.info["kind"] == kind) for kind in ("asis", "relaxed"))
+        inputs = fingerprint([start], find_model(chosen.model), {})
         calculator = WaveScatCalculator(chosen.model)  # a new one warns anew
-        rows[name] = crystal(start, calculator)
-        rows[name]["network"] = 1000 * min(frame.get_potential_energy() / len(frame) for frame in own)
-        print(name, {key: value for key, value in rows[name].items() if key not in ("member_energies", "tensor")})
+        if rows.get(name, {}).get("inputs") != inputs:
+            rows[name] = {"inputs": inputs, **crystal(start, calculator)}
+            write_json(chosen.json, {"model": chosen.model, "crystals": rows})
+        rows[name]["network"] = 1000 * published.get_potential_energy() / len(published)
+    rows = {name: rows[name] for name in NAMES}
     references = json.loads(chosen.references.read_text())
     formation(rows, calculator, {symbol: entry["energy"] for symbol, entry in references.items()})
     text = lines(rows)
@@ -165,8 +177,6 @@ def main() -> None:
     update_documents(chosen.document, "crystals", f"{machine()}\n\n{text}")
     if chosen.picture:
         save_figure(picture(rows), chosen.picture)
-    for row in rows.values():
-        del row["member_energies"]
     write_json(chosen.json, {"model": chosen.model, "crystals": rows})
 
 
