@@ -23,6 +23,8 @@ from ase_wavescat.workflows.relaxation import relax
 ROUGH = 0.2
 """eV/A: residual force of the band from which on the highest image climbs. Earlier it may be the wrong one."""
 
+SOFT = 0.5
+"""A: relaxed ends that near to one another are one minimum if the energy halfway is below their mean."""
 RUNAWAY = 3.0
 """Times the force of the band when an image begins to climb: one that comes to more leaves the path for ever."""
 
@@ -164,13 +166,24 @@ def _ends(initial: Atoms, final: Atoms, fmax: float, steps: int, relaxed: bool) 
     warn_of_exchange(initial, final)
     first = _end(initial, initial.calc, "initial", fmax, steps, relaxed)
     last = _end(final, initial.calc, "final", fmax, steps, relaxed)
-    moved = farthest(first, turned(first, matched(first, last)))
-    if moved < SAME:
-        raise PathError(
-            f"initial and final structure relax into the same minimum: then no atom moves by more than {moved:.3f} A"
-            f" (below {SAME} A counts as equal); one of the two is no minimum of this potential"
-        )
+    if relaxed:
+        _check_two_minima(first, last, initial.calc)
     return first, last
+
+
+def _check_two_minima(first: Atoms, last: Atoms, calculator: BaseCalculator) -> None:
+    """Relaxed to usual forces, one soft minimum can be two structures: then no barrier is halfway between them."""
+    last = with_results_of(last, turned(first, matched(first, last)))
+    moved = farthest(first, last)
+    halfway = first.copy()
+    halfway.set_positions(0.5 * (first.positions + last.positions))
+    halfway.calc = calculator
+    mean = 0.5 * (first.get_potential_energy() + last.get_potential_energy())
+    if moved < SAME or (moved < SOFT and halfway.get_potential_energy() < mean):
+        raise PathError(
+            f"initial and final structure relax into the same minimum: then no atom moves by more than {moved:.3f} A,"
+            " and no barrier is halfway; one of the two is no minimum of this potential"
+        )
 
 
 def _end(atoms: Atoms, calculator: BaseCalculator, name: str, fmax: float, steps: int, relaxed: bool) -> Atoms:

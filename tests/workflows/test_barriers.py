@@ -120,7 +120,9 @@ def test_atoms_that_constraints_hold_must_not_differ(adatom: tuple[Atoms, Atoms,
         neb(initial, final)
 
 
-def test_equal_ends_and_ends_of_one_minimum_are_named(adatom: tuple[Atoms, Atoms, float]) -> None:
+def test_equal_ends_and_ends_of_one_minimum_are_named(
+    adatom: tuple[Atoms, Atoms, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
     initial, _, _ = adatom
     with pytest.raises(PathError, match="initial and final structure are equal"):
         neb(initial, initial.copy())
@@ -128,6 +130,9 @@ def test_equal_ends_and_ends_of_one_minimum_are_named(adatom: tuple[Atoms, Atoms
     near.positions[-1] += (0.3, 0.1, 0.2)
     with pytest.raises(PathError, match="relax into the same minimum"):
         neb(initial, near)
+    monkeypatch.setattr(barriers, "SAME", 1e-6)  # as in a softer minimum: by the energy halfway
+    with pytest.raises(PathError, match="relax into the same minimum"):
+        neb(initial, near, fmax=0.1)
 
 
 def test_atoms_that_would_go_through_one_another_are_an_error() -> None:
