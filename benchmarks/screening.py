@@ -37,7 +37,7 @@ ATOMS = (55, 73)
 FMAX, STEPS = 0.05, 300
 YEAR = 31557600.0  # s, of ase.db's clock
 KILLED_COUNT, KILLED_STEPS = 8, 40
-TINY = 2000
+TINY = 1000
 COMMAND = [sys.executable, "-c", "from ase_wavescat.cli import main; main()"]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -460,8 +459,8 @@ def test_command(tmp_path: Path, small_ensemble: Ensemble, make_structure: Calla
         (["missing.xyz"], "there is no file"),
     ],
 )
-def test_command_refuses(tmp_path: Path, arguments: list[str], message: str) -> None:
-    os.chdir(tmp_path)
+def test_command_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str) -> None:
+    monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(main, ["screen", *arguments, "-o", str(tmp_path / "out")])
     assert done.exit_code != 0
     assert message in done.output
