@@ -40,7 +40,7 @@ def options() -> argparse.Namespace:
     standard_options(parser, "lisi_ann")
     parser.add_argument("--store", type=Path, required=True, help="folder for training set, features and model")
     parser.add_argument("--preset", default="correlations", help="features of the model")
-    parser.add_argument("--every", type=int, default=1, help="take every so many-th path only")
+    parser.add_argument("--every", type=int, default=2, help="take every so many-th path only")
     parser.add_argument("--picture", type=Path, help="where the picture of the bulk moduli goes")
     parser.add_argument("--workers", type=int, help="processes for the features (default: all cores)")
     return parser.parse_args()
