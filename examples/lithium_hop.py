@@ -17,11 +17,11 @@ from ase_wavescat.errors import PathError
 from ase_wavescat.workflows import Barrier, find_hops, neb, relax
 
 
-def main(output: Path, *, count: int = 3, room: float = 2.2, images: int = 7, steps: int = 500) -> Barrier:
+def main(output: Path, *, count: int = 3, room: float = 2.3, images: int = 7, steps: int = 500) -> Barrier:
     glass = shipped_structure()
     glass.calc = WaveScatCalculator("lisi.h5")
 
-    relaxation = relax(glass, fmax=0.05, steps=steps)
+    relaxation = relax(glass, steps=steps)
     print(f"glass {glass.get_chemical_formula()}: {relaxation.summary()}\n")
     relaxed = relaxation.structure.copy()
     relaxed.calc = glass.calc

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _SEARCH = ("species", "count", "room", "reach", "opening")
 _BAND = ("images", "fmax", "steps")
+GLASS_FORCE = 0.02
+"""eV/A: largest force left in a glass before voids are looked for."""
 
 
 @click.command()
@@ -81,7 +83,8 @@ def _found(atoms: Atoms, settings: Mapping[str, Any]) -> list[Hop]:
     from ase_wavescat.errors import PathError
     from ase_wavescat.workflows import find_hops, relax
 
-    relaxation = relax(atoms, fmax=settings["fmax"], steps=settings["steps"])
+    # Better than a band's ends: what the glass still has to gain would be taken for a gain of the hop.
+    relaxation = relax(atoms, fmax=min(GLASS_FORCE, settings["fmax"]), steps=settings["steps"])
     if relaxation.runaway:
         raise PathError(f"the structure does not relax: {relaxation.stop_reason}")
     relaxed = relaxation.structure.copy()
