@@ -30,7 +30,7 @@ def relax(
     """Relax the structures in FILES: positions, or positions and cell.
 
     FILES are extended XYZ, ASE databases, CIF and other usual formats, folders or (quoted) globs. For each structure
-    NAME.json, NAME.extxyz (the path, the relaxed structure last) and NAME.png. Structures done before are kept.
+    NAME.json, NAME.extxyz (relaxed), NAME.traj (the path) and NAME.png. Structures done before are kept.
     """
     from ase_wavescat.workflows import relax as work
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import CalculatorError as FailedCalculation
 from ase.filters import FrechetCellFilter
+from ase.io import write
 from ase.optimize import LBFGS
 from ase.units import GPa
 
+from ase_wavescat.atomic_write import atomic_path
 from ase_wavescat.calculator import WaveScatCalculator
 from ase_wavescat.errors import DataError, StructureError, WaveScatError
 from ase_wavescat.workflows.checks import calculator_of, evaluated
@@ -72,7 +76,15 @@ class Relaxation(Result):
 
     @property
     def structures(self) -> list[Atoms]:
-        return self.path
+        """The last state alone, so that the file written can be given to the next command."""
+        return [self.structure]
+
+    def write(self, folder: str | Path, name: str, extra: Mapping[str, Any] | None = None) -> Path:
+        """As every result, and the path as NAME.traj."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with atomic_path(Path(folder) / f"{name}.traj") as temporary:
+            write(temporary, self.path, format="traj")
+        return super().write(folder, name, extra)
 
     @property
     def converged(self) -> bool:

@@ -136,7 +136,8 @@ def test_the_result_is_written(tmp_path: Path) -> None:
     result.write(tmp_path, "copper")
     figures = json.loads((tmp_path / "copper.json").read_text())
     assert figures["stop_reason"] == "converged" and len(figures["energies"]) == result.steps + 1
-    last = read(tmp_path / "copper.extxyz", -1)
+    assert len(read(tmp_path / "copper.traj", ":")) == len(result.path)
+    (last,) = read(tmp_path / "copper.extxyz", ":")
     assert isinstance(last, Atoms) and last.get_potential_energy() == pytest.approx(result.energies[-1], abs=1e-6)
     assert (tmp_path / "copper.png").read_bytes().startswith(b"\x89PNG")
 
@@ -264,7 +265,7 @@ def test_the_command_writes_and_keeps(small_ensemble: Ensemble, make_structure: 
     first = CliRunner().invoke(main, [*arguments, "--steps", "2", "--cell", "volume"])
     assert first.exit_code == 0, first.output
     assert "step limit after 2 steps, cell volume" in first.output
-    kinds = ("json", "extxyz", "png")
+    kinds = ("json", "extxyz", "png", "traj")
     assert {path.name for path in folder.iterdir()} == {f"two-{index}.{kind}" for index in "01" for kind in kinds}
     again = CliRunner().invoke(main, [*arguments, "--steps", "2", "--cell", "volume"])
     assert again.output.count("kept") == 2
