@@ -1,8 +1,8 @@
-"""A lithium atom hops in a glass: voids, the most favourable hop, its minimum-energy path and barrier.
+"""A lithium atom hops in a glass: voids, the most favourable hops, minimum-energy paths until one has a barrier.
 
     python examples/lithium_hop.py [FOLDER]
 
-FOLDER (default lithium-hop) gets hop.json, hop.extxyz (all images, with energies and forces) and hop.png.
+FOLDER (default lithium-hop) gets hop-0.json, hop-0.extxyz (all images, with energies and forces), hop-0.png and so on.
 `wavescat hops` does this for many hops and many glasses.
 """
 
@@ -14,10 +14,10 @@ from pathlib import Path
 from ase_wavescat import WaveScatCalculator
 from ase_wavescat.demo import shipped_structure
 from ase_wavescat.errors import PathError
-from ase_wavescat.workflows import Barrier, find_hops, neb, relax
+from ase_wavescat.workflows import find_hops, neb, relax
 
 
-def main(output: Path, *, count: int = 3, room: float = 2.3, images: int = 7, steps: int = 500) -> Barrier:
+def main(output: Path, *, count: int = 3, room: float = 2.3, images: int = 7, steps: int = 500) -> None:
     glass = shipped_structure()
     glass.calc = WaveScatCalculator("lisi.h5")
 
@@ -26,7 +26,7 @@ def main(output: Path, *, count: int = 3, room: float = 2.3, images: int = 7, st
     relaxed = relaxation.structure.copy()
     relaxed.calc = glass.calc
 
-    for hop in find_hops(relaxed, species="Li", count=count, room=room):
+    for number, hop in enumerate(find_hops(relaxed, species="Li", count=count, room=room)):
         print(
             f"Li {hop.atom} into a void with {hop.void.room:.2f} Å of room, {hop.length:.2f} Å away:"
             f" {hop.energy:+.2f} eV before all others relax"
@@ -34,12 +34,11 @@ def main(output: Path, *, count: int = 3, room: float = 2.3, images: int = 7, st
         try:
             barrier = neb(hop.initial, hop.final, images=images, steps=steps)
         except PathError as error:  # such as: when all relax, it falls back to its place
-            print(f"  {error}")
+            print(f"  {error}\n")
             continue
-        print(barrier.summary())
-        print(f"results: {barrier.write(output, 'hop').parent}")
-        return barrier
-    raise SystemExit("no hop leads into a void where lithium stays; look for voids with less room")
+        print(f"{barrier.summary()}\nwritten: {barrier.write(output, f'hop-{number}')}\n")
+        if min(barrier.forward, barrier.backward) > 0:  # a barrier from both sides: two minima, and a saddle between
+            break
 
 
 if __name__ == "__main__":
