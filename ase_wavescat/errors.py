@@ -21,7 +21,7 @@ class ModelNotFoundError(WaveScatError, FileNotFoundError):
 
 
 class DataError(WaveScatError, ValueError):
-    """Training data that cannot be used: labels missing or not finite, one group only."""
+    """Data or settings that cannot be used: labels missing or not finite, one group only, limits out of range."""
 
 
 class PathError(WaveScatError, ValueError):

@@ -6,6 +6,7 @@ import bz2
 import glob
 import gzip
 import io
+import json
 import lzma
 import sqlite3
 import zlib
@@ -17,6 +18,7 @@ from typing import Any
 import ase.db
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import all_properties
 from ase.io import read
 
 from ase_wavescat.errors import DataError
@@ -26,7 +28,7 @@ Paths = str | Path | Sequence[str | Path]
 """Files, folders and globs."""
 
 _FORMATS = (".xyz", ".extxyz", ".db")
-_OTHERS = (".traj", ".cif", ".vasp", ".poscar")
+_CRYSTALS = (".cif", ".vasp", ".poscar")
 _NAMES = ("POSCAR", "CONTCAR")
 _OTHER = "left to ASE"
 _KNOWN = "known are .xyz, .extxyz (plain, .gz, .xz, .bz2), .db, .traj, .cif, .vasp, POSCAR and CONTCAR"
@@ -37,9 +39,9 @@ _DAMAGE = (sqlite3.Error, OSError, EOFError, ValueError, KeyError, IndexError, R
 def files_of(paths: Paths) -> list[Path]:
     """The files that paths stand for, each once, in order.
 
-    A folder stands for the structure files in it, sorted, not for hidden ones or those in folders below; a glob for
-    the files that match, sorted ("**" goes through folders). Raises DataError for a folder or glob that stands for
-    nothing, and for files that are missing or of unknown format.
+    A folder stands for the structure files in it, sorted, not for trajectories (.traj), hidden files and those in
+    folders below; a glob for the files that match, sorted ("**" goes through folders). Raises DataError for a folder or
+    glob that stands for nothing, and for files that are missing or of unknown format.
     """
     files: dict[Path, Path] = {}
     for path in [paths] if isinstance(paths, (str, Path)) else paths:
@@ -69,8 +71,9 @@ def _expand(path: Path) -> list[Path]:
 
 
 def _is_listed(file: Path) -> bool:
-    """Hidden files are what a killed process left of a file it was writing."""
-    return _suffixes(file)[0] in _FORMATS and not file.name.startswith(".")
+    """Not trajectories, which lie beside what came of them; hidden files are what a killed process was writing."""
+    crystal = file.suffix.lower() in _CRYSTALS or file.name in _NAMES
+    return (crystal or _suffixes(file)[0] in _FORMATS) and not file.name.startswith(".")
 
 
 def _suffixes(path: Path) -> tuple[str, str]:
@@ -87,7 +90,7 @@ def _format(path: Path) -> tuple[str, str]:
     kind, compression = _suffixes(path)
     if kind in _FORMATS and not (kind == ".db" and compression):
         return kind, compression
-    if path.suffix.lower() in _OTHERS or path.name in _NAMES:
+    if path.suffix.lower() in (*_CRYSTALS, ".traj") or path.name in _NAMES:
         return _OTHER, ""
     raise DataError(f"cannot tell the format of {path}; {_KNOWN}")
 
@@ -102,11 +105,11 @@ def named(files: Iterable[Path]) -> list[tuple[Path, str]]:
 def structures_of(path: Path) -> list[Atoms]:
     """All structures of an extended XYZ file or an ASE database; DataError says what is wrong with it."""
     kind, compression = _format(path)
+    if kind == _OTHER:
+        return _read_by_ase(path)
     try:
         if kind == ".db":
             structures = _read_database(path)
-        elif kind == _OTHER:
-            structures = list(read(str(path), ":"))
         else:
             # Through memory: ASE seeks in the file, and seeking in a compressed file is very slow.
             with _OPENERS.get(compression, open)(path, "rt") as file:
@@ -119,6 +122,13 @@ def structures_of(path: Path) -> list[Atoms]:
     return structures
 
 
+def _read_by_ase(path: Path) -> list[Atoms]:
+    try:
+        return list(read(str(path), ":", do_not_split_by_at_sign=True))
+    except Exception as error:  # parsers of many formats have errors of all kinds
+        raise DataError(f"ASE cannot read {path}: {error or type(error).__name__}; is it complete?") from error
+
+
 def _read_database(path: Path) -> list[Atoms]:
     structures = []
     with ase.db.connect(path) as database:
@@ -127,6 +137,28 @@ def _read_database(path: Path) -> list[Atoms]:
             atoms.info = {**row.data, **row.key_value_pairs}
             structures.append(atoms)
     return structures
+
+
+def without_results(atoms: Atoms) -> Atoms:
+    """A copy, with its constraints, without calculator and anything in `info` and `arrays` that says energies, forces,
+    stress or their uncertainties: they would be those of another state, or of another method."""
+    copy = atoms.copy()
+    for kept in (copy.info, copy.arrays):
+        for key in [key for key in kept if key.removeprefix("REF_").removesuffix("_uncertainty") in all_properties]:
+            del kept[key]
+    return copy
+
+
+def structure_bytes(atoms: Atoms) -> bytes:
+    """All that results may depend on: cell, positions, numbers, periodicity, constraints, initial moments, charges."""
+    arrays = [atoms.cell.array, atoms.positions, atoms.numbers, atoms.pbc]
+    arrays += [atoms.arrays[name] for name in ("initial_magmoms", "initial_charges") if name in atoms.arrays]
+    constraints = [constraint.todict() for constraint in atoms.constraints]
+    return b"".join(array.tobytes() for array in arrays) + json.dumps(constraints, default=_text).encode()
+
+
+def _text(value: Any) -> Any:
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else str(value)
 
 
 def check_structure(atoms: Atoms, name: str) -> None:

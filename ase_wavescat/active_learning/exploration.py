@@ -114,6 +114,8 @@ def _strained(relaxed: Atoms, calculator: BaseCalculator, strains: tuple[float, 
 def _hopping(relaxed: Atoms, calculator: BaseCalculator, plan: Plan) -> Iterator[Atoms]:
     if plan.hops == 0 or plan.species not in set(relaxed.symbols):
         return
+    if not relaxed.pbc.all() or len(relaxed) == 1:  # no voids, or nothing to hop into them
+        return
     for hop in find_hops(_with(relaxed, calculator), species=plan.species, count=plan.hops):
         try:
             with warnings.catch_warnings():

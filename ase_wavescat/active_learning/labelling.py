@@ -18,12 +18,13 @@ from ase.io import write
 from ase_wavescat.atomic_write import atomic_path
 from ase_wavescat.errors import CalculatorError, DataError
 from ase_wavescat.locks import held
-from ase_wavescat.structure_files import check_structure
+from ase_wavescat.structure_files import check_structure, structures_of, without_results
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import BaseCalculator
 
 SETTINGS = "settings.json"
+LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,14 @@ def label(
     settings: what the labels depend on, written with every label and into FOLDER/settings.json; a folder takes labels
     of one kind only.  report: called with one line a structure.
 
-    Raises DataError for structures that no code could label, and for a folder with labels of other settings.
+    Raises DataError for structures that no code could label, names that are none for files, and a folder with labels
+    of other settings or of other structures by these names.
     """
-    for name, atoms in pool.items():
-        check_structure(atoms, name)
     folder = Path(folder)
+    for name, atoms in pool.items():
+        _check_name(name)
+        check_structure(atoms, name)
+        _check_same(folder / f"{name}.extxyz", atoms)
     _check_settings(folder, settings)
     labelled, failed, left = [], {}, []
     for name, atoms in pool.items():
@@ -77,14 +81,41 @@ def label(
     return Labelling(tuple(labelled), failed, tuple(left))
 
 
+def _check_name(name: str) -> None:
+    if not name or name.startswith(".") or len(name) > LONGEST_NAME or set(name) & set('/\\:*?"<>|'):
+        raise DataError(f"{name!r} is no name for a file; take letters, digits, - and _, at most {LONGEST_NAME}")
+
+
+def _check_same(path: Path, atoms: Atoms) -> None:
+    """What was labelled by this name before must be this structure."""
+    if not path.exists():
+        return
+    (labelled,) = structures_of(path)
+    same = np.array_equal(labelled.numbers, atoms.numbers) and np.array_equal(labelled.pbc, atoms.pbc)
+    if not (same and np.allclose(labelled.cell, atoms.cell, atol=1e-5) and _close(labelled, atoms)):
+        raise DataError(f"{path} is the label of another structure; give this one another name, or take another folder")
+
+
+def _close(one: Atoms, other: Atoms) -> bool:
+    return bool(np.allclose(one.positions, other.positions, atol=1e-5))
+
+
 def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     """A new folder gets the settings; in an old one they must be the same."""
+    try:
+        wanted, path = json.loads(json.dumps(dict(settings))), folder / SETTINGS
+    except TypeError as error:
+        raise DataError(f"settings must be numbers, texts and lists of them: {error}") from error
     folder.mkdir(parents=True, exist_ok=True)
-    wanted, path = json.loads(json.dumps(dict(settings))), folder / SETTINGS
     if not path.exists():
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
-    found = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        found = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"{path} cannot be read ({error}); remove it if the labels there are of these settings"
+        ) from error
     if found != wanted:
         differing = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
         raise DataError(
@@ -109,12 +140,11 @@ def _label_one(
         start, reason = time.perf_counter(), ""
         try:
             done = _labelled(atoms, calculator(atoms), settings)
+            with atomic_path(target) as temporary:
+                write(temporary, done, format="extxyz")
         except Exception as error:  # whatever a foreign code raises concerns this structure only
             reason = f"{type(error).__name__}: {error}"
             failure.write_text(reason + "\n", encoding="utf-8")
-        else:
-            with atomic_path(target) as temporary:
-                write(temporary, done, format="extxyz")
     lock.unlink(missing_ok=True)
     report(f"{name}: {reason or 'done'}, {time.perf_counter() - start:.0f} s")
     return reason
@@ -133,7 +163,7 @@ def _labelled(atoms: Atoms, calculator: BaseCalculator, settings: Mapping[str, A
     for name, value in results.items():
         if value is None or not np.all(np.isfinite(value)):
             raise CalculatorError(f"the {name} is {value}")
-    labelled = atoms.copy()
+    labelled = without_results(atoms)  # labels of another method would be taken for these
     labelled.info["settings"] = json.dumps(dict(settings))
     labelled.calc = SinglePointCalculator(labelled, **results)
     return labelled

@@ -18,12 +18,15 @@ from ase_wavescat.errors import DataError, StructureError
 from ase_wavescat.plotting import GREY, ORANGE
 from ase_wavescat.processes import cores, end_with_parent, worker_pool
 from ase_wavescat.scattering.transform import Transform
+from ase_wavescat.structure_files import without_results
 from ase_wavescat.workflows.result import Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COMPOSITION_BINS = 10
+SAME = 1e-6
+"""Distance of two structures in feature space, as a share of that from the origin, below which they are the same."""
 SHORTLIST = 4
 """Of each composition, the most uncertain structures are considered: so many times its share of what is asked for."""
 
@@ -60,7 +63,7 @@ class Limits:
         for name in ("energy", "forces"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"the limit of the spread of {name} must be a positive number, got {value}")
+                raise DataError(f"the limit of the spread of {name} must be a positive number, got {value}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +71,9 @@ class Selection(Result):
     """Chosen structures, most needed first in each composition, among all candidates.
 
     chosen: indices into candidates, in the order they were taken.
-    uncertain: how many candidates exceed the limits; fewer than asked for mean that the pool is exhausted.
+    uncertain: how many candidates exceed the limits.
+    repeated: how many of these have the features of another that is taken or known, and were passed over. Where fewer
+        than asked for are chosen, the pool is exhausted.
     failed: names and reasons of structures that the model cannot evaluate.
     """
 
@@ -76,6 +81,7 @@ class Selection(Result):
     chosen: tuple[int, ...]
     limits: Limits
     uncertain: int
+    repeated: int
     failed: Mapping[str, str]
 
     @property
@@ -103,7 +109,9 @@ class Selection(Result):
             f"spread over limit: median {np.median(needs):.2f}, largest {needs.max():.2f}",
             f"chosen: {len(self.chosen)}",
         ]
-        if len(self.chosen) == self.uncertain:
+        if self.repeated:
+            lines.append(f"passed over: {self.repeated}, the same as others that are chosen or known")
+        if len(self.chosen) + self.repeated == self.uncertain:
             lines.append("the pool holds no other uncertain structure")
         if self.failed:
             name, reason = next(iter(self.failed.items()))
@@ -124,7 +132,8 @@ class Selection(Result):
             for index, candidate in enumerate(self.candidates)
         ]
         limits = {"energy": self.limits.energy, "forces": self.limits.forces}
-        return {"limits": limits, "uncertain": self.uncertain, "candidates": candidates, "failed": dict(self.failed)}
+        counts = {"uncertain": self.uncertain, "repeated": self.repeated}
+        return {"limits": limits, **counts, "candidates": candidates, "failed": dict(self.failed)}
 
     def plot(self) -> Figure:
         """Spread of the forces against that of the energy, the chosen ringed, the limits as lines."""
@@ -186,8 +195,8 @@ def select(
     taken = np.array([candidate.features for candidate in others]).reshape(-1, len(scale)) / scale
     needs = np.array([candidate.need(limits) for candidate in candidates])
     shortlists = _shortlists([candidate.structure for candidate in candidates], needs, count)
-    chosen = _farthest(places, taken, shortlists, count)
-    return Selection(candidates, tuple(chosen), limits, int(np.count_nonzero(needs > 1)), failed)
+    chosen, repeated = _farthest(places, taken, shortlists, count)
+    return Selection(candidates, tuple(chosen), limits, int(np.count_nonzero(needs > 1)), repeated, failed)
 
 
 def held_out_limits(ensemble: Ensemble) -> Limits:
@@ -217,21 +226,29 @@ def _shortlists(structures: Sequence[Atoms], needs: np.ndarray, count: int) -> l
     return shortlists if enough else list(uncertain.values())
 
 
-def _farthest(places: np.ndarray, taken: np.ndarray, shortlists: list[list[int]], count: int) -> list[int]:
-    """Farthest-point sampling, the shortlists in turn; where nothing is taken yet, the most uncertain is the first."""
+def _farthest(places: np.ndarray, taken: np.ndarray, shortlists: list[list[int]], count: int) -> tuple[list[int], int]:
+    """Farthest-point sampling, the shortlists in turn; where nothing is taken yet, the most uncertain is the first.
+
+    Also how many were passed over, being where another one is.
+    """
     nearest = np.full(len(places), np.inf)
     for place in taken:
         nearest = np.minimum(nearest, np.linalg.norm(places - place, axis=1))
     chosen: list[int] = []
+    repeated = 0
     left = [list(indices) for indices in shortlists]
     while len(chosen) < count and any(left):
         for indices in filter(None, left):
             best = indices.pop(int(np.argmax(nearest[indices])))
+            if nearest[best] < SAME * np.linalg.norm(places[best]):
+                repeated += 1 + len(indices)  # the others are nearer still
+                indices.clear()
+                continue
             nearest = np.minimum(nearest, np.linalg.norm(places - places[best], axis=1))
             chosen.append(best)
             if len(chosen) == count:
                 break
-    return chosen
+    return chosen, repeated
 
 
 # ---------------------------------------------------------------- the model's view of a pool
@@ -274,7 +291,7 @@ def _work(name: str, atoms: Atoms) -> Candidate | tuple[str, str]:
 
 def _view(ensemble: Ensemble, transform: Transform, name: str, atoms: Atoms) -> Candidate | tuple[str, str]:
     """The candidate, or its name and why the model cannot evaluate it."""
-    bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, info=dict(atoms.info))
+    bare = without_results(atoms)
     try:
         prediction = ensemble.predict(transform, bare.cell.array, bare.positions, bare.numbers, pbc=bare.pbc)
     except StructureError as error:

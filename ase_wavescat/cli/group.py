@@ -39,7 +39,7 @@ def _show(usual: Callable[..., None]) -> Callable[..., None]:
 def _named_errors() -> tuple[type[Exception], ...]:
     from ase_wavescat.scattering.spec import SpecError
 
-    return WaveScatError, SpecError, FileNotFoundError, PermissionError
+    return WaveScatError, SpecError, OSError
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -48,7 +48,7 @@ def read_structures(files: tuple[str, ...]) -> dict[str, Atoms]:
 
     Raises DataError for files that are missing, cannot be read, or hold structures that no code could evaluate.
     """
-    from ase_wavescat.structure_files import check_structure, files_of, structures_of
+    from ase_wavescat.structure_files import check_structure, files_of, structures_of, without_results
 
     structures: dict[str, Atoms] = {}
     for file in files_of(list(files)):
@@ -59,8 +59,7 @@ def read_structures(files: tuple[str, ...]) -> dict[str, Atoms]:
             while name in structures:
                 name += "_"
             check_structure(atoms, f"{file}#{index}")
-            atoms.calc = None
-            structures[name] = atoms
+            structures[name] = without_results(atoms)
     return structures
 
 
@@ -100,10 +99,11 @@ def run_each(
 
 def fingerprint(structures: list[Atoms], model: Path, settings: Mapping[str, Any]) -> str:
     """Sixteen hexadecimal digits that change with any structure, the model file's content or a setting."""
+    from ase_wavescat.structure_files import structure_bytes
+
     digest = hashlib.sha256(model.read_bytes())
     for atoms in structures:
-        for array in (atoms.cell.array, atoms.positions, atoms.numbers, atoms.pbc):
-            digest.update(array.tobytes())
+        digest.update(structure_bytes(atoms))
     digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
     return digest.hexdigest()[:16]
 

@@ -32,7 +32,7 @@ def _repeats(
 @click.option(
     "--amplitude", type=float, default=0.1, show_default=True, help="Standard deviation of the coordinates' moves, Å."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the moves.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the moves.")
 def tiling(
     files: tuple[str, ...], model: str, output: Path, quiet: bool,
     repeats: tuple[tuple[int, int, int], ...], amplitude: float, seed: int,

@@ -19,6 +19,7 @@ from ase_wavescat.workflows.result import Result
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+MOST_BINS = 100_000
 _SMOOTHING = 0.1  # A: noise of few frames is not a minimum
 _PEAK = 0.3  # of g: a first peak stands out by so much at least, and by a tenth of the highest
 _MINIMUM = 0.15  # of g: behind a first minimum, g rises by so much at least
@@ -146,11 +147,11 @@ def _check(frames: Sequence[Atoms], cutoff: float, bins: int) -> None:
         raise DataError("there are no frames; give at least one structure")
     if not (np.isfinite(cutoff) and cutoff > 0):
         raise DataError(f"the cutoff must be a positive length in A, got {cutoff}")
-    if bins < 1:
-        raise DataError(f"there must be one bin at least, got {bins}")
+    if not 1 <= bins <= MOST_BINS:
+        raise DataError(f"bins must be 1 to {MOST_BINS}, got {bins}")
     for index, atoms in enumerate(frames):
         check_structure(atoms, f"frame {index} ({atoms.get_chemical_formula()})")
-        if atoms.cell.rank < 3:
+        if abs(np.linalg.det(atoms.cell.array)) < 1e-9:
             raise DataError(
                 f"frame {index} ({atoms.get_chemical_formula()}) has no volume, and g(r) is relative to the mean"
                 " density; give it three cell vectors"

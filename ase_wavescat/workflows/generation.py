@@ -69,6 +69,8 @@ class RandomPackings:
     def __post_init__(self) -> None:
         if self.cells < 1:
             raise DataError(f"cells must be at least 1, got {self.cells}")
+        for composition in self.compositions:  # refused now, not in the middle of a long run
+            _volume(_numbers(composition, self.atoms), self.volumes)
 
     def __len__(self) -> int:
         return self.cells * len(self.compositions)
@@ -83,11 +85,12 @@ class RandomPackings:
 
 
 def random_packings(
-    compositions: Iterable[str], cells: int = 10, atoms: int = 64, *, seed: int = 0,
+    compositions: str | Iterable[str], cells: int = 10, atoms: int = 64, *, seed: int = 0,
     volumes: Mapping[str, float] | None = None,
 ) -> RandomPackings:  # fmt: skip
     """The pool of a screening: so many random packings of each composition, about so many atoms in each."""
-    return RandomPackings(tuple(compositions), cells, atoms, seed, volumes)
+    several = (compositions,) if isinstance(compositions, str) else tuple(compositions)
+    return RandomPackings(several, cells, atoms, seed, volumes)
 
 
 def _numbers(composition: str | Mapping[str, int], atoms: int) -> np.ndarray:
@@ -95,6 +98,8 @@ def _numbers(composition: str | Mapping[str, int], atoms: int) -> np.ndarray:
     try:
         unit = Formula(composition).count() if isinstance(composition, str) else dict(composition)
         counts = {atomic_numbers[symbol]: int(number) for symbol, number in unit.items()}
+        if any(number != counts[atomic_numbers[symbol]] for symbol, number in unit.items()):
+            raise ValueError("numbers of atoms are not whole")
     except (ValueError, KeyError) as error:
         raise DataError(f"{composition!r} is no composition ({error}); give a formula such as 'Li15Si4'") from None
     in_unit = sum(counts.values())

@@ -49,7 +49,11 @@ class References:
     def given(energies: Mapping[str, float], source: str = "given") -> References:
         """Energies (eV/atom) known from elsewhere.  Raises DataError for unknown elements and values not finite."""
         for symbol, energy in energies.items():
-            if symbol not in atomic_numbers or not np.isfinite(energy):
+            if (
+                symbol not in atomic_numbers
+                or not isinstance(energy, (int, float, np.number))
+                or not np.isfinite(energy)
+            ):
                 raise DataError(f"the reference energy {symbol} = {energy} is not that of an element, in eV/atom")
         values = {symbol: float(energy) for symbol, energy in energies.items()}
         return References(values, dict.fromkeys(values, source))
@@ -61,6 +65,10 @@ def reference_energies(calculator: BaseCalculator, elements: Iterable[str]) -> R
     Raises CalculatorError where the calculator gives no stress or the relaxation fails, DataError for an element
     whose crystal ASE does not build.
     """
+    if not calculator.implemented_properties:
+        raise CalculatorError(
+            f"{type(calculator).__name__} only stores results, so it knows no energies of the elements; give references"
+        )
     crystals = {symbol: _crystal(symbol) for symbol in sorted(set(elements))}
     energies, sources, members = {}, {}, {}
     for symbol, crystal in crystals.items():
@@ -89,6 +97,8 @@ def _crystal(symbol: str) -> Atoms:
 
 def composition_table(compositions: Sequence[Composition]) -> tuple[tuple[str, ...], np.ndarray]:
     """The elements that occur, sorted, and (n, elements) atoms of each.  Raises DataError for what has no atoms."""
+    if not compositions:
+        raise DataError("there are no compositions; give at least one")
     counted = [_atoms_by_element(composition) for composition in compositions]
     for composition, atoms in zip(compositions, counted, strict=True):
         if not sum(atoms.values()) > 0:
@@ -100,7 +110,14 @@ def composition_table(compositions: Sequence[Composition]) -> tuple[tuple[str, .
 def _atoms_by_element(composition: Composition) -> Mapping[str, int]:
     if isinstance(composition, Atoms):
         return composition.symbols.formula.count()
-    return Formula(composition).count() if isinstance(composition, str) else composition
+    try:
+        counts = Formula(composition).count() if isinstance(composition, str) else composition
+    except ValueError as error:
+        raise DataError(f"{composition!r} is no formula; give one such as 'Li15Si4'") from error
+    for symbol, number in counts.items():
+        if symbol not in atomic_numbers or number < 0:
+            raise DataError(f"{composition!r} is no composition: there are no {number} atoms of {symbol!r}")
+    return counts
 
 
 def formation_energies(
@@ -116,6 +133,7 @@ def formation_energies(
     named = references if isinstance(references, References) else References.given(references)
     elements, counts = composition_table(compositions)
     _check_references(named, elements)
+    _check_energies(counts, energies)
     zero = counts @ [named.energies[symbol] for symbol in elements]
     return (np.asarray(energies, dtype=float) - zero) / counts.sum(axis=1)
 
@@ -133,6 +151,14 @@ def member_formation_energies(
     of_members = named.energies if named.members is None else named.members
     zero = counts @ np.array([np.broadcast_to(of_members[symbol], member_energies.shape[1]) for symbol in elements])
     return (member_energies - zero) / counts.sum(axis=1)[:, None]
+
+
+def _check_energies(counts: np.ndarray, energies: np.ndarray | Sequence[float]) -> None:
+    if len(energies) != len(counts):
+        raise DataError(f"there are {len(counts)} compositions and {len(energies)} energies; give one for each")
+    finite = np.isfinite(np.asarray(energies, dtype=float)).reshape(len(counts), -1).all(axis=1)
+    if not finite.all():
+        raise DataError(f"the energy of entry {int(np.argmin(finite))} is not finite; leave it out")
 
 
 def _check_references(references: References, elements: Iterable[str]) -> None:
@@ -153,6 +179,7 @@ def energies_above_hull(compositions: Sequence[Composition], formation: np.ndarr
     _, counts = composition_table(compositions)
     fractions = counts / counts.sum(axis=1, keepdims=True)
     formation = np.asarray(formation, dtype=float)
+    _check_energies(counts, formation)
     columns = formation.reshape(len(fractions), -1).T
     hulls = np.array([_hull_at(fractions, column) for column in columns]).T.reshape(formation.shape)
     return np.maximum(formation - hulls, 0.0)

@@ -14,7 +14,7 @@ from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
 from ase_wavescat.errors import DataError, WaveScatError
 from ase_wavescat.workflows.checks import calculator_of, evaluated
-from ase_wavescat.workflows.relaxation import RUNAWAY, CellChoice, Relaxation, relax
+from ase_wavescat.workflows.relaxation import RUNAWAY, CellChoice, Relaxation, check_settings, relax, settle
 from ase_wavescat.workflows.result import Result
 from ase_wavescat.workflows.runaway import RunawayWatch
 
@@ -148,11 +148,14 @@ def melt_quench(
     so in `stop_reason`.  Raises CalculatorError, DataError and StructureError before the first step.
     """
     calculator = calculator_of(atoms, "forces", *(["stress"] if cell else []))
-    start = relax(atoms, steps=LOOSENING)
-    moving = start.structure.copy()
+    check_settings(atoms, cell, fmax, smax, steps)
+    generator = _generator(seed)
+    start, stop_reason = settle(atoms, fmax=fmax, steps=LOOSENING)
+    moving = start.copy()
     moving.calc = calculator
+    MaxwellBoltzmannDistribution(moving, temperature_K=schedule.temperature, rng=generator)
     record = _MeltRecord(moving, schedule)
-    reason = start.stop_reason if start.runaway else _run_dynamics(record, np.random.default_rng(seed))
+    reason = stop_reason if stop_reason.startswith(RUNAWAY) else _run_dynamics(record, generator)
     relaxation = None
     if reason == QUENCHED:
         glass = moving.copy()
@@ -162,10 +165,16 @@ def melt_quench(
     return record.result(reason, relaxation)
 
 
+def _generator(seed: int | Sequence[int]) -> np.random.Generator:
+    try:
+        return np.random.default_rng(seed)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"the seed must be a whole number that is not negative, or several, got {seed!r}") from error
+
+
 def _run_dynamics(record: _MeltRecord, generator: np.random.Generator) -> str:
     """The stop reason."""
     atoms, schedule = record.atoms, record.schedule
-    MaxwellBoltzmannDistribution(atoms, temperature_K=schedule.temperature, rng=generator)
     dynamics = Langevin(
         atoms, schedule.timestep * units.fs, temperature_K=schedule.temperature, friction=FRICTION / units.fs,
         fixcm=False, rng=generator, logfile=None,

@@ -27,17 +27,36 @@ def member_energies(calculator: BaseCalculator, structures: Sequence[Atoms]) -> 
 def energies_of(structures: Sequence[Atoms]) -> tuple[np.ndarray, np.ndarray | None]:
     """(structures,) eV by each structure's own calculator, and (structures, M) eV where all have one model's members.
 
-    Raises DataError without structures, CalculatorError without calculators.
+    Raises DataError without structures and for energies that are not finite, CalculatorError without calculators.
     """
     if not structures:
         raise DataError("there are no structures; give at least one")
     calculators = [calculator_of(atoms) for atoms in structures]
     first = calculators[0]
-    if isinstance(first, WaveScatCalculator) and all(calculator is first for calculator in calculators):
+    if isinstance(first, WaveScatCalculator) and all(_same_model(calculator, first) for calculator in calculators):
         members = member_energies(first, structures)
         if members is not None:
             return members.mean(axis=1), members
-    return np.array([atoms.get_potential_energy() for atoms in structures]), None
+    energies = np.array([atoms.get_potential_energy() for atoms in structures])
+    if not np.all(np.isfinite(energies)):
+        at = int(np.argmin(np.isfinite(energies)))
+        raise DataError(f"the energy of structure {at} ({structures[at].get_chemical_formula()}) is {energies[at]} eV")
+    return energies, None
+
+
+def _same_model(calculator: BaseCalculator, other: WaveScatCalculator) -> bool:
+    """Whether two calculators, perhaps each loaded for itself, are of one model."""
+    if calculator is other:
+        return True
+    if not isinstance(calculator, WaveScatCalculator):
+        return False
+    one, two = calculator.ensemble, other.ensemble
+    return one is two or (
+        one.spec == two.spec
+        and one.keys == two.keys
+        and np.array_equal(one.weights, two.weights)
+        and np.array_equal(one.species_energies, two.species_energies)
+    )
 
 
 def spread(calculator: BaseCalculator, member_values: np.ndarray) -> np.ndarray:

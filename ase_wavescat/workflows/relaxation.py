@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +20,7 @@ from ase.units import GPa
 from ase_wavescat.atomic_write import atomic_path
 from ase_wavescat.calculator import WaveScatCalculator
 from ase_wavescat.errors import DataError, StructureError, WaveScatError
+from ase_wavescat.structure_files import without_results
 from ase_wavescat.workflows.checks import calculator_of, evaluated
 from ase_wavescat.workflows.members import member_energies, spread
 from ase_wavescat.workflows.result import Result
@@ -137,8 +139,8 @@ def relax(
     Raises CalculatorError, DataError and StructureError before the first step.
     """
     calculator = calculator_of(atoms, "forces", *(["stress"] if cell else []))
-    _check(atoms, cell, fmax, smax, steps)
-    moving = atoms.copy()
+    check_settings(atoms, cell, fmax, smax, steps)
+    moving = without_results(atoms)
     moving.calc = calculator
     record = _Record(moving, cell)
     stop_reason = _run(record, fmax, smax, steps)
@@ -169,21 +171,27 @@ def settle(atoms: Atoms, *, fmax: float, steps: int) -> tuple[Atoms, str]:
 
     The structure has its energy and forces, not its calculator. Raises DataError for limits that make no sense.
     """
-    _check(atoms, False, fmax, 1.0, steps)
-    moving = atoms.copy()
+    check_settings(atoms, False, fmax, 1.0, steps)
+    moving = without_results(atoms)
     moving.calc = atoms.calc
     record = _Record(moving, False)
     stop_reason = _run(record, fmax, np.inf, steps)
     return record.path()[-1], stop_reason
 
 
-def _check(atoms: Atoms, cell: CellChoice, fmax: float, smax: float, steps: int) -> None:
-    if cell not in _CELL_NAMES:
-        raise DataError(f"cell must be False, True or 'volume', got {cell!r}")
+def check_settings(atoms: Atoms, cell: CellChoice, fmax: float, smax: float, steps: int) -> None:
+    """Raise DataError or StructureError for what `relax` cannot do."""
     if cell and not atoms.pbc.all():
         raise StructureError(
             f"a cell can relax where all directions repeat, got pbc = {atoms.pbc.tolist()}; leave the cell fixed"
         )
+    check_limits(cell, fmax, smax, steps)
+
+
+def check_limits(cell: CellChoice, fmax: float, smax: float, steps: int) -> None:
+    """Raise DataError for limits of a relaxation that make no sense."""
+    if cell not in _CELL_NAMES:
+        raise DataError(f"cell must be False, True or 'volume', got {cell!r}")
     for name, value in (("fmax", fmax), ("smax", smax)):
         if not (np.isfinite(value) and value > 0):
             raise DataError(f"{name} must be a positive number, got {value}")
@@ -204,7 +212,7 @@ def _run(record: _Record, fmax: float, smax: float, steps: int) -> str:
     optimizer = LBFGS(moving, logfile=os.devnull, alpha=FIRST_CURVATURE)
     try:
         # The forces of the filter mix those of atoms and cell: the criterion of ASE (here: never) is not used.
-        for index, _ in enumerate(optimizer.irun(fmax=0.0, steps=steps)):
+        for index, _ in enumerate(_quietly(optimizer.irun(fmax=0.0, steps=steps))):
             reason = watch.reason(record.atoms, record.atoms.get_potential_energy(), record.atoms.get_forces())
             if reason is not None:
                 return f"{RUNAWAY}: {reason}"
@@ -215,6 +223,18 @@ def _run(record: _Record, fmax: float, smax: float, steps: int) -> str:
     except (WaveScatError, FailedCalculation, ArithmeticError, np.linalg.LinAlgError) as error:
         return f"{RUNAWAY}: no energy after step {len(record.energies) - 1}: {error}"
     return STEP_LIMIT
+
+
+def _quietly(run: Iterator[Any]) -> Iterator[Any]:
+    """Without SciPy's warning, at every step of a cell that relaxes, of errors of 1e-13 in a logarithm."""
+    while True:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="logm result may be inaccurate")
+            try:
+                step = next(run)
+            except StopIteration:
+                return
+        yield step
 
 
 class _Record:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import all_properties
 from ase.io import write
 
 from ase_wavescat.atomic_write import atomic_path
@@ -54,12 +55,22 @@ class Result(ABC):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(folder / f"{name}.extxyz") as temporary:
-            write(temporary, self.structures, format="extxyz")
+            write(temporary, [_writable(atoms) for atoms in self.structures], format="extxyz")
         save_figure(self.plot(), folder / f"{name}.png")
         with atomic_path(folder / f"{name}.json") as temporary:
             text = json.dumps({**self.figures(), **(extra or {})}, indent=1, allow_nan=False)
             temporary.write_text(text + "\n", encoding="utf-8")
         return folder / f"{name}.json"
+
+
+def _writable(atoms: Atoms) -> Atoms:
+    """Without entries of `info` and `arrays` that bear the names of results, which the format does not take."""
+    clean = atoms.copy()
+    clean.calc = atoms.calc
+    for kept in (clean.info, clean.arrays):
+        for key in [key for key in kept if key in all_properties]:
+            del kept[key]
+    return clean
 
 
 def _numeric_fields(result: Any) -> list[dataclasses.Field[Any]]:

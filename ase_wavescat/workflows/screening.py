@@ -76,6 +76,8 @@ def screen(
     model raises.
     """
     settings = ScreeningSettings(relax, cell, fmax, smax, steps, melt)
+    if best < 1:
+        raise DataError(f"best must be at least 1, got {best}")
     if workers is not None and workers < 1:
         raise DataError(f"workers must be at least 1, got {workers}")
     named = references if references is None or isinstance(references, References) else References.given(references)

@@ -103,7 +103,10 @@ def open_database(
     Raises DataError for a database that is not of a screening, or of another model, other settings or references, and
     for one that another process is writing to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise DataError(f"{folder} is no folder ({error}); name another for the screening") from error
     path = folder / FILE
     given = None if references is None else dict(references.energies)
     wanted = {

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import os
+import pickle
 import threading
 import time
 import warnings
@@ -23,10 +24,11 @@ from ase.neighborlist import neighbor_list
 from ase_wavescat.calculator import WaveScatCalculator
 from ase_wavescat.errors import CalculatorError, WaveScatError, WaveScatWarning
 from ase_wavescat.model_file import load_model
+from ase_wavescat.structure_files import structure_bytes
 from ase_wavescat.workflows.checks import calculator_of, evaluated
 from ase_wavescat.workflows.melting import MeltSchedule, melt_quench
 from ase_wavescat.workflows.members import member_energies, spread
-from ase_wavescat.workflows.relaxation import RUNAWAY, CellChoice, relax
+from ase_wavescat.workflows.relaxation import RUNAWAY, CellChoice, check_limits, relax
 
 if TYPE_CHECKING:
     from ase_wavescat.scattering.transform import Transform
@@ -56,13 +58,20 @@ class ScreeningSettings:
     steps: int = 300
     melt: MeltSchedule | None = None
 
+    def __post_init__(self) -> None:
+        check_limits(self.cell, self.fmax, self.smax, self.steps)
+
     def plain(self) -> dict[str, Any]:
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class CalculatorSource:
-    """How any process makes the calculator.  identity: changes with the model and its parameters."""
+    """How any process makes the calculator.
+
+    identity: changes with the model and its parameters; of foreign calculators, whose parameters need not say all,
+        with what the function that makes them carries along.
+    """
 
     make: Callable[[], BaseCalculator]
     identity: str
@@ -70,14 +79,16 @@ class CalculatorSource:
     @staticmethod
     def of(model: Model) -> CalculatorSource:
         """Raises CalculatorError for what makes no calculator, and what loading a model raises."""
+        if not (callable(model) or isinstance(model, (str, os.PathLike))):
+            raise CalculatorError(f"the model is a name, a path or a function that makes a calculator, got {model!r}")
         make = model if callable(model) else partial(WaveScatCalculator, load_model(model))
         calculator = make()
         if not isinstance(calculator, BaseCalculator):
             raise CalculatorError(f"the model {make!r} makes a {type(calculator).__name__}, not an ASE calculator")
-        return CalculatorSource(make, _identity(calculator))
+        return CalculatorSource(make, _identity(calculator, make))
 
 
-def _identity(calculator: BaseCalculator) -> str:
+def _identity(calculator: BaseCalculator, make: Callable[[], BaseCalculator]) -> str:
     """The class, and a hash of its parameters; of our models, of all that their results depend on."""
     parameters = dict(getattr(calculator, "parameters", None) or {})
     digest = hashlib.sha256()
@@ -90,12 +101,27 @@ def _identity(calculator: BaseCalculator) -> str:
         if (domain := ensemble.domain) is not None:
             digest.update(str([domain.fractions, domain.closest]).encode())
             digest.update(domain.minimum.tobytes() + domain.maximum.tobytes())
-    digest.update(json.dumps(parameters, sort_keys=True, default=_text).encode())
+    else:
+        digest.update(_carried(make))
+    digest.update(repr(sorted((str(key), _text(value)) for key, value in parameters.items())).encode())
     return f"{type(calculator).__name__} {digest.hexdigest()[:16]}"
 
 
-def _text(value: Any) -> Any:
-    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else type(value).__name__
+def _carried(make: Callable[[], BaseCalculator]) -> bytes:
+    """What a function that makes calculators carries along, as a partial does its arguments; of one that does not
+    travel, only its name."""
+    try:
+        return pickle.dumps(make)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return getattr(make, "__qualname__", type(make).__name__).encode()
+
+
+def _text(value: Any) -> str:
+    """The same in every process: of objects, whose text may hold an address, the class."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = value.tolist()
+    plain = isinstance(value, (str, int, float, complex, bool, list, tuple, dict, type(None)))
+    return repr(value) if plain else type(value).__name__
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,10 +136,7 @@ class Job:
 def fingerprint(atoms: Atoms, settings: ScreeningSettings, identity: str) -> str:
     """Letters and digits that change with the structure, a setting or the model."""
     digest = hashlib.sha256(json.dumps([settings.plain(), identity], sort_keys=True).encode())
-    for array in (atoms.cell.array, atoms.positions, atoms.numbers, atoms.pbc):
-        digest.update(array.tobytes())
-    for constraint in atoms.constraints:
-        digest.update(json.dumps(constraint.todict(), sort_keys=True, default=_text).encode())
+    digest.update(structure_bytes(atoms))
     return f"f{digest.hexdigest()[:24]}"  # the letter: databases would take some hexadecimal texts for numbers
 
 
@@ -158,7 +181,7 @@ class _Tools:
     """A thread's own calculator, and where the training domain is looked at, which needs features of its own."""
 
     def __init__(self, source: CalculatorSource) -> None:
-        self.identity = source.identity
+        self.source = source
         self._calculator = source.make()
         self._transform: Transform | None = None
 
@@ -185,7 +208,7 @@ _of_thread = threading.local()
 def _tools(source: CalculatorSource) -> _Tools:
     """Made once in each thread: threads of a cluster's process share no calculator."""
     tools: _Tools | None = getattr(_of_thread, "tools", None)
-    if tools is None or tools.identity != source.identity:
+    if tools is None or tools.source is not source:
         tools = _of_thread.tools = _Tools(source)
     return tools
 
@@ -196,8 +219,6 @@ def screen_structure(job: Job, settings: ScreeningSettings, source: CalculatorSo
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", WaveScatWarning)  # in the outcome, of each structure
-            # SciPy's, at every step of a cell that relaxes, about errors of 1e-13
-            warnings.filterwarnings("ignore", message="logm result may be inaccurate")
             return _screened(job, settings, _tools(source), start)
     except WaveScatError as error:
         message = str(error)

@@ -11,7 +11,8 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
-from ase_wavescat.errors import DataError
+from ase_wavescat.calculator import WaveScatCalculator
+from ase_wavescat.errors import CalculatorError, DataError
 from ase_wavescat.workflows.checks import calculator_of, evaluated
 from ase_wavescat.workflows.members import member_energies, spread
 from ase_wavescat.workflows.result import Result
@@ -121,8 +122,8 @@ def tiling(
     Raises CalculatorError and DataError before any work.
     """
     calculator = calculator_of(atoms, "forces")
-    _check(atoms, repeats, amplitude)
-    original = _evaluated(atoms.copy(), calculator)
+    _check(atoms, calculator, repeats, amplitude, seed)
+    original = _evaluated(_tiled(atoms, (1, 1, 1)), calculator)
     rng = np.random.default_rng(seed)
     exact, perturbed, seconds = [], [], []
     for repeat in repeats:
@@ -155,12 +156,19 @@ def tiling(
     )
 
 
-def _check(atoms: Atoms, repeats: Sequence[Repeat], amplitude: float) -> None:
+def _check(atoms: Atoms, calculator: BaseCalculator, repeats: Sequence[Repeat], amplitude: float, seed: int) -> None:
+    if isinstance(calculator, WaveScatCalculator) and calculator.parameters["reference_cell"] is not None:
+        raise CalculatorError(
+            "the calculator's reference_cell fixes the grids of one cell, and repeated cells need their own; set it to"
+            " None"
+        )
+    if seed < 0:
+        raise DataError(f"the seed must not be negative, got {seed}")
     if not repeats:
         raise DataError("there are no repeats; give at least one, as (2, 1, 1)")
     for repeat in repeats:
-        if len(repeat) != 3 or any(int(number) != number or number < 1 for number in repeat):
-            raise DataError(f"repeats are three positive whole numbers each, as (2, 1, 1), got {tuple(repeat)}")
+        if np.shape(repeat) != (3,) or any(number != number // 1 or number < 1 for number in repeat):
+            raise DataError(f"repeats are three positive whole numbers each, as (2, 1, 1), got {repeat}")
         if any(number > 1 and not periodic for number, periodic in zip(repeat, atoms.pbc, strict=True)):
             raise DataError(
                 f"{tuple(repeat)} repeats a direction that does not repeat itself: pbc = {atoms.pbc.tolist()}"

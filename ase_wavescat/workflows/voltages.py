@@ -41,7 +41,8 @@ class VoltageCurve(Result):
     smooth_x, smooth_voltages: (P,) x and V of the derivative of a polynomial through the energies; None where there
         are too few compositions for it.
     smooth_spread: (P,) V, calibrated spread over members.
-    fit_residual: eV per atom, root mean square of the polynomial.
+    fit_residual: eV per (1 + x), which is per atom where the host formula is one atom: root mean square of the
+        polynomial.
     published: (x, V) to be drawn beside.
     """
 

@@ -85,3 +85,9 @@ def test_bad_plans(vacancy: Atoms) -> None:
     vacancy.calc = None
     with pytest.raises(CalculatorError, match="no calculator"):
         explore(vacancy, SHORT)
+
+
+def test_slabs_have_no_voids_to_hop_into(vacancy: Atoms) -> None:
+    vacancy.pbc = (True, True, False)
+    plan = Plan(temperatures=(), strains=(), hops=2, species="Cu")
+    assert {atoms.info["config_type"] for atoms in explore(vacancy, plan)} == {"relaxed", "relaxation"}

@@ -136,3 +136,30 @@ def test_a_killed_process_loses_one_structure_and_the_rest_is_done_by_others(tmp
     label(make_pool(6), tmp_path / "again", lambda atoms: EMT(), SETTINGS, report=lambda line: None)
     assert energies == [frame.energy for frame in read_frames(tmp_path / "again")]
     assert json.loads((tmp_path / "settings.json").read_text()) == SETTINGS
+
+
+def test_labels_of_another_method_are_not_taken_along(tmp_path: Path) -> None:
+    pool = make_pool(1)
+    atoms = pool["copper-0"]
+    atoms.info |= {"REF_energy": -999.0, "energy": -998.0, "REF_stress": np.ones(6), "energy_uncertainty": 3.0}
+    atoms.arrays["REF_forces"] = np.full((4, 3), 9.0)
+    done = label(pool, tmp_path, lambda atoms: EMT(), SETTINGS, report=lambda line: None)
+    assert done.labelled == ("copper-0",)
+    (frame,) = read_frames(tmp_path)
+    assert abs(frame.energy) < 1 and np.abs(frame.forces).max() < 5 and np.abs(frame.stress).max() < 0.5
+
+
+def test_names_and_folders_that_do_not_fit(tmp_path: Path) -> None:
+    atoms = make_pool(1)["copper-0"]
+    for name in ("a/b", "../a", "", ".hidden", "x" * 300):
+        with pytest.raises(DataError, match="no name for a file"):
+            label({name: atoms}, tmp_path / "new", lambda atoms: EMT(), SETTINGS)
+    with pytest.raises(DataError, match="settings must be numbers"):
+        label({"a": atoms}, tmp_path / "new", lambda atoms: EMT(), {"path": Path()})
+    assert not (tmp_path / "new").exists()
+    label({"a": atoms}, tmp_path, lambda atoms: EMT(), SETTINGS, report=lambda line: None)
+    with pytest.raises(DataError, match="label of another structure"):
+        label({"a": make_pool(2)["copper-1"]}, tmp_path, lambda atoms: EMT(), SETTINGS)
+    (tmp_path / "settings.json").write_text('{"method": ')
+    with pytest.raises(DataError, match="cannot be read"):
+        label({"a": atoms}, tmp_path, lambda atoms: EMT(), SETTINGS)

@@ -74,7 +74,8 @@ def test_copies_are_not_taken_twice_while_others_are_left(ensemble: Ensemble, po
     twins = {f"twin-{k}": first.structure for k in range(4)} | {k: rich[k] for k in list(rich)[:4]}
     selection = select(twins, 4, ensemble, ALL, workers=1, progress=False)
     assert sum(name.startswith("twin") or name == first.name for name in names(selection)) == 1
-    known = select(twins, 3, ensemble, ALL, known=[first.structure], workers=1, progress=False)
+    known = select(twins, 9, ensemble, ALL, known=[first.structure], workers=1, progress=False)
+    assert known.repeated >= 4 and "passed over" in known.summary() and len(names(known)) >= 3
     assert not any(name.startswith("twin") or name == first.name for name in names(known))
 
 
@@ -108,7 +109,7 @@ def test_bad_input(ensemble: Ensemble, small_ensemble: Ensemble, pool: dict[str,
         select(pool, 3, ensemble)
     with pytest.raises(DataError, match="no structure of the pool can be evaluated; xenon"):
         select({"xenon": Atoms("Xe", cell=5 * np.eye(3), pbc=True)}, 3, ensemble, ALL, workers=1, progress=False)
-    with pytest.raises(ValueError, match="positive number, got -1"):
+    with pytest.raises(DataError, match="positive number, got -1"):
         Limits(-1.0, 0.1)
 
 

@@ -12,11 +12,14 @@ import click
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms
 from ase.io import write
 from click.testing import CliRunner
 
 from ase_wavescat import save_model
+from ase_wavescat.cli import main
 from ase_wavescat.cli.structures import fingerprint, kept, read_structures, run_each, structure_arguments
 from ase_wavescat.ensemble import Domain, Ensemble
 from ase_wavescat.errors import DataError, StructureError
@@ -179,3 +182,19 @@ def test_arguments_of_commands() -> None:
     assert runner.invoke(without, ["a", "-o", "x", "--quiet"]).output == "('a',) x True\n"
     assert runner.invoke(with_model, []).exit_code == 2
     assert runner.invoke(without, ["a", "--model", "x"]).exit_code == 2
+
+
+def test_constraints_make_another_structure(model: Path, structures: dict[str, Atoms]) -> None:
+    atoms = next(iter(structures.values()))
+    free = fingerprint([atoms], model, {})
+    atoms.set_constraint(FixAtoms([0]))
+    assert fingerprint([atoms], model, {}) != free
+    atoms.set_constraint()
+    assert fingerprint([atoms], model, {}) == free
+
+
+def test_a_place_that_is_a_file_is_a_message(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    bulk("Cu").write(tmp_path / "cu.extxyz")
+    done = CliRunner().invoke(main, ["rdf", str(tmp_path / "cu.extxyz"), "-o", str(tmp_path / "file" / "below")])
+    assert done.exit_code == 1 and "Not a directory" in done.output and not isinstance(done.exception, OSError)

@@ -11,10 +11,12 @@ import ase.db
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 from ase_wavescat.errors import DataError, WaveScatWarning
+from ase_wavescat.structure_files import files_of, structures_of
 from ase_wavescat.training.dataset import read_frames
 
 
@@ -214,3 +216,14 @@ def test_bad_files(tmp_path, plain):
     cut.write_bytes(gzip.compress(plain.read_bytes())[:-200])
     with pytest.raises(DataError, match="is it complete"):
         read_frames(cut)
+
+
+def test_crystal_files_and_names_with_an_at_sign(tmp_path):
+    crystal = bulk("Si")
+    for name in ("si.cif", "POSCAR", "run@300K.traj", "si.traj"):
+        crystal.write(tmp_path / name)
+    assert [path.name for path in files_of(tmp_path)] == ["POSCAR", "si.cif"]  # trajectories are named themselves
+    assert len(structures_of(tmp_path / "run@300K.traj")) == 1
+    (tmp_path / "bad.cif").write_text("nothing")
+    with pytest.raises(DataError, match=r"ASE cannot read .*bad\.cif"):
+        structures_of(tmp_path / "bad.cif")

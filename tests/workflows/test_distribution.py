@@ -108,7 +108,7 @@ def test_result_and_bad_input(frames: list[Atoms], tmp_path: Path) -> None:
         rdf([])
     with pytest.raises(DataError, match="cutoff must be a positive length in A, got 0"):
         rdf(frames, cutoff=0.0)
-    with pytest.raises(DataError, match="one bin at least, got 0"):
+    with pytest.raises(DataError, match="bins must be 1 to 100000, got 0"):
         rdf(frames, bins=0)
     with pytest.raises(DataError, match=r"frame 1 \(H2O\) has no volume"):
         rdf([frames[0], molecule("H2O")])

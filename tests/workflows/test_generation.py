@@ -76,3 +76,14 @@ def test_refusals(arguments: tuple, options: dict, message: str) -> None:
 def test_no_cells_are_refused() -> None:
     with pytest.raises(DataError, match="cells"):
         next(iter(random_packings(["Li"], 0)))
+
+
+def test_half_atoms_and_one_formula_alone() -> None:
+    with pytest.raises(DataError, match="not whole"):
+        random_packing({"Li": 1.5, "Si": 1})
+    assert [atoms.info["name"] for atoms in random_packings("LiSi", 2, 8)] == ["LiSi-packing-000", "LiSi-packing-001"]
+
+
+def test_all_compositions_are_checked_at_once() -> None:
+    with pytest.raises(DataError, match="no composition"):
+        random_packings(["LiSi", "Xy2"], 2, 8)

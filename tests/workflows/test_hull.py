@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 
 import numpy as np
@@ -178,3 +179,42 @@ def test_no_structures_and_no_calculators_are_named() -> None:
         convex_hull([])
     with pytest.raises(CalculatorError, match="has no calculator"):
         convex_hull([bulk("Li")])
+
+
+def test_what_is_no_composition_or_energy_is_named() -> None:
+    references = {"Li": -2.0, "Si": -5.0}
+    for wrong in ("Li_Si", "Xy3Li", {"Li": -1, "Si": 3}):
+        with pytest.raises(DataError, match="no formula|no composition"):
+            formation_energies([wrong], [-1.0], references)
+    with pytest.raises(DataError, match=r"1 compositions and 2 energies"):
+        formation_energies(["LiSi"], [-0.1, 0.2], references)
+    with pytest.raises(DataError, match="entry 1 is not finite"):
+        energies_above_hull(["LiSi", "Li2Si"], np.array([-0.1, np.nan]))
+    with pytest.raises(DataError, match="no compositions"):
+        energies_above_hull([], np.array([]))
+    with pytest.raises(DataError, match=r"Li = a is not that of an element"):
+        References.given({"Li": "a"})
+
+
+def test_stored_results_know_no_references() -> None:
+    atoms = bulk("Cu", cubic=True)
+    atoms.calc = SinglePointCalculator(atoms, energy=-0.1, forces=np.zeros((4, 3)), stress=np.zeros(6))
+    with pytest.raises(CalculatorError, match=r"only stores results.*give references"):
+        convex_hull([atoms])
+    atoms.calc = SinglePointCalculator(atoms, energy=np.nan)
+    with pytest.raises(DataError, match=r"structure 0 \(Cu4\) is nan eV"):
+        convex_hull([atoms], {"Cu": 0.0})
+
+
+def test_calculators_loaded_one_by_one_are_one_model(
+    small_ensemble: Ensemble, make_structure: Callable[..., Atoms]
+) -> None:
+    structures = [make_structure(seed) for seed in range(2)]
+    references = {"Li": -7.0, "Si": -160.0}
+    for atoms in structures:
+        atoms.calc = WaveScatCalculator(pickle.loads(pickle.dumps(small_ensemble)))
+    apart = convex_hull(structures, references).formation_spread
+    for atoms in structures:
+        atoms.calc = structures[0].calc
+    together = convex_hull(structures, references).formation_spread
+    assert apart is not None and apart == pytest.approx(together)

@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from ase_wavescat.errors import CalculatorError, DataError
+from ase_wavescat.errors import CalculatorError, DataError, StructureError
 from ase_wavescat.workflows import MeltSchedule, melt_quench, screen
 
 SHORT = MeltSchedule(temperature=2500.0, final=400.0, melting=0.15, quenching=0.25, timestep=5.0)
@@ -102,3 +102,26 @@ def test_refusals() -> None:
         MeltSchedule(temperature=2000.0, final=3000.0)
     with pytest.raises(CalculatorError, match="no calculator"):
         melt_quench(bulk("Cu"))
+
+
+def test_the_record_begins_at_the_temperature_of_the_melt(quench: Any) -> None:
+    assert quench.temperatures[0] > 0.3 * SHORT.temperature
+
+
+def test_all_that_is_wrong_is_said_before_the_dynamics() -> None:
+    class Counted(EMT):
+        calls = 0
+
+        def calculate(self, *arguments: Any, **named: Any) -> None:
+            Counted.calls += 1
+            super().calculate(*arguments, **named)
+
+    atoms = copper()
+    atoms.calc = Counted()
+    for wrong in ({"fmax": -1.0}, {"cell": "shape"}, {"seed": -1}, {"seed": 0.5}, {"steps": -1}):
+        with pytest.raises(DataError):
+            melt_quench(atoms, SHORT, **wrong)
+    atoms.pbc = (True, True, False)
+    with pytest.raises(StructureError):
+        melt_quench(atoms, SHORT, cell=True)
+    assert Counted.calls == 0

@@ -59,8 +59,10 @@ def test_energies_of_structures(small_ensemble: Ensemble, make_structure: Callab
     energies, members = energies_of(structures)
     assert members is not None and energies == pytest.approx(members.mean(axis=1))
     structures[1].calc = other
-    again, none = energies_of(structures)
-    assert none is None and again == pytest.approx(energies)
+    again, same = energies_of(structures)
+    assert same == pytest.approx(members) and again == pytest.approx(energies)
+    structures[1].calc = WaveScatCalculator(dataclasses.replace(small_ensemble, weights=2 * small_ensemble.weights))
+    assert energies_of(structures)[1] is None
     copper = bulk("Cu")
     copper.calc = EMT()
     energies, none = energies_of([copper])

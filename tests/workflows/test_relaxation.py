@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -272,3 +273,25 @@ def test_the_command_writes_and_keeps(small_ensemble: Ensemble, make_structure: 
     other = CliRunner().invoke(main, [*arguments, "--steps", "1"])
     assert "kept" not in other.output and other.exit_code == 0
     assert CliRunner().invoke(main, [*arguments, "--fmax", "-1"]).exit_code == 1
+
+
+def test_what_was_known_of_another_state_is_forgotten(small_ensemble: Ensemble, make_structure: Make) -> None:
+    atoms = make_structure()
+    atoms.calc = WaveScatCalculator(small_ensemble)
+    atoms.info |= {"energy_uncertainty": 123.0, "REF_energy": 7.0, "group": "melt-3"}
+    atoms.arrays["REF_forces"] = np.ones((len(atoms), 3))
+    result = relax(atoms, steps=3)
+    for frame in result.path:
+        assert frame.info["group"] == "melt-3" and "REF_energy" not in frame.info
+        assert frame.info.get("energy_uncertainty") != 123.0 and "REF_forces" not in frame.arrays
+    assert atoms.info["REF_energy"] == 7.0
+
+
+def test_a_relaxing_cell_makes_no_noise() -> None:
+    atoms = bulk("Cu", cubic=True)
+    atoms.set_cell(atoms.cell * 1.02, scale_atoms=True)
+    atoms.calc = EMT()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        relax(atoms, cell=True, fmax=1e-3, smax=1e-2)
+    assert not [warning for warning in caught if "logm" in str(warning.message)]

@@ -21,6 +21,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
+from ase.calculators.mixing import SumCalculator
 from ase.io import write
 from click.testing import CliRunner
 
@@ -475,3 +476,49 @@ def test_command_generates(tmp_path: Path, small_ensemble: Ensemble) -> None:
     done = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert "LiSi-packing-001" in done.output
+
+
+def test_two_calculators_of_one_class_are_two_models(tmp_path: Path) -> None:
+    energies = []
+    for epsilon in (1.0, 2.0):
+        make = partial(SumCalculator, [LennardJones(sigma=2.3, epsilon=epsilon, rc=6.0)])
+        done = screen([alloy()], model=make, output=tmp_path / str(epsilon), relax=False, workers=1, progress=False,
+                      references=ELEMENTS)  # fmt: skip
+        energies.append(done.table[0].energy)
+    assert energies[1] == pytest.approx(2 * energies[0])
+    with pytest.raises(DataError, match="another model"):
+        screen([alloy()], model=make, output=tmp_path / "1.0", relax=False, workers=1, progress=False,
+               references=ELEMENTS)  # fmt: skip
+
+
+def test_moments_make_another_structure(tmp_path: Path) -> None:
+    magnetic = alloy()
+    magnetic.set_initial_magnetic_moments([1, 0, 0, 0])
+    done = screen([alloy(), magnetic], model=EMT, output=tmp_path, relax=False, workers=1, progress=False,
+                  references=ELEMENTS)  # fmt: skip
+    assert len(done.table) == 2 and done.duplicates == 0
+
+
+@pytest.mark.parametrize("wrong", [{"fmax": -1.0}, {"smax": np.nan}, {"steps": -1}, {"cell": "x"}, {"best": 0}])
+def test_nonsense_leaves_no_database(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(DataError):
+        screen([alloy()], model=EMT, output=tmp_path / "new", workers=1, progress=False, **wrong)
+    assert not (tmp_path / "new").exists()
+
+
+def test_bad_places_and_models_are_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="is no folder"):
+        screen([alloy()], model=EMT, output=tmp_path / "file", workers=1, progress=False, references=ELEMENTS)
+    with pytest.raises(CalculatorError, match="a function that makes a calculator, got 3"):
+        screen([alloy()], model=3, output=tmp_path / "new", workers=1, progress=False)
+
+
+def test_a_crystal_file_that_is_none_does_not_end_the_run(tmp_path: Path) -> None:
+    (tmp_path / "bad.cif").write_text("this is no crystal")
+    (tmp_path / "empty.traj").touch()
+    write(tmp_path / "good.extxyz", alloy())
+    files = [tmp_path / name for name in ("bad.cif", "empty.traj", "good.extxyz")]
+    done = screen(files, model=EMT, output=tmp_path / "out", relax=False, workers=1, progress=False,
+                  references=ELEMENTS)  # fmt: skip
+    assert [entry.name for entry in done.table] == ["good.extxyz"] and len(done.failed) == 2

@@ -11,6 +11,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms
 
 from ase_wavescat import WaveScatCalculator
 from ase_wavescat.ensemble import Ensemble
@@ -133,3 +134,19 @@ def test_open_directions_and_missing_calculators_are_named(copper: Atoms) -> Non
     copper.calc = None
     with pytest.raises(CalculatorError, match="has no calculator"):
         tiling(copper)
+
+
+def test_constraints_and_fixed_grids(small_ensemble: Ensemble, make_structure: Callable[..., Atoms]) -> None:
+    copper = bulk("Cu", cubic=True)
+    copper.rattle(0.1, seed=0)
+    copper.set_constraint(FixAtoms([0]))
+    copper.calc = EMT()
+    assert tiling(copper, repeats=((2, 1, 1),)).force_change[0] < 1e-10
+    atoms = make_structure()
+    atoms.calc = WaveScatCalculator(small_ensemble, reference_cell=atoms.cell.array)
+    with pytest.raises(CalculatorError, match="reference_cell fixes the grids of one cell"):
+        tiling(atoms)
+    atoms.calc = WaveScatCalculator(small_ensemble)
+    for wrong in ({"seed": -1}, {"repeats": (2, 2, 2)}, {"repeats": ((1, 1, np.nan),)}):
+        with pytest.raises(DataError):
+            tiling(atoms, **wrong)
