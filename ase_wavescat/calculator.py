@@ -73,9 +73,7 @@ class WaveScatCalculator(Calculator):
     ) -> None:
         self.ensemble = model if isinstance(model, Ensemble) else load_model(model)
         self._prepare(Execution(threads, precision))
-        super().__init__(
-            forces=forces, reference_cell=reference_cell, step=step, threads=threads, precision=precision
-        )
+        super().__init__(forces=forces, reference_cell=reference_cell, step=step, threads=threads, precision=precision)
         # What databases and trajectories record of this calculator
         self.parameters["model"] = "in memory" if isinstance(model, Ensemble) else os.fspath(model)
 
@@ -189,6 +187,16 @@ class WaveScatCalculator(Calculator):
         """(N, 3) eV/A: calibrated standard deviation over members."""
         with self._lock:
             return self._predict(atoms).forces_uncertainty.copy()
+
+    def get_domain_messages(self, atoms: Atoms | None = None) -> dict[str, str]:
+        """What lies outside the domain of the model's training set, a sentence by kind: composition, distance,
+        features. Empty inside, and for models that record no domain."""
+        with self._lock:
+            return self._predict(atoms).domain_messages()
+
+    def forget_warnings(self) -> None:
+        """Warn again of what lies outside the training domain: for a structure that has nothing to do with the last."""
+        self._warned.clear()
 
     def annotate(self, atoms: Atoms) -> None:
         """Write the uncertainties into atoms.info["energy_uncertainty"] and atoms.arrays["forces_uncertainty"]."""

@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import lzma
+import re
 import sqlite3
 import zlib
 from collections import Counter
@@ -39,9 +40,9 @@ _DAMAGE = (sqlite3.Error, OSError, EOFError, ValueError, KeyError, IndexError, R
 def files_of(paths: Paths) -> list[Path]:
     """The files that paths stand for, each once, in order.
 
-    A folder stands for the structure files in it, sorted, not for trajectories (.traj), hidden files and those in
-    folders below; a glob for the files that match, sorted ("**" goes through folders). Raises DataError for a folder or
-    glob that stands for nothing, and for files that are missing or of unknown format.
+    A folder stands for the structure files in it, not for trajectories (.traj), hidden files and those in folders
+    below; a glob for the files that match ("**" goes through folders); both sorted, 2 before 10. Raises DataError for a
+    folder or glob that stands for nothing, and for files that are missing or of unknown format.
     """
     files: dict[Path, Path] = {}
     for path in [paths] if isinstance(paths, (str, Path)) else paths:
@@ -55,7 +56,7 @@ def files_of(paths: Paths) -> list[Path]:
 
 def _expand(path: Path) -> list[Path]:
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.is_file() and _is_listed(file))
+        files = sorted((file for file in path.iterdir() if file.is_file() and _is_listed(file)), key=_natural)
         if not files:
             raise DataError(
                 f"the folder {path} holds no structure files ({_KNOWN}); files in folders below are found by the glob"
@@ -64,10 +65,16 @@ def _expand(path: Path) -> list[Path]:
         return files
     if path.exists() or not glob.has_magic(str(path)):
         return [path]
-    files = sorted(file for file in map(Path, glob.glob(str(path), recursive=True)) if file.is_file())
+    files = sorted((file for file in map(Path, glob.glob(str(path), recursive=True)) if file.is_file()), key=_natural)
     if not files:
         raise DataError(f"no file matches {str(path)!r}, looked for from {Path.cwd()}; check the pattern")
     return files
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Numbers in names by their value: image-2 before image-10."""
+    parts = re.split(r"(\d+)", str(path))
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
 def _is_listed(file: Path) -> bool:
@@ -81,6 +88,14 @@ def _suffixes(path: Path) -> tuple[str, str]:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     compression = suffixes.pop() if suffixes and suffixes[-1] in _OPENERS else ""
     return suffixes[-1] if suffixes else "", compression
+
+
+def stem_of(path: Path) -> str:
+    """The file's name without the endings of its format and compression."""
+    kind, compression = _suffixes(path)
+    if kind not in _FORMATS:
+        return path.stem
+    return path.name[: -len(kind + compression)] or path.name
 
 
 def _format(path: Path) -> tuple[str, str]:
@@ -131,6 +146,9 @@ def _read_by_ase(path: Path) -> list[Atoms]:
 
 def _read_database(path: Path) -> list[Atoms]:
     structures = []
+    with path.open("rb") as file:
+        if file.read(15) != b"SQLite format 3":  # ASE would make a database of an empty file
+            raise ValueError("it is not an SQLite database")
     with ase.db.connect(path) as database:
         for row in database.select():
             atoms = row.toatoms()

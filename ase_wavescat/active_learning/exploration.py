@@ -7,20 +7,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from ase import Atoms, units
+from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
-from ase.calculators.calculator import CalculatorError as FailedCalculation
-from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
 from ase_wavescat.errors import DataError, WaveScatError, WaveScatWarning
 from ase_wavescat.workflows.barriers import neb
 from ase_wavescat.workflows.checks import calculator_of, evaluated
+from ase_wavescat.workflows.dynamics import run_langevin
 from ase_wavescat.workflows.hops import find_hops
 from ase_wavescat.workflows.relaxation import relax
-from ase_wavescat.workflows.runaway import RunawayWatch
 
-FRICTION = 0.02  # 1/fs
 BAND_STEPS = 20  # the way of a hop need not be exact to be worth a label
 
 
@@ -81,27 +78,18 @@ def dynamics(atoms: Atoms, temperature: float, plan: Plan, generator: np.random.
     """Evenly spaced snapshots of Langevin dynamics at fixed volume; the last one is that before a runaway."""
     moving = _with(atoms, atoms.calc)
     MaxwellBoltzmannDistribution(moving, temperature_K=temperature, rng=generator)
-    run = Langevin(
-        moving, plan.timestep * units.fs, temperature_K=temperature, friction=FRICTION / units.fs, fixcm=False,
-        rng=generator, logfile=None,
-    )  # fmt: skip
-    watch = RunawayWatch(moving, moving.get_potential_energy())
     steps = max(plan.snapshots, round(1000 * plan.picoseconds / plan.timestep))
     wanted = set(np.linspace(0, steps, plan.snapshots + 1).round().astype(int)[1:].tolist())
     frames: list[Atoms] = []
-    last = evaluated(moving)
-    for step in range(1, steps + 1):
-        try:
-            run.run(1)
-            reason = watch.reason(moving, moving.get_potential_energy(), moving.get_forces())
-        except (WaveScatError, FailedCalculation, ArithmeticError, np.linalg.LinAlgError) as error:
-            reason = str(error)
-        if reason is not None:
-            return [*frames, last]
-        last = evaluated(moving)
+    last = [evaluated(moving)]
+
+    def record(step: int) -> None:
+        last[0] = evaluated(moving)
         if step in wanted:
-            frames.append(last)
-    return frames
+            frames.append(last[0])
+
+    failure = run_langevin(moving, lambda step: temperature, steps, plan.timestep, generator, record)
+    return frames if failure is None else [*frames, *last]
 
 
 def _strained(relaxed: Atoms, calculator: BaseCalculator, strains: tuple[float, ...]) -> Iterator[Atoms]:

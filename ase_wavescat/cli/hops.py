@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ase_wavescat.atomic_write import atomic_path
-from ase_wavescat.cli.structures import fingerprint, kept, read_structures, structure_arguments
+from ase_wavescat.cli.structures import end, fingerprint, kept, read_structures, structure_arguments
 from ase_wavescat.errors import WaveScatError
 
 if TYPE_CHECKING:
@@ -50,13 +51,13 @@ def hops(files: tuple[str, ...], model: str, output: Path, quiet: bool, **settin
     from ase_wavescat.calculator import WaveScatCalculator
     from ase_wavescat.model_file import find_model
 
-    structures = read_structures(files)
+    structures = read_structures(files, output)
     calculator = WaveScatCalculator(model)
     output.mkdir(parents=True, exist_ok=True)
     failed = []
     for name, atoms in structures.items():
         target = output / f"{name}-hops.json"
-        inputs = fingerprint([atoms], find_model(model), settings)
+        inputs = fingerprint([atoms], find_model(model), {"workflow": "hops", **settings})
         if kept(target, inputs):
             click.echo(f"{name}: kept, it is in {output} already")
             continue
@@ -71,11 +72,13 @@ def hops(files: tuple[str, ...], model: str, output: Path, quiet: bool, **settin
             failed.append(name)
             click.echo(f"{name}: {error}", err=True)
             continue
+        for number in count(len(rows)):  # of an earlier run that asked for more
+            if not _remove(output, f"{name}-hop-{number}"):
+                break
         _write(target, {"hops": rows, "inputs": inputs})
         click.echo(f"{name}: {len(rows)} hops\n{_table(rows)}" if rows else f"{name}: no hops; try a smaller --room")
     click.echo(f"results: {output}")
-    if failed:
-        raise click.ClickException(f"{len(failed)} of {len(structures)} structures failed: {', '.join(failed)}")
+    end(failed, structures)
 
 
 def _found(atoms: Atoms, settings: Mapping[str, Any]) -> list[Hop]:
@@ -87,6 +90,11 @@ def _found(atoms: Atoms, settings: Mapping[str, Any]) -> list[Hop]:
     relaxation = relax(atoms, fmax=min(GLASS_FORCE, settings["fmax"]), steps=settings["steps"])
     if relaxation.runaway:
         raise PathError(f"the structure does not relax: {relaxation.stop_reason}")
+    if not relaxation.converged:
+        click.echo(
+            f"warning: not relaxed ({relaxation.stop_reason}): what the structure still gains enters the barriers",
+            err=True,
+        )
     relaxed = relaxation.structure.copy()
     relaxed.calc = atoms.calc
     return find_hops(relaxed, **{key: settings[key] for key in _SEARCH})
@@ -99,7 +107,8 @@ def _barrier(
     from ase_wavescat.workflows import neb
 
     place = [round(float(value), 1) for value in hop.void.position]
-    inputs = fingerprint([given], model, {**settings, "atom": hop.atom, "void": place})
+    band = {key: settings[key] for key in _BAND}
+    inputs = fingerprint([given], model, {"workflow": "hop", **band, "atom": hop.atom, "void": place})
     target = output / f"{name}.json"
     row = {
         "name": name, "atom": hop.atom, "room": hop.void.room, "length": hop.length, "opening": hop.opening,
@@ -107,10 +116,10 @@ def _barrier(
     }  # fmt: skip
     if not kept(target, inputs):
         try:
-            band = {key: settings[key] for key in _BAND}
             result = neb(hop.initial, hop.final, progress=not quiet, **band)
             result.write(output, name, {"inputs": inputs})
         except WaveScatError as error:
+            _remove(output, name)
             _write(target, {"failed": str(error), "inputs": inputs})
     done = json.loads(target.read_text(encoding="utf-8"))
     if "failed" in done:
@@ -120,6 +129,14 @@ def _barrier(
         "movers", "minima",
     )  # fmt: skip
     return {**row, **{key: done[key] for key in wanted}}
+
+
+def _remove(folder: Path, name: str) -> bool:
+    """Whether there was a result of that name."""
+    there = (folder / f"{name}.json").exists()
+    for suffix in (".json", ".extxyz", ".png"):
+        (folder / f"{name}{suffix}").unlink(missing_ok=True)
+    return there
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

@@ -8,17 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-
-def _references(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, float] | None:
-    """Energies by element from texts such as Li=-1.9."""
-    energies = {}
-    for text in given:
-        symbol, _, energy = text.partition("=")
-        try:
-            energies[symbol] = float(energy)
-        except ValueError:
-            raise click.BadParameter(f"{text!r} is not an element and its energy, as Li=-1.9") from None
-    return energies or None
+from ase_wavescat.cli.options import reference_option
 
 
 @click.command()
@@ -100,10 +90,7 @@ def suggest(data: tuple[str, ...], preset: str, spec_file: Path | None) -> None:
     "--prior", type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Model of the same features towards whose weights those of ridge are drawn.",
 )  # fmt: skip
-@click.option(
-    "--reference", "references", multiple=True, metavar="EL=EV", callback=_references,
-    help="Known energy of an element, eV an atom, as Li=-1.9; once for each. Default: fitted.",
-)  # fmt: skip
+@reference_option("Known energy of an element, eV an atom, as Li=-1.9; once for each. Default: fitted.")
 @click.option(
     "--energy-weight", type=click.FloatRange(0, min_open=True), help="One over the expected energy error, atoms/eV."
 )

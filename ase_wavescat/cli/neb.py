@@ -44,7 +44,7 @@ def neb(
     from ase_wavescat.workflows import neb as barrier
     from ase_wavescat.workflows import path_energies
 
-    structures = read_structures(files)
+    structures = read_structures(files, output)
     path, names = list(structures.values()), list(structures)
     name = f"{names[0]}-to-{names[-1]}"
     if len(path) < (3 if given else 2):

@@ -21,7 +21,7 @@ def rdf(files: tuple[str, ...], output: Path, quiet: bool, cutoff: float, bins: 
     """
     from ase_wavescat.workflows import rdf as work
 
-    result = work(list(read_structures(files).values()), cutoff=cutoff, bins=bins)
+    result = work(list(read_structures(files, output).values()), cutoff=cutoff, bins=bins)
     result.write(output, "rdf")
     if not quiet:
         click.echo(result.summary())

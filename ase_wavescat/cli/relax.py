@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from ase_wavescat.cli.structures import read_structures, run_each, structure_arguments
+from ase_wavescat.cli.options import CELLS, cell_option
+from ase_wavescat.cli.structures import end, read_structures, run_each, structure_arguments
+from ase_wavescat.errors import WaveScatWarning
 
 if TYPE_CHECKING:
-    from ase_wavescat.workflows.relaxation import CellChoice
+    from ase import Atoms
 
-_CELLS: dict[str, CellChoice] = {"fixed": False, "volume": "volume", "free": True}
+    from ase_wavescat.workflows import Relaxation
 
 
 @click.command()
 @structure_arguments("wavescat-relax")
-@click.option(
-    "--cell", type=click.Choice(list(_CELLS)), default="fixed", show_default=True,
-    help="fixed: only atoms move; volume: the cell keeps its shape; free: all of it relaxes.",
-)  # fmt: skip
+@cell_option()
 @click.option("--fmax", type=float, default=0.02, show_default=True, help="Largest force left, eV/Å.")
 @click.option("--smax", type=float, default=0.05, show_default=True, help="Largest stress left, GPa.")
 @click.option("--steps", type=click.IntRange(min=0), default=500, show_default=True, help="At most so many steps.")
@@ -35,7 +35,13 @@ def relax(
     from ase_wavescat.workflows import relax as work
 
     settings = {"workflow": "relax", "cell": cell, "fmax": fmax, "smax": smax, "steps": steps}
-    run_each(
-        read_structures(files), model, output, settings,
-        lambda atoms: work(atoms, cell=_CELLS[cell], fmax=fmax, smax=smax, steps=steps), quiet,
-    )  # fmt: skip
+    structures = read_structures(files, output)
+
+    def relaxed(atoms: Atoms) -> Relaxation:
+        result = work(atoms, cell=CELLS[cell], fmax=fmax, smax=smax, steps=steps)
+        if not result.converged:
+            warnings.warn(f"not relaxed: {result.stop_reason}", WaveScatWarning, stacklevel=2)
+        return result
+
+    failed = run_each(structures, model, output, settings, relaxed, quiet)
+    end(failed, structures)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
-from ase_wavescat.cli.models import _references as energies_by_element
-from ase_wavescat.cli.relax import _CELLS as CELLS
+from ase_wavescat.cli.options import CELLS, cell_option, reference_option
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -34,17 +34,11 @@ if TYPE_CHECKING:
 @click.option("--quench-time", type=click.FloatRange(min=0.01), help="ps, with --method melt.  [default: 4]")
 @click.option("--model", default="lisi.h5", show_default=True, help="Name of a model, or a path.")
 @click.option("--relax/--no-relax", default=True, show_default=True, help="Relax positions first.")
-@click.option(
-    "--cell", type=click.Choice(list(CELLS)), default="fixed", show_default=True,
-    help="fixed: only atoms move; volume: the cell keeps its shape; free: all of it relaxes.",
-)  # fmt: skip
+@cell_option()
 @click.option("--fmax", default=0.05, show_default=True, type=float, help="Largest force left, eV/Å.")
 @click.option("--smax", default=0.1, show_default=True, type=float, help="Largest stress left, GPa.")
 @click.option("--steps", default=300, show_default=True, type=click.IntRange(min=0), help="Most steps of a relaxation.")
-@click.option(
-    "--reference", "references", multiple=True, metavar="EL=EV", callback=energies_by_element,
-    help="Energy of an element, eV an atom, as Li=-1.9. Default: its crystal, relaxed with the model.",
-)  # fmt: skip
+@reference_option("Energy of an element, eV an atom, as Li=-1.9. Default: its crystal, relaxed with the model.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes of this machine; default: all cores.")
 @click.option("--dask", metavar="ADDRESS", help="Scheduler of a Dask cluster that does the work instead.")
 @click.option("--best", default=20, show_default=True, type=click.IntRange(min=1), help="Structures written out.")
@@ -68,6 +62,7 @@ def screen(
     """
     from ase_wavescat.workflows.screening import screen as run
 
+    _refuse_ignored(bool(formulas), method, relax, dask is not None)
     try:
         screening = run(
             _pool(pool, formulas, cells, atoms, seed),
@@ -90,6 +85,22 @@ def screen(
     screening.write(output, "screening")
     click.echo(screening.summary())
     click.echo(f"results: {output}")
+
+
+def _refuse_ignored(generated: bool, method: str, relax: bool, cluster: bool) -> None:
+    """Options that would do nothing beside others."""
+    context = click.get_current_context()
+    given = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    for name in ("cells", "atoms", "seed", "method") if not generated else ():
+        if name in given:
+            raise click.UsageError(f"--{name} is for generated cells: give --generate FORMULA")
+    for name in ("cell", "fmax", "smax", "steps") if not relax else ():
+        if name in given:
+            raise click.UsageError(f"--{name} is of the relaxation, and --no-relax is given")
+    if method == "melt" and not relax:
+        raise click.UsageError("--method melt relaxes what is quenched: leave out --no-relax")
+    if cluster and "workers" in given:
+        raise click.UsageError("--workers are processes of this machine, --dask is a cluster: give one of them")
 
 
 def _pool(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ase_wavescat.errors import WaveScatError
+from ase_wavescat.errors import DataError, WaveScatError, WaveScatWarning
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -43,74 +46,133 @@ def structure_arguments(default_folder: str, *, model: bool = True) -> Callable[
     return decorate
 
 
-def read_structures(files: tuple[str, ...]) -> dict[str, Atoms]:
-    """Structures by a name fit for files: the file's stem, with the number of the frame where it holds several.
+def read_structures(files: tuple[str, ...], output: Path | None = None) -> dict[str, Atoms]:
+    """Structures by a name fit for files: the file's without its endings, with the number of the frame where it holds
+    several, with the folders where several files have that name.
 
-    Raises DataError for files that are missing, cannot be read, or hold structures that no code could evaluate.
+    output: where results will be, in files of these names.
+    Raises DataError for files that are missing, cannot be read, hold structures that no code could evaluate, or lie in
+    the folder `output`, where results could replace them.
     """
     from ase_wavescat.structure_files import check_structure, files_of, structures_of, without_results
 
+    paths = files_of(list(files))
+    inside = [path for path in paths if output is not None and path.resolve().parent == output.resolve()]
+    if inside:
+        raise DataError(f"{inside[0]} lies in {output}, where results could replace it; give another folder by -o")
     structures: dict[str, Atoms] = {}
-    for file in files_of(list(files)):
+    for file, base in zip(paths, _names(paths), strict=True):
         frames = structures_of(file)
-        stem = file.name.partition(".")[0] or file.name
         for index, atoms in enumerate(frames):
-            name = stem if len(frames) == 1 else f"{stem}-{index:0{len(str(len(frames) - 1))}d}"
-            while name in structures:
-                name += "_"
             check_structure(atoms, f"{file}#{index}")
+            name = base if len(frames) == 1 else f"{base}-{index:0{len(str(len(frames) - 1))}d}"
             structures[name] = without_results(atoms)
     return structures
+
+
+def _names(paths: list[Path]) -> list[str]:
+    """A name for each file that no other has: its stem, its name, or that with as many folders as it takes."""
+    from ase_wavescat.structure_files import stem_of
+
+    names = [stem_of(path) for path in paths]
+    for depth in range(1, max(len(path.parts) for path in paths) + 1):
+        bearers = Counter(names)
+        if len(bearers) == len(paths):
+            break
+        longer = ["-".join(path.parts[-depth:]).replace("/", "").lstrip(".-") for path in paths]
+        names = [long if bearers[name] > 1 else name for name, long in zip(names, longer, strict=True)]
+    return names
 
 
 def run_each(
     structures: Mapping[str, Atoms], model: str, folder: Path, settings: Mapping[str, Any],
     work: Callable[[Atoms], Result], quiet: bool,
-) -> None:  # fmt: skip
+) -> list[str]:  # fmt: skip
     """Do `work` on each structure, its calculator set, and write what comes of it under the structure's name.
 
     Results that are in the folder already, of the same structure, model and settings, are kept. What fails by a named
-    error is reported, and the others go on; the command then ends with an error.
+    error is reported, and the others go on; these names are returned, for `end`.
+    Raises DataError, before any work is done, for a folder with results of other structures or another workflow.
     """
     from ase_wavescat.calculator import WaveScatCalculator
     from ase_wavescat.model_file import find_model
 
     calculator = WaveScatCalculator(model)
+    marks = {name: fingerprint([atoms], find_model(model), settings) for name, atoms in structures.items()}
+    done = {name for name, inputs in marks.items() if kept(folder / f"{name}.json", inputs)}
     failed = []
     for name, atoms in structures.items():
-        inputs = fingerprint([atoms], find_model(model), settings)
-        if kept(folder / f"{name}.json", inputs):
+        if name in done:
             click.echo(f"{name}: kept, it is in {folder} already")
             continue
         atoms.calc = calculator
-        try:
-            result = work(atoms)
-        except WaveScatError as error:
-            failed.append(name)
-            click.echo(f"{name}: {error}", err=True)
-            continue
-        result.write(folder, name, {INPUTS: inputs})
+        calculator.forget_warnings()  # each structure has its own
+        with _named_warnings(name) as said:
+            try:
+                result = work(atoms)
+            except WaveScatError as error:
+                failed.append(name)
+                click.echo(f"{name}: {error}", err=True)
+                continue
+        result.write(folder, name, {"warnings": said, INPUTS: marks[name]})
         if not quiet:
             click.echo(f"{name}\n{result.summary()}\n")
     click.echo(f"results: {folder}")
+    return failed
+
+
+@contextmanager
+def _named_warnings(name: str) -> Iterator[list[str]]:
+    """Warnings that the package names are shown with the name of the structure; their texts."""
+    said: list[str] = []
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+        warnings.simplefilter("always", WaveScatWarning)
+
+        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if not issubclass(category, WaveScatWarning):
+                usual(message, category, *where)
+            elif str(message) not in said:
+                said.append(str(message))
+                click.echo(f"{name}: warning: {message}", err=True)
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield said
+
+
+def end(failed: list[str], structures: Mapping[str, Atoms]) -> None:
+    """The command's end, by an error where structures failed."""
     if failed:
         raise click.ClickException(f"{len(failed)} of {len(structures)} structures failed: {', '.join(failed)}")
 
 
-def fingerprint(structures: list[Atoms], model: Path, settings: Mapping[str, Any]) -> str:
-    """Sixteen hexadecimal digits that change with any structure, the model file's content or a setting."""
+def fingerprint(structures: list[Atoms], model: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a result came of: the workflow and other settings, and hexadecimal digits that change with any structure,
+    and with the model file's content."""
     from ase_wavescat.structure_files import structure_bytes
 
-    digest = hashlib.sha256(model.read_bytes())
-    for atoms in structures:
-        digest.update(structure_bytes(atoms))
-    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
-    return digest.hexdigest()[:16]
+    return {
+        "workflow": str(settings.get("workflow", "")),
+        "structures": _digest(*map(structure_bytes, structures)),
+        "model": _digest(model.read_bytes()),
+        "settings": json.loads(json.dumps(settings, default=str)),
+    }
 
 
-def kept(path: Path, inputs: str) -> bool:
-    """Whether the JSON file of an earlier run is there and came of the same inputs."""
+def _digest(*parts: bytes) -> str:
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
+
+
+def kept(path: Path, inputs: Mapping[str, Any], *, same: tuple[str, ...] = ("workflow", "structures")) -> bool:
+    """Whether the JSON file of an earlier run is there and came of the same inputs.
+
+    Raises DataError where it came of inputs that differ in what is `same` for whatever may replace it.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8")).get(INPUTS) == inputs
-    except (OSError, ValueError, AttributeError):
+        found = json.loads(path.read_text(encoding="utf-8"))[INPUTS]
+        other = [name for name in same if found[name] != inputs[name]]
+    except (OSError, ValueError, LookupError, TypeError):
         return False
+    if other:
+        raise DataError(f"{path} is the result of another input ({', '.join(other)}); give another folder by -o")
+    return bool(found == inputs)

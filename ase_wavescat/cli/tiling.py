@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ase_wavescat.cli.structures import read_structures, run_each, structure_arguments
+from ase_wavescat.cli.structures import end, read_structures, run_each, structure_arguments
 
 
 def _repeats(
@@ -45,7 +45,9 @@ def tiling(
     from ase_wavescat.workflows import tiling as work
 
     settings = {"workflow": "tiling", "repeats": repeats, "amplitude": amplitude, "seed": seed}
-    run_each(
-        read_structures(files), model, output, settings,
+    structures = read_structures(files, output)
+    failed = run_each(
+        structures, model, output, settings,
         lambda atoms: work(atoms, repeats=repeats, amplitude=amplitude, seed=seed), quiet,
     )  # fmt: skip
+    end(failed, structures)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from ase_wavescat.cli.models import _references as energies_by_element
+from ase_wavescat.cli.options import reference_option
 from ase_wavescat.cli.structures import INPUTS, fingerprint, kept, read_structures, run_each, structure_arguments
 
 if TYPE_CHECKING:
@@ -32,10 +32,7 @@ def _points(
 @click.command()
 @structure_arguments("wavescat-voltage")
 @click.option("--ion", default="Li", show_default=True, help="The element that moves; all others are the host.")
-@click.option(
-    "--reference", "references", multiple=True, metavar="EL=EV", callback=energies_by_element,
-    help="Known energy of an element, eV an atom, as Li=-1.9; once for each. Default: crystals, relaxed.",
-)  # fmt: skip
+@reference_option("Known energy of an element, eV an atom, as Li=-1.9; once for each. Default: crystals, relaxed.")
 @click.option(
     "--relax",
     "relaxed",
@@ -67,14 +64,14 @@ def voltage(
     from ase_wavescat.workflows import voltage as work
     from ase_wavescat.workflows.hull import composition_table, references_of
 
-    structures = read_structures(files)
+    structures = read_structures(files, output)
     if relaxed:
         structures = relax_each(structures, model, output / "relaxed", quiet, fmax=fmax)
     entries = list(structures.values())
     settings = {"workflow": "voltage", "ion": ion, "references": references, "per_composition": per_composition,
                 "order": order, "published": published}  # fmt: skip
     inputs = fingerprint(entries, find_model(model), settings)
-    if kept(output / "voltage.json", inputs):
+    if kept(output / "voltage.json", inputs, same=("workflow",)):
         click.echo(f"voltage: kept, it is in {output} already")
         return
     calculator = WaveScatCalculator(model)
@@ -94,16 +91,18 @@ def relax_each(
     structures: dict[str, Atoms], model: str, folder: Path, quiet: bool, *,
     fmax: float = 0.02, smax: float = 0.05, steps: int = 500,
 ) -> dict[str, Atoms]:  # fmt: skip
-    """Structures with positions and cells relaxed, as `wavescat relax --cell free` does; those that ran away are left
-    out, those that stopped before are named."""
+    """Structures with positions and cells relaxed, as `wavescat relax --cell free` does; those that failed or ran
+    away are left out, those that stopped before are named."""
     from ase_wavescat.structure_files import structures_of
     from ase_wavescat.workflows import relax
 
     settings = {"workflow": "relax", "cell": "free", "fmax": fmax, "smax": smax, "steps": steps}
-    work = lambda atoms: relax(atoms, cell=True, fmax=fmax, smax=smax, steps=steps)  # noqa: E731
-    run_each(structures, model, folder, settings, work, quiet)
+    failed = run_each(
+        structures, model, folder, settings,
+        lambda atoms: relax(atoms, cell=True, fmax=fmax, smax=smax, steps=steps), quiet,
+    )  # fmt: skip
     relaxed = {}
-    for name in structures:
+    for name in [name for name in structures if name not in failed]:
         reason = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["stop_reason"]
         if reason.startswith("runaway"):
             click.echo(f"{name}: left out, {reason}", err=True)

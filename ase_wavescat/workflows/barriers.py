@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from ase.optimize import FIRE
 from tqdm import tqdm
 
 from ase_wavescat.errors import DataError, PathError, WaveScatWarning
+from ase_wavescat.structure_files import without_results
 from ase_wavescat.workflows.checks import calculator_of, evaluated
 from ase_wavescat.workflows.endpoints import SAME, farthest, matched, turned, warn_of_exchange
 from ase_wavescat.workflows.paths import Band, band_fields, warn_of_remarks, with_results_of
@@ -103,6 +104,7 @@ def neb(
     113, 9901 (2000); S. Smidstrup, A. Pedersen, K. Stokbro, H. Jonsson, J. Chem. Phys. 140, 214106 (2014).
     """
     calculator = calculator_of(initial, "forces")
+    images = list(images) if isinstance(images, Iterable) else int(images)
     _check_settings(images, fmax, steps)
     first, last = _ends(initial, final, fmax, steps, relax_endpoints)
     path = _start(first, last, images)
@@ -156,6 +158,11 @@ def _check_settings(images: int | Sequence[Atoms], fmax: float, steps: int) -> N
 
 def _ends(initial: Atoms, final: Atoms, fmax: float, steps: int, relaxed: bool) -> tuple[Atoms, Atoms]:
     """Both ends in one frame, relaxed when asked for, with energies and forces."""
+    if final.constraints and _held(final) != _held(initial):
+        raise PathError(
+            "the constraints of the final structure are not those of the initial one, which count for the whole path;"
+            " set the same in both"
+        )
     final = turned(initial, matched(initial, final))
     moved = farthest(initial, final)
     if moved < SAME:
@@ -186,8 +193,12 @@ def _check_two_minima(first: Atoms, last: Atoms, calculator: BaseCalculator) -> 
         )
 
 
+def _held(atoms: Atoms) -> list[str]:
+    return [str(constraint.todict()) for constraint in atoms.constraints]
+
+
 def _end(atoms: Atoms, calculator: BaseCalculator, name: str, fmax: float, steps: int, relaxed: bool) -> Atoms:
-    end = atoms.copy()
+    end = without_results(atoms)
     end.calc = calculator
     if relaxed:
         relaxation = relax(end, fmax=fmax, steps=steps)

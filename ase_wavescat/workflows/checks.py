@@ -9,9 +9,10 @@ from ase_wavescat.errors import CalculatorError
 from ase_wavescat.structure_files import check_structure
 
 
-def calculator_of(atoms: Atoms, *needed: str) -> BaseCalculator:
+def calculator_of(atoms: Atoms, *needed: str, stored: bool = False) -> BaseCalculator:
     """The structure's calculator, which must give energies and what else is `needed` ("forces", "stress").
 
+    stored: whether results read from a file will do, which are those of the structure as it is.
     Raises DataError for a structure that no code could evaluate, CalculatorError without a calculator that can.
     """
     check_structure(atoms, atoms.get_chemical_formula() or "the structure")
@@ -21,6 +22,11 @@ def calculator_of(atoms: Atoms, *needed: str) -> BaseCalculator:
             ' WaveScatCalculator("lisi.h5")'
         )
     offered = _offered(atoms.calc)
+    if not stored and not atoms.calc.implemented_properties:
+        raise CalculatorError(
+            f"{atoms.get_chemical_formula()} has stored results only ({', '.join(offered) or 'none'}), and here it"
+            ' changes; set atoms.calc, for example to WaveScatCalculator("lisi.h5")'
+        )
     missing = [name for name in ("energy", *needed) if name not in offered]
     if missing:
         raise CalculatorError(

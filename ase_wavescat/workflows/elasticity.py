@@ -14,6 +14,7 @@ from ase.stress import voigt_6_to_full_3x3_strain
 from ase.units import GPa
 
 from ase_wavescat.errors import CalculatorError, DataError, StructureError, WaveScatWarning
+from ase_wavescat.structure_files import without_results
 from ase_wavescat.workflows.checks import calculator_of, evaluated
 from ase_wavescat.workflows.members import member_stresses, spread
 from ase_wavescat.workflows.relaxation import CONVERGED, settle
@@ -161,7 +162,7 @@ def elastic(
     calculator = _checked_calculator(atoms, relax_ions)
     chosen = _checked(strains)
     problems: list[str] = []
-    base = atoms.copy()
+    base = without_results(atoms)
     base.calc = calculator
     with same_grids(calculator, atoms):
         if relax_ions:
@@ -175,6 +176,12 @@ def elastic(
         clamped = np.array([[frame.get_stress() / GPa for frame in row] for row in frames])
         members = member_stresses(calculator, [frame for row in frames for frame in row])
         relaxed = _relaxed_stresses(frames, chosen, fmax, steps, problems) if relax_ions else None
+    uncertainty = None if members is None else _spread(calculator, chosen, members / GPa)
+    if uncertainty is not None and uncertainty.unstable_members:
+        problems.append(
+            f"no spread of the averages: {uncertainty.unstable_members} members have tensors that are not positive"
+            " definite"
+        )
     tensors = [None if stresses is None else fit_tensor(chosen, stresses) for stresses in (clamped, relaxed)]
     assert tensors[0] is not None
     problems += _doubts(residual_stress, tensors[1] or tensors[0])
@@ -182,7 +189,7 @@ def elastic(
         warnings.warn(f"{atoms.get_chemical_formula()}: {text}", WaveScatWarning, stacklevel=2)
     return ElasticConstants(
         structure, chosen, clamped, relaxed, tensors[0], tensors[1],
-        None if members is None else _spread(calculator, chosen, members / GPa), residual_stress, tuple(problems),
+        uncertainty, residual_stress, tuple(problems),
     )  # fmt: skip
 
 
@@ -196,6 +203,12 @@ def _checked_calculator(atoms: Atoms, relax_ions: bool) -> BaseCalculator:
         raise StructureError(
             f"elastic constants need three directions that repeat, got pbc = {atoms.pbc.tolist()}; stress has no"
             " meaning along open ones"
+        )
+    adjusting = [type(one).__name__ for one in atoms.constraints if hasattr(one, "adjust_cell")]
+    if adjusting:
+        raise DataError(
+            f"{' and '.join(adjusting)} would change the strains and stresses that elastic constants come from; remove"
+            " it: atoms.set_constraint()"
         )
     return calculator_of(atoms, "stress", *(["forces"] if relax_ions else []))
 

@@ -11,6 +11,7 @@ from ase.geometry import find_mic
 from scipy.optimize import linear_sum_assignment
 
 from ase_wavescat.errors import PathError, WaveScatWarning
+from ase_wavescat.structure_files import check_structure
 
 SAME = 0.2
 """A: two states none of whose atoms is farther apart are one minimum, relaxed to usual forces."""
@@ -23,6 +24,7 @@ def matched(initial: Atoms, final: Atoms) -> Atoms:
     are. Constraints are those of `initial`; there is no calculator.
     Raises PathError where atoms, their order, the cell or fixed atoms differ.
     """
+    check_structure(final, "a structure of the path")
     _check_atoms(initial, final)
     _check_cells(initial, final)
     result = initial.copy()

@@ -15,6 +15,7 @@ from ase.eos import birchmurnaghan
 from ase.units import GPa
 
 from ase_wavescat.errors import DataError, StructureError, WaveScatWarning
+from ase_wavescat.structure_files import without_results
 from ase_wavescat.workflows.checks import calculator_of, evaluated
 from ase_wavescat.workflows.members import member_energies, spread
 from ase_wavescat.workflows.relaxation import CONVERGED, settle
@@ -200,7 +201,7 @@ def _points(
     left_out: list[str] = []
     for strain in strains[order].tolist():
         inner = [known for known in points if known * strain >= 0 and abs(known) <= abs(strain)]
-        start = (points[max(inner, key=abs)] if inner and relax_ions else atoms).copy()
+        start = without_results(points[max(inner, key=abs)] if inner and relax_ions else atoms)
         start.set_cell(atoms.cell.array * (1 + strain), scale_atoms=True)
         start.calc = calculator
         try:
@@ -254,6 +255,8 @@ def _result(
     if members is not None:
         relative = spread(calculator, members - members[np.argmin(energies)])
         of_volume, of_modulus = _member_spreads(calculator, strains, members, volume, count)
+        if parabola is not None and of_modulus is None:
+            problems.append("no spread: the curves of some members have no minimum between the ends")
     return EquationOfState(
         frames, strains, volume * (1 + strains) ** 3, energies, relative, relax_ions, parabola, curve,
         of_volume, of_modulus, tuple(problems),

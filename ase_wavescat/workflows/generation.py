@@ -54,7 +54,7 @@ def random_packing(
 
 @dataclass(frozen=True)
 class RandomPackings:
-    """So many random packings of each composition, made one at a time, named in info["name"] ("LiSi-packing-003").
+    """So many random packings of each composition, made one at a time, named in info["name"] ("LiSi-64-seed0-003").
 
     See `random_packing`. Every packing has random numbers of its own, which do not depend on the others: more
     cells or compositions leave those that were made before as they were.
@@ -80,7 +80,7 @@ class RandomPackings:
             for index in range(self.cells):
                 seed = [self.seed, index, *map(ord, composition)]
                 packing = random_packing(composition, self.atoms, seed=seed, volumes=self.volumes)
-                packing.info["name"] = f"{composition}-packing-{index:03d}"
+                packing.info["name"] = f"{composition}-{len(packing)}-seed{self.seed}-{index:03d}"
                 yield packing
 
 

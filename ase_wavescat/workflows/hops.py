@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 from ase import Atoms
@@ -15,6 +16,7 @@ from ase.optimize import FIRE
 from scipy.spatial import Voronoi
 
 from ase_wavescat.errors import DataError
+from ase_wavescat.structure_files import check_structure, without_results
 from ase_wavescat.workflows.checks import calculator_of, evaluated
 
 APART = 1.0
@@ -67,6 +69,7 @@ def find_voids(atoms: Atoms, *, room: float = 2.0) -> list[Void]:
     from atoms; of corners less than 1 A apart the one with the most room stands for all.
     Raises DataError for structures that do not repeat in all directions: what is outside would be a void.
     """
+    check_structure(atoms, atoms.get_chemical_formula() or "the structure")
     if not atoms.pbc.all():
         raise DataError(f"voids are looked for in solids that repeat in all directions, pbc = {atoms.pbc.tolist()}")
     if not (np.isfinite(room) and room > 0):
@@ -76,7 +79,8 @@ def find_voids(atoms: Atoms, *, room: float = 2.0) -> list[Void]:
     reduced.wrap()
     corners = Voronoi(_with_images(reduced)).vertices
     fractions = reduced.cell.scaled_positions(corners)
-    corners = corners[np.all((fractions > -1e-9) & (fractions < 1 - 1e-9), axis=1)]
+    # Corners on a face are found on both sides of it, with rounding: one of each goes with those that are too near
+    corners = corners[np.all((fractions > -1e-6) & (fractions < 1 + 1e-6), axis=1)]
     distances = get_distances(corners, reduced.positions, reduced.cell, True)[1].min(axis=1)
     kept: list[int] = []
     for index in np.argsort(-distances, kind="stable"):
@@ -134,8 +138,8 @@ def _check_settings(atoms: Atoms, species: str, count: int, reach: float, openin
         raise DataError(f"{atoms.get_chemical_formula()} has no {species} that could hop; name another species")
     if len(atoms) == 1:
         raise DataError("one atom alone has no voids to hop into; give a larger cell")
-    if count < 1:
-        raise DataError(f"count must be at least 1, got {count}")
+    if not isinstance(count, Integral) or count < 1:
+        raise DataError(f"count must be a whole number, at least 1, got {count}")
     for name, value in (("reach", reach), ("opening", opening)):
         if not (np.isfinite(value) and value > 0):
             raise DataError(f"{name} must be a positive number, got {value}")
@@ -169,13 +173,23 @@ def _ways(
     atoms: Atoms, species: str, room: float, reach: float, opening: float
 ) -> Iterator[tuple[int, Void, np.ndarray, float]]:
     """Atoms, voids, the way between them and its distance from other atoms, where it is short and open enough."""
+    movable = [int(atom) for atom in np.flatnonzero(atoms.symbols == species) if _is_free(atoms, int(atom))]
     for void in find_voids(atoms, room=room):
-        for atom in np.flatnonzero(atoms.symbols == species):
+        for atom in movable:
             way, length = find_mic(void.position - atoms.positions[atom], atoms.cell, atoms.pbc)
             if length <= reach:
                 near = _nearest_to_way(atoms, int(atom), way)
                 if near >= opening:
                     yield int(atom), void, way, near
+
+
+def _is_free(atoms: Atoms, atom: int) -> bool:
+    """Whether constraints let an atom move in every direction."""
+    moved = atoms.copy()
+    wanted = atoms.positions.copy()
+    wanted[atom] += 0.1
+    moved.set_positions(wanted)
+    return bool(np.allclose(moved.positions[atom], wanted[atom], atol=1e-6))
 
 
 def _tried(
@@ -200,7 +214,7 @@ def _settled(moved: Atoms, atom: int, calculator: BaseCalculator) -> Atoms:
 
 
 def _with(atoms: Atoms, calculator: BaseCalculator) -> Atoms:
-    copy = atoms.copy()
+    copy = without_results(atoms)
     copy.calc = calculator
     return copy
 

@@ -286,7 +286,7 @@ def convex_hull(structures: Sequence[Atoms], references: References | Mapping[st
     """
     energies, members = energies_of(structures)
     elements, counts = composition_table(structures)
-    calculator = calculator_of(structures[0])
+    calculator = calculator_of(structures[0], stored=True)
     named = references_of(references, calculator, elements)
     fractions = counts / counts.sum(axis=1, keepdims=True)
     formation = formation_energies(structures, energies, named)

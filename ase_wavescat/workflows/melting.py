@@ -7,22 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from ase import Atoms, units
-from ase.calculators.calculator import CalculatorError as FailedCalculation
-from ase.md.langevin import Langevin
+from ase import Atoms
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
-from ase_wavescat.errors import DataError, WaveScatError
+from ase_wavescat.errors import DataError
 from ase_wavescat.workflows.checks import calculator_of, evaluated
+from ase_wavescat.workflows.dynamics import run_langevin
 from ase_wavescat.workflows.relaxation import RUNAWAY, CellChoice, Relaxation, check_settings, relax, settle
 from ase_wavescat.workflows.result import Result
-from ase_wavescat.workflows.runaway import RunawayWatch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 QUENCHED = "quenched"
-FRICTION = 0.02  # 1/fs: a velocity is forgotten within 50 fs
 LOOSENING = 50  # steps of relaxation before the dynamics: what collides violently would not be a melt
 
 
@@ -155,14 +152,15 @@ def melt_quench(
     moving.calc = calculator
     MaxwellBoltzmannDistribution(moving, temperature_K=schedule.temperature, rng=generator)
     record = _MeltRecord(moving, schedule)
-    reason = stop_reason if stop_reason.startswith(RUNAWAY) else _run_dynamics(record, generator)
-    relaxation = None
-    if reason == QUENCHED:
-        glass = moving.copy()
-        del glass.arrays["momenta"]  # what is relaxed is at rest
-        glass.calc = calculator
-        relaxation = relax(glass, cell=cell, fmax=fmax, smax=smax, steps=steps)
-    return record.result(reason, relaxation)
+    if stop_reason.startswith(RUNAWAY):
+        return record.result(stop_reason, None)
+    failure = run_langevin(moving, schedule.target, sum(schedule.steps), schedule.timestep, generator, record.add)
+    if failure is not None:
+        return record.result(f"{RUNAWAY}: {failure}", None)
+    glass = moving.copy()
+    del glass.arrays["momenta"]  # what is relaxed is at rest
+    glass.calc = calculator
+    return record.result(QUENCHED, relax(glass, cell=cell, fmax=fmax, smax=smax, steps=steps))
 
 
 def _generator(seed: int | Sequence[int]) -> np.random.Generator:
@@ -170,27 +168,6 @@ def _generator(seed: int | Sequence[int]) -> np.random.Generator:
         return np.random.default_rng(seed)
     except (ValueError, TypeError) as error:
         raise DataError(f"the seed must be a whole number that is not negative, or several, got {seed!r}") from error
-
-
-def _run_dynamics(record: _MeltRecord, generator: np.random.Generator) -> str:
-    """The stop reason."""
-    atoms, schedule = record.atoms, record.schedule
-    dynamics = Langevin(
-        atoms, schedule.timestep * units.fs, temperature_K=schedule.temperature, friction=FRICTION / units.fs,
-        fixcm=False, rng=generator, logfile=None,
-    )  # fmt: skip
-    watch = RunawayWatch(atoms, atoms.get_potential_energy())
-    try:
-        for step in range(1, sum(schedule.steps) + 1):
-            dynamics.set_temperature(temperature_K=schedule.target(step))
-            dynamics.run(1)
-            reason = watch.reason(atoms, atoms.get_potential_energy(), atoms.get_forces())
-            if reason is not None:
-                return f"{RUNAWAY}: {reason}"
-            record.add(step)
-    except (WaveScatError, FailedCalculation, ArithmeticError, np.linalg.LinAlgError) as error:
-        return f"{RUNAWAY}: no energy after step {record.steps[-1]}: {error}"
-    return QUENCHED
 
 
 class _MeltRecord:

@@ -31,7 +31,7 @@ def energies_of(structures: Sequence[Atoms]) -> tuple[np.ndarray, np.ndarray | N
     """
     if not structures:
         raise DataError("there are no structures; give at least one")
-    calculators = [calculator_of(atoms) for atoms in structures]
+    calculators = [calculator_of(atoms, stored=True) for atoms in structures]
     first = calculators[0]
     if isinstance(first, WaveScatCalculator) and all(_same_model(calculator, first) for calculator in calculators):
         members = member_energies(first, structures)

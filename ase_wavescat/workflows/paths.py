@@ -41,8 +41,9 @@ class Band(Result):
     reaction: eV, energy of the last image less that of the first.
     forward_fit, backward_fit: eV, the same with the top of ASE's cubic fit through energies and forces.
     forward_spread, backward_spread, reaction_spread: eV, calibrated standard deviations over the members of their own
-        values at the same images; None without members. At a minimum and at a saddle the energy does not change with
-        the place, so that to first order these are the spreads of every member's own barrier on its own path.
+        values at the same images; None without members, and where that end is the highest image. At a minimum and at a
+        saddle the energy does not change with the place, so that to first order these are the spreads of every
+        member's own barrier on its own path.
     movers: indices of the atoms that are more than 1 A apart in the first and the last image: one, for a hop.
     minima: indices of images between the ends that are minima along the path: the path is several hops then.
     """
@@ -123,18 +124,19 @@ def path_energies(images: Sequence[Atoms], calculator: BaseCalculator | None = N
     """Energies and barriers along a path as it is given; nothing moves.
 
     images: at least three, the same atoms in the same order and cell.
-    calculator: for all of them; None: each image's own, so that stored energies (and forces) are taken as they are.
+    calculator: for all of them; None: each image's own, so that stored energies and forces are taken as they are.
 
     Raises PathError for images that make no path, CalculatorError and DataError.
     Warns (WaveScatWarning) where the result's `remarks` have something to say.
     """
+    images = list(images)
     if len(images) < 3:
         raise PathError(f"a path needs at least three images, got {len(images)}")
     path: list[Atoms] = []
     for number, given in enumerate(images):
         source = given.copy()
         source.calc = given.calc if calculator is None else calculator
-        calculator_of(source, "forces")
+        calculator_of(source, "forces", stored=True)
         place = matched(path[-1], source) if path else source.copy()
         if path and farthest(path[-1], place) < 1e-6:
             raise PathError(f"images {number - 1} and {number} of the path are equal; leave one of them out")
@@ -158,7 +160,7 @@ def band_fields(path: list[Atoms], calculator: BaseCalculator) -> dict[str, Any]
     energies = np.array([image.get_potential_energy() for image in path])
     steps = [np.linalg.norm(path[i + 1].positions - path[i].positions) for i in range(len(path) - 1)]
     travelled = np.linalg.norm(path[-1].positions - path[0].positions, axis=1)
-    highest = int(np.argmax(energies))
+    highest, last = int(np.argmax(energies)), len(path) - 1
     top, reaction = NEBTools(path).get_barrier(fit=True)
     members = member_energies(calculator, path)
     names = ("energy_spreads", "forward_spread", "backward_spread", "reaction_spread")
@@ -166,8 +168,9 @@ def band_fields(path: list[Atoms], calculator: BaseCalculator) -> dict[str, Any]
     if members is not None:
         deviations = {
             "energy_spreads": spread(calculator, members - members[0]),
-            "forward_spread": float(spread(calculator, members[highest] - members[0])),
-            "backward_spread": float(spread(calculator, members[highest] - members[-1])),
+            # An end is not lifted above itself by any member: that is no barrier, not a certain one
+            "forward_spread": float(spread(calculator, members[highest] - members[0])) if highest > 0 else None,
+            "backward_spread": float(spread(calculator, members[highest] - members[-1])) if highest < last else None,
             "reaction_spread": float(spread(calculator, members[-1] - members[0])),
         }
     return {

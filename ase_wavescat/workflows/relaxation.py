@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -83,7 +83,7 @@ class Relaxation(Result):
 
     def write(self, folder: str | Path, name: str, extra: Mapping[str, Any] | None = None) -> Path:
         """As every result, and the path as NAME.traj."""
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        self._begin_writing(Path(folder), name)
         with atomic_path(Path(folder) / f"{name}.traj") as temporary:
             write(temporary, self.path, format="traj")
         return super().write(folder, name, extra)
@@ -143,7 +143,10 @@ def relax(
     moving = without_results(atoms)
     moving.calc = calculator
     record = _Record(moving, cell)
-    stop_reason = _run(record, fmax, smax, steps)
+    with warnings.catch_warnings():
+        # SciPy's, at every step of a cell that relaxes, about errors of 1e-13
+        warnings.filterwarnings("ignore", message="logm result may be inaccurate")
+        stop_reason = _run(record, fmax, smax, steps)
     path = record.path()
     energies = member_energies(calculator, [path[0], path[-1]])
     at_end, change = None, None
@@ -208,11 +211,11 @@ def _run(record: _Record, fmax: float, smax: float, steps: int) -> str:
         factor = float(np.sqrt(len(record.atoms)))
         moving = FrechetCellFilter(record.atoms, hydrostatic_strain=record.cell == "volume", exp_cell_factor=factor)
     record.add()  # errors of a structure that cannot be evaluated at all are the caller's
-    watch = RunawayWatch(record.atoms, record.energies[0])
+    watch = RunawayWatch(record.atoms)
     optimizer = LBFGS(moving, logfile=os.devnull, alpha=FIRST_CURVATURE)
     try:
         # The forces of the filter mix those of atoms and cell: the criterion of ASE (here: never) is not used.
-        for index, _ in enumerate(_quietly(optimizer.irun(fmax=0.0, steps=steps))):
+        for index, _ in enumerate(optimizer.irun(fmax=0.0, steps=steps)):
             reason = watch.reason(record.atoms, record.atoms.get_potential_energy(), record.atoms.get_forces())
             if reason is not None:
                 return f"{RUNAWAY}: {reason}"
@@ -223,18 +226,6 @@ def _run(record: _Record, fmax: float, smax: float, steps: int) -> str:
     except (WaveScatError, FailedCalculation, ArithmeticError, np.linalg.LinAlgError) as error:
         return f"{RUNAWAY}: no energy after step {len(record.energies) - 1}: {error}"
     return STEP_LIMIT
-
-
-def _quietly(run: Iterator[Any]) -> Iterator[Any]:
-    """Without SciPy's warning, at every step of a cell that relaxes, of errors of 1e-13 in a logarithm."""
-    while True:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="logm result may be inaccurate")
-            try:
-                step = next(run)
-            except StopIteration:
-                return
-        yield step
 
 
 class _Record:

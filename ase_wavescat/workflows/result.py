@@ -47,13 +47,19 @@ class Result(ABC):
         assert dataclasses.is_dataclass(self)
         return {part.name: _plain(getattr(self, part.name)) for part in _numeric_fields(self)}
 
+    @staticmethod
+    def _begin_writing(folder: Path, name: str) -> None:
+        """The JSON file stands for a complete result: an old one goes before anything else is replaced."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.json").unlink(missing_ok=True)
+
     def write(self, folder: str | Path, name: str, extra: Mapping[str, Any] | None = None) -> Path:
         """NAME.extxyz, NAME.png and last NAME.json, each complete or not at all, in a folder made when missing.
 
         extra: further entries of the JSON file.  Returns its path.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        self._begin_writing(folder, name)
         with atomic_path(folder / f"{name}.extxyz") as temporary:
             write(temporary, [_writable(atoms) for atoms in self.structures], format="extxyz")
         save_figure(self.plot(), folder / f"{name}.png")

@@ -10,7 +10,9 @@ from ase.neighborlist import neighbor_list
 FUSED = 0.3
 """Of the sum of two covalent radii: atoms in solids and molecules never come that close."""
 ENERGY_FALL = 20.0
-"""eV/atom below the start: more than twice the largest cohesive energy of an element."""
+"""eV/atom below the first calm state: more than twice the largest cohesive energy of an element."""
+CALM = 10.0
+"""eV/A: largest force of a calm state; from one with violent contacts the energy may fall by any amount."""
 VOLUME_RATIO = 3.0
 
 
@@ -22,9 +24,9 @@ def fused_pairs(atoms: Atoms) -> int:
 class RunawayWatch:
     """Compares states of one structure with the first of them."""
 
-    def __init__(self, atoms: Atoms, energy: float) -> None:
+    def __init__(self, atoms: Atoms) -> None:
         self._fused = fused_pairs(atoms)
-        self._energy = energy
+        self._calm: float | None = None
         self._volume = _volume(atoms)
 
     def reason(self, atoms: Atoms, energy: float, forces: np.ndarray) -> str | None:
@@ -37,9 +39,10 @@ class RunawayWatch:
             return f"the cell has {_volume(atoms) / self._volume:.2g} times the volume it began with"
         if fused_pairs(atoms) > self._fused:
             return f"atoms have fused: a distance is below {FUSED} of the sum of two covalent radii"
-        # From a start with fused atoms any fall is possible.
-        if self._fused == 0 and self._energy - energy > ENERGY_FALL * len(atoms):
-            return f"the energy fell by {(self._energy - energy) / len(atoms):.1f} eV/atom"
+        if self._calm is None and np.linalg.norm(forces, axis=1).max() < CALM:
+            self._calm = energy
+        if self._calm is not None and self._calm - energy > ENERGY_FALL * len(atoms):
+            return f"the energy fell by {(self._calm - energy) / len(atoms):.1f} eV/atom"
         return None
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from ase import Atoms
 
 from ase_wavescat.atomic_write import atomic_path
-from ase_wavescat.errors import DataError
+from ase_wavescat.errors import DataError, WaveScatError
 from ase_wavescat.locks import held
 from ase_wavescat.workflows.hull import References, formation_energies
 from ase_wavescat.workflows.screening_jobs import Outcome
@@ -76,7 +76,13 @@ class ScreeningDatabase:
         """One row, in the place of the one that failed before where there is one."""
         pairs, data = _row_of(outcome, self.references)
         place = self._known.get(outcome.fingerprint, (None, False))[0]
-        number = self._database.write(outcome.atoms, key_value_pairs=pairs, data=data, id=place)
+        try:
+            number = self._database.write(outcome.atoms, key_value_pairs=pairs, data=data, id=place)
+        except sqlite3.OperationalError as error:
+            raise WaveScatError(
+                f"{self.path} cannot be written ({error}); close the program that holds it, and run again: what is done"
+                " is kept"
+            ) from error
         self._known[outcome.fingerprint] = number, outcome.error is not None
 
     def update(self, values: Mapping[int, Mapping[str, Any]]) -> None:

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -29,9 +29,6 @@ from ase_wavescat.workflows.checks import calculator_of, evaluated
 from ase_wavescat.workflows.melting import MeltSchedule, melt_quench
 from ase_wavescat.workflows.members import member_energies, spread
 from ase_wavescat.workflows.relaxation import RUNAWAY, CellChoice, check_limits, relax
-
-if TYPE_CHECKING:
-    from ase_wavescat.scattering.transform import Transform
 
 Model = str | os.PathLike[str] | Callable[[], BaseCalculator]
 """A model's path or name, or a function without arguments that makes a calculator."""
@@ -178,12 +175,11 @@ class Outcome:
 
 
 class _Tools:
-    """A thread's own calculator, and where the training domain is looked at, which needs features of its own."""
+    """A thread's own calculator."""
 
     def __init__(self, source: CalculatorSource) -> None:
         self.source = source
         self._calculator = source.make()
-        self._transform: Transform | None = None
 
     def calculator(self) -> BaseCalculator:
         """One that has not seen a structure, so that no result depends, in its last digits, on those before (neighbour
@@ -191,15 +187,6 @@ class _Tools:
         if isinstance(self._calculator, WaveScatCalculator):
             return self._calculator
         return copy.deepcopy(self._calculator)
-
-    def outside(self, atoms: Atoms) -> dict[str, str]:
-        """What lies outside the model's training domain, by kind; empty for calculators that know of none."""
-        if not isinstance(self._calculator, WaveScatCalculator) or self._calculator.ensemble.domain is None:
-            return {}
-        ensemble = self._calculator.ensemble
-        self._transform = self._transform or ensemble.transform()
-        state = atoms.cell.array, atoms.positions, atoms.numbers
-        return ensemble.predict(self._transform, *state, pbc=tuple(atoms.pbc)).domain_messages()
 
 
 _of_thread = threading.local()
@@ -244,9 +231,14 @@ def _screened(job: Job, settings: ScreeningSettings, tools: _Tools, start: float
         close=close,
         uncertainty=None if members is None else float(spread(calculator, members[0])),
         members=None if members is None else members[0],
-        outside={} if runaway else tools.outside(final),
+        outside=_outside(calculator, final) if not runaway else {},
         shortest=shortest,
     )
+
+
+def _outside(calculator: BaseCalculator, atoms: Atoms) -> dict[str, str]:
+    """What lies outside the model's training domain, by kind; empty for calculators that know of none."""
+    return calculator.get_domain_messages(atoms) if isinstance(calculator, WaveScatCalculator) else {}
 
 
 def _final_state(atoms: Atoms, settings: ScreeningSettings, seed: int) -> tuple[Atoms, str, bool, bool]:

@@ -151,7 +151,7 @@ class Screening(Result):
 
     def write(self, folder: str | Path, name: str, extra: Mapping[str, Any] | None = None) -> Path:
         """As every result, and NAME.csv with the table."""
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        self._begin_writing(Path(folder), name)
         with atomic_path(Path(folder) / f"{name}.csv") as temporary, temporary.open("w", newline="") as file:
             table = csv.writer(file)
             table.writerow([part.name for part in dataclasses.fields(Ranked)])

@@ -146,7 +146,7 @@ def voltage(
     _check(per_composition, order)
     compositions, formulas, host = _compositions(structures, ion)
     energies, members = energies_of(structures)
-    calculator = calculator_of(structures[0])
+    calculator = calculator_of(structures[0], stored=True)
     named = references_of(references, calculator, [ion])
     x = sorted(set(compositions))
     groups = [np.array([i for i, at in enumerate(compositions) if at == value]) for value in x]

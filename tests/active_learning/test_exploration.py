@@ -44,6 +44,8 @@ def test_every_kind_of_state(vacancy: Atoms) -> None:
         atoms.calc = EMT()
         assert np.linalg.norm(atoms.get_forces(), axis=1).max() < 0.1
     assert strained.get_volume() / relaxed.get_volume() == pytest.approx(1.02**3)
+    moved = strained.get_scaled_positions() - relaxed.get_scaled_positions()
+    assert np.abs(moved - np.round(moved)).max() < 0.02
     energies = []
     for atoms in of("hop"):
         atoms.calc = EMT()

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from ase.io import read
 
@@ -163,3 +164,19 @@ def test_names_and_folders_that_do_not_fit(tmp_path: Path) -> None:
     (tmp_path / "settings.json").write_text('{"method": ')
     with pytest.raises(DataError, match="cannot be read"):
         label({"a": atoms}, tmp_path, lambda atoms: EMT(), SETTINGS)
+
+
+class Smeared(Calculator):
+    """Forces are the derivative of the free energy."""
+
+    implemented_properties = ["energy", "free_energy", "forces"]  # noqa: RUF012
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
+        super().calculate(atoms, properties, system_changes)
+        self.results = {"energy": -3.0, "free_energy": -3.5, "forces": np.zeros((len(self.atoms), 3))}
+
+
+def test_the_free_energy_is_the_label(tmp_path: Path) -> None:
+    label(make_pool(1), tmp_path, lambda atoms: Smeared(), SETTINGS, report=lambda line: None)
+    (frame,) = read_frames(tmp_path)
+    assert frame.energy == -3.5

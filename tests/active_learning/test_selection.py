@@ -137,3 +137,9 @@ def test_the_command_writes_structures_figures_and_a_picture(
     ranks = {one["name"]: one["chosen"] for one in figures["candidates"] if one["chosen"]}
     assert [atoms.info["name"] for atoms in chosen] == sorted(ranks, key=ranks.__getitem__) and len(ranks) == 4
     assert "pool-00" not in ranks and (tmp_path / "out" / "select.png").stat().st_size > 10_000
+
+
+def test_features_are_an_atom(ensemble: Ensemble, pool: dict[str, Atoms]) -> None:
+    atoms = pool["rich-0"]
+    one, two = assess({"one": atoms, "two": atoms * (2, 1, 1)}, ensemble, workers=1, progress=False)[0]
+    np.testing.assert_allclose(one.features, two.features, atol=1e-6 * np.abs(one.features).max())

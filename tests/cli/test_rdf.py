@@ -27,5 +27,7 @@ def test_all_frames_of_all_files_are_averaged(tmp_path: Path) -> None:
 
 def test_bad_input_is_a_message(tmp_path: Path) -> None:
     write(tmp_path / "a.extxyz", bulk("Si"))
-    result = CliRunner().invoke(main, ["rdf", str(tmp_path / "a.extxyz"), "-o", str(tmp_path), "--cutoff", "-1"])
+    result = CliRunner().invoke(
+        main, ["rdf", str(tmp_path / "a.extxyz"), "-o", str(tmp_path / "out"), "--cutoff", "-1"]
+    )
     assert result.exit_code == 1 and "cutoff must be a positive length in A, got -1" in result.output

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from click.testing import CliRunner
 
 from ase_wavescat import save_model
 from ase_wavescat.cli import main
-from ase_wavescat.cli.structures import fingerprint, kept, read_structures, run_each, structure_arguments
+from ase_wavescat.cli.structures import end, fingerprint, kept, read_structures, run_each, structure_arguments
 from ase_wavescat.ensemble import Domain, Ensemble
 from ase_wavescat.errors import DataError, StructureError
 from ase_wavescat.workflows.result import Result
@@ -63,8 +64,16 @@ def test_names_are_stems_with_frame_numbers(tmp_path: Path, make_structure: Call
     write(tmp_path / "two.parts.traj", make_structure(2))
     found = read_structures((str(tmp_path / "one.extxyz"), str(tmp_path / "many.extxyz"), str(tmp_path / "below"),
                              str(tmp_path / "two.parts.traj")))  # fmt: skip
-    assert list(found) == ["one", *(f"many-{index:02d}" for index in range(11)), "one_", "two"]
-    assert np.allclose(found["one_"].positions, make_structure(1).positions)
+    names = list(found)
+    assert names[0].endswith("-one.extxyz") and names[12] == "below-one.extxyz" and names[13] == "two.parts"
+    assert names[1:12] == [f"many-{index:02d}" for index in range(11)]
+    assert np.allclose(found[names[12]].positions, make_structure(1).positions)
+    for name in ("Li1.0Si.extxyz", "Li1.5Si.extxyz.gz", "both.extxyz", "both.traj"):
+        write(tmp_path / name, make_structure(3))
+    paths = tuple(str(tmp_path / name) for name in ("Li1.0Si.extxyz", "Li1.5Si.extxyz.gz", "both.extxyz", "both.traj"))
+    assert list(read_structures(paths)) == ["Li1.0Si", "Li1.5Si", "both.extxyz", "both.traj"]
+    with pytest.raises(DataError, match=r"both\.traj lies in .*give another folder"):
+        read_structures((paths[3],), tmp_path)
 
 
 def test_stored_energies_are_not_mistaken_for_results(tmp_path: Path, make_structure: Callable[..., Atoms]) -> None:
@@ -112,11 +121,17 @@ def test_results_are_kept_while_structure_model_and_settings_are_the_same(
     assert run(settings) == 1
     (tmp_path / "out" / "third.json").write_text('{"volume": 1')  # as a disk that was full leaves it
     assert run(settings) == 1
-    structures["first"].positions[0, 0] += 1e-9
-    assert run(settings) == 1
     assert run({**settings, "fmax": 0.01}) == 3
     save_model(model, small_ensemble)  # of the same name, without a domain
     assert run({**settings, "fmax": 0.01}) == 3
+    inputs = json.loads((tmp_path / "out" / "first.json").read_text())["inputs"]
+    assert inputs["settings"] == {"fmax": 0.01, "strains": [0.1, 0.2]}
+    with pytest.raises(DataError, match=r"result of another input \(workflow\); give another folder"):
+        run({**settings, "workflow": "other"})
+    structures["third"].positions[0, 0] += 1e-9
+    with pytest.raises(DataError, match=r"third\.json is the result of another input \(structures\)"):
+        run(settings)
+    assert done == []  # nothing was begun
 
 
 def test_a_failure_is_named_and_the_others_are_done(
@@ -129,8 +144,10 @@ def test_a_failure_is_named_and_the_others_are_done(
             raise StructureError("this one cannot be done")
         return Size(atoms, atoms.get_volume())
 
+    failed = run_each(structures, str(model), tmp_path, {}, work, quiet=False)
     with pytest.raises(click.ClickException, match="1 of 3 structures failed: second"):
-        run_each(structures, str(model), tmp_path, {}, work, quiet=False)
+        end(failed, structures)
+    end([], structures)
     printed = capsys.readouterr()
     assert "second: this one cannot be done" in printed.err
     assert "first\nvolume" in printed.out and "third\nvolume" in printed.out
@@ -161,7 +178,7 @@ def test_fingerprints_change_with_every_input(model: Path, structures: dict[str,
             ([larger], model, {}), ([renamed], model, {}),
         )
     ]  # fmt: skip
-    assert len(set(marks)) == len(marks) and all(len(mark) == 16 for mark in marks)
+    assert all(one != other for one, other in combinations(marks, 2))
     assert fingerprint([first], model, {"a": 1, "b": 2}) == fingerprint([first.copy()], model, {"b": 2, "a": 1})
     assert not kept(tmp_path / "none.json", marks[0])
 
@@ -198,3 +215,42 @@ def test_a_place_that_is_a_file_is_a_message(tmp_path: Path) -> None:
     bulk("Cu").write(tmp_path / "cu.extxyz")
     done = CliRunner().invoke(main, ["rdf", str(tmp_path / "cu.extxyz"), "-o", str(tmp_path / "file" / "below")])
     assert done.exit_code == 1 and "Not a directory" in done.output and not isinstance(done.exception, OSError)
+
+
+def test_names_take_as_many_folders_as_they_need(tmp_path: Path) -> None:
+    for number in (1, 2, 10):
+        (tmp_path / f"run-{number}").mkdir()
+        bulk("Cu").write(tmp_path / f"run-{number}" / "POSCAR")
+    assert list(read_structures((str(tmp_path / "*" / "POSCAR"),))) == ["run-1-POSCAR", "run-2-POSCAR", "run-10-POSCAR"]
+
+
+def test_every_structure_has_its_own_warnings(
+    small_ensemble: Ensemble, wide_domain: Domain, structures: dict[str, Atoms], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    narrow = dataclasses.replace(wide_domain, closest={(3, 14): 4.0})
+    save_model(tmp_path / "narrow.h5", dataclasses.replace(small_ensemble, domain=narrow))
+
+    def work(atoms: Atoms) -> Size:
+        return Size(atoms, atoms.get_potential_energy())
+
+    run_each(structures, str(tmp_path / "narrow.h5"), tmp_path / "out", {}, work, quiet=True)
+    said = capsys.readouterr().err
+    for name in structures:
+        assert said.count(f"{name}: warning: outside the training domain") == 1
+        (message,) = json.loads((tmp_path / "out" / f"{name}.json").read_text())["warnings"]
+        assert "nothing closer than 4.000 A" in message
+
+
+def test_a_killed_overwrite_leaves_no_old_numbers(structures: dict[str, Atoms], tmp_path: Path) -> None:
+    atoms = structures["first"]
+    Size(atoms, 1.0).write(tmp_path, "first")
+
+    @dataclasses.dataclass(frozen=True, eq=False)
+    class Killed(Size):
+        def plot(self) -> Any:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Killed(atoms, 2.0).write(tmp_path, "first")
+    assert not (tmp_path / "first.json").exists()

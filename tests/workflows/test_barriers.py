@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.constraints import FixAtoms
@@ -160,3 +161,18 @@ def test_settings_and_calculators_that_cannot_be(adatom: tuple[Atoms, Atoms, flo
         path_energies([initial, initial], EMT())
     with pytest.raises(PathError, match="images 0 and 1 of the path are equal"):
         path_energies([initial, initial, final], EMT())
+
+
+def test_ends_that_do_not_go_together() -> None:
+    first = bulk("Cu", cubic=True) * 2
+    del first[0]
+    first.calc = EMT()
+    last = first.copy()
+    last.positions[0] = 0.0
+    last.set_constraint(FixAtoms([5]))
+    with pytest.raises(PathError, match="constraints of the final structure are not those of the initial"):
+        neb(first, last)
+    last.set_constraint()
+    last.positions[3, 1] = np.nan
+    with pytest.raises(DataError, match="not finite"):
+        neb(first, last)

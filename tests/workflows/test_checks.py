@@ -45,9 +45,11 @@ def test_what_is_missing_is_named() -> None:
     with pytest.raises(CalculatorError, match=r"EnergyAndForces gives no stress.*it gives energy, forces"):
         calculator_of(copper, "forces", "stress")
     copper.calc = SinglePointCalculator(copper, energy=-3.5)
-    assert calculator_of(copper) is copper.calc
+    assert calculator_of(copper, stored=True) is copper.calc
     with pytest.raises(CalculatorError, match=r"gives no forces.*it gives energy"):
-        calculator_of(copper, "forces")
+        calculator_of(copper, "forces", stored=True)
+    with pytest.raises(CalculatorError, match=r"Cu has stored results only \(energy\), and here it changes"):
+        calculator_of(copper)
 
 
 @pytest.mark.parametrize(

@@ -112,3 +112,10 @@ def test_result_and_bad_input(frames: list[Atoms], tmp_path: Path) -> None:
         rdf(frames, bins=0)
     with pytest.raises(DataError, match=r"frame 1 \(H2O\) has no volume"):
         rdf([frames[0], molecule("H2O")])
+
+
+def test_bins_are_closed_on_the_right_and_numbers_are_counted_to_their_edges() -> None:
+    pair = Atoms("Cu2", [[0, 0, 0], [2.0, 0, 0]], cell=20 * np.eye(3), pbc=True)
+    found = rdf(pair, cutoff=4.0, bins=8)  # the distance is an edge: it belongs to the bin that ends there
+    assert np.flatnonzero(found.g["Cu-Cu"]).tolist() == [3]
+    assert found.running["Cu-Cu"].tolist() == [0, 0, 0, 1, 1, 1, 1, 1]

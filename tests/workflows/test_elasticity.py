@@ -264,3 +264,25 @@ def test_the_command(small_ensemble: Ensemble, make_structure: Make, tmp_path: P
     assert figures["strains"] == [-0.01, -0.005, 0.005, 0.01] and figures["relaxed"] is None
     assert (tmp_path / "out" / "glass.png").exists()
     assert "kept" in CliRunner().invoke(main, arguments).output
+
+
+class Shapely:
+    """A constraint that lets the cell change its size alone, as FixSymmetry does in cubic crystals."""
+
+    def adjust_positions(self, atoms: Atoms, new: Any) -> None: ...
+
+    def adjust_forces(self, atoms: Atoms, forces: Any) -> None: ...
+
+    def adjust_cell(self, atoms: Atoms, cell: Any) -> None:
+        cell[:] = atoms.cell.array * np.cbrt(np.linalg.det(cell) / np.linalg.det(atoms.cell.array))
+
+    def copy(self) -> Shapely:
+        return Shapely()
+
+
+def test_constraints_that_change_cells_are_refused() -> None:
+    atoms = bulk("Cu", cubic=True)
+    atoms.calc = EMT()
+    atoms.set_constraint(Shapely())
+    with pytest.raises(DataError, match=r"Shapely would change the strains.*set_constraint\(\)"):
+        elastic(atoms)

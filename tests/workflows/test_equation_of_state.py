@@ -14,6 +14,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.eos import birchmurnaghan
 from ase.io import read, write
 from ase.units import GPa
@@ -272,3 +273,13 @@ def test_the_command(small_ensemble: Ensemble, make_structure: Make, tmp_path: P
     figures = json.loads((tmp_path / "out" / "glass.json").read_text())
     assert figures["linear_strains"] == pytest.approx([-0.03, -0.015, 0, 0.015, 0.03])
     assert "kept" in CliRunner().invoke(main, [*arguments, "--range", "0.03", "--points", "5"]).output
+
+
+def test_points_know_nothing_of_another_state() -> None:
+    atoms = bulk("Cu")
+    atoms.calc = EMT()
+    atoms.info["energy_uncertainty"] = 1.0
+    assert all("energy_uncertainty" not in point.info for point in eos(atoms).points)
+    atoms.calc = SinglePointCalculator(atoms, energy=0.0, forces=np.zeros((1, 3)))
+    with pytest.raises(CalculatorError, match="stored results only"):
+        eos(atoms)

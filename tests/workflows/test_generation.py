@@ -81,7 +81,7 @@ def test_no_cells_are_refused() -> None:
 def test_half_atoms_and_one_formula_alone() -> None:
     with pytest.raises(DataError, match="not whole"):
         random_packing({"Li": 1.5, "Si": 1})
-    assert [atoms.info["name"] for atoms in random_packings("LiSi", 2, 8)] == ["LiSi-packing-000", "LiSi-packing-001"]
+    assert [atoms.info["name"] for atoms in random_packings("LiSi", 2, 8)] == ["LiSi-8-seed0-000", "LiSi-8-seed0-001"]
 
 
 def test_all_compositions_are_checked_at_once() -> None:

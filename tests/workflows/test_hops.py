@@ -10,6 +10,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms
 from ase.geometry import get_distances
 
 from ase_wavescat.errors import CalculatorError, DataError
@@ -124,7 +125,7 @@ def test_named_errors(lithium: Atoms) -> None:
         find_hops(lithium, species="Na")
     with pytest.raises(DataError, match="species must be an element, got 'Lithium'"):
         find_hops(lithium, species="Lithium")
-    with pytest.raises(DataError, match="count must be at least 1, got 0"):
+    with pytest.raises(DataError, match="at least 1, got 0"):
         find_hops(lithium, count=0)
     for name in ("room", "reach", "opening"):
         with pytest.raises(DataError, match=f"{name} must be a positive number, got -1"):
@@ -137,3 +138,26 @@ def test_named_errors(lithium: Atoms) -> None:
     slab.calc = None
     with pytest.raises(CalculatorError, match="no calculator"):
         find_hops(slab)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_void_on_a_face_of_the_cell_is_lost(seed: int) -> None:
+    atoms = bulk("Cu", cubic=True)
+    atoms.positions += 1e-9 * np.random.default_rng(seed).normal(size=3) * atoms.cell.lengths()
+    assert len(find_voids(atoms, room=1.7)) == 4  # one octahedral void for each atom
+
+
+def test_what_cannot_hop_or_be_looked_at() -> None:
+    atoms = bulk("Cu", cubic=True) * 2
+    del atoms[0]
+    atoms.calc = EMT()
+    near = [hop.atom for hop in find_hops(atoms, species="Cu", count=3)]
+    atoms.set_constraint(FixAtoms(near))
+    assert near and not set(near) & {hop.atom for hop in find_hops(atoms, species="Cu", count=3)}
+    with pytest.raises(DataError, match="whole number"):
+        find_hops(atoms, species="Cu", count=2.5)
+    atoms.positions[0, 0] = np.nan
+    with pytest.raises(DataError, match="not finite"):
+        find_voids(atoms)
+    with pytest.raises(DataError, match="no atoms"):
+        find_voids(Atoms(cell=np.eye(3), pbc=True))

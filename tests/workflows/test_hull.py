@@ -17,6 +17,8 @@ from scipy.optimize import linprog, minimize_scalar
 from ase_wavescat import WaveScatCalculator
 from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.errors import CalculatorError, DataError, WaveScatWarning
+from ase_wavescat.repulsion import PairRepulsion
+from ase_wavescat.scattering.spec import Bands, Correlations, Maps, ScatteringSpec
 from ase_wavescat.workflows import (
     References,
     convex_hull,
@@ -184,7 +186,7 @@ def test_no_structures_and_no_calculators_are_named() -> None:
 def test_what_is_no_composition_or_energy_is_named() -> None:
     references = {"Li": -2.0, "Si": -5.0}
     for wrong in ("Li_Si", "Xy3Li", {"Li": -1, "Si": 3}):
-        with pytest.raises(DataError, match="no formula|no composition"):
+        with pytest.raises(DataError, match=r"no formula|no composition"):
             formation_energies([wrong], [-1.0], references)
     with pytest.raises(DataError, match=r"1 compositions and 2 energies"):
         formation_energies(["LiSi"], [-0.1, 0.2], references)
@@ -218,3 +220,37 @@ def test_calculators_loaded_one_by_one_are_one_model(
         atoms.calc = structures[0].calc
     together = convex_hull(structures, references).formation_spread
     assert apart is not None and apart == pytest.approx(together)
+
+
+def test_spreads_and_stability_of_entries_above_the_hull(
+    small_ensemble: Ensemble, make_structure: Callable[..., Atoms]
+) -> None:
+    calculator = WaveScatCalculator(small_ensemble)
+    low = make_structure(0)
+    high = low.copy()
+    high.rattle(0.2, seed=1)
+    for atoms in (low, high):
+        atoms.calc = calculator
+    if calculator.get_potential_energy(low) > calculator.get_potential_energy(high):
+        low, high = high, low
+    members = np.array([calculator.get_member_energies(atoms) for atoms in (low, high)]) / len(low)
+    references = {"Li": 0.0, "Si": 0.0}
+    hull = convex_hull([low, high], references)
+    assert hull.stable.tolist() == [True, False] and hull.above_hull[1] > 0
+    above = members[1] - members.min(axis=0)  # the hull of each member
+    scale = small_ensemble.calibration.energy_scale
+    assert hull.above_hull_spread[1] == pytest.approx(scale * above.std(ddof=1))
+    assert hull.formation_spread[1] == pytest.approx(scale * members[1].std(ddof=1))
+
+
+def test_references_of_members_are_an_atom() -> None:
+    spec = ScatteringSpec(
+        species=("Si",), wavelets=((2, 0),), scales=(0.0,), beta=0.6,
+        families=(Correlations(pair=Bands(count=4, spacing=0.8), atom_maps=Maps(((2, 0),), (0.0,))),),
+    )  # fmt: skip
+    repulsion = PairRepulsion.from_species(spec.species)
+    model = Ensemble(spec, spec.keys, np.zeros((3, len(spec.keys))), [[-5.0], [-5.1], [-5.2]], repulsion)
+    calculator = WaveScatCalculator(model)
+    found = reference_energies(calculator, ["Si"])
+    assert np.ptp(found.members["Si"]) == pytest.approx(0.2)
+    assert found.members["Si"].mean() == pytest.approx(found.energies["Si"])

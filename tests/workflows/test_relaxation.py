@@ -295,3 +295,12 @@ def test_a_relaxing_cell_makes_no_noise() -> None:
         warnings.simplefilter("always")
         relax(atoms, cell=True, fmax=1e-3, smax=1e-2)
     assert not [warning for warning in caught if "logm" in str(warning.message)]
+
+
+def test_a_violent_start_may_fall_by_any_amount() -> None:
+    atoms = Atoms("Cu2", [[0, 0, 0], [0, 0, 1.0]])
+    atoms.calc = LennardJones(sigma=2.3, epsilon=0.4, rc=9.0, smooth=True)
+    first = atoms.get_potential_energy()
+    result = relax(atoms, fmax=0.01)
+    assert result.converged, result.stop_reason
+    assert first - result.energies[-1] > 20 * len(atoms)

@@ -475,7 +475,7 @@ def test_command_generates(tmp_path: Path, small_ensemble: Ensemble) -> None:
     ]  # fmt: skip
     done = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    assert "LiSi-packing-001" in done.output
+    assert "LiSi-4-seed0-001" in done.output
 
 
 def test_two_calculators_of_one_class_are_two_models(tmp_path: Path) -> None:

@@ -150,3 +150,19 @@ def test_constraints_and_fixed_grids(small_ensemble: Ensemble, make_structure: C
     for wrong in ({"seed": -1}, {"repeats": (2, 2, 2)}, {"repeats": ((1, 1, np.nan),)}):
         with pytest.raises(DataError):
             tiling(atoms, **wrong)
+
+
+class PerCell(Calculator):
+    """One eV whatever the number of atoms."""
+
+    implemented_properties = ["energy", "forces"]  # noqa: RUF012
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
+        super().calculate(atoms, properties, system_changes)
+        self.results = {"energy": 1.0, "forces": np.zeros((len(self.atoms), 3))}
+
+
+def test_changes_are_relative_to_the_cell_as_given() -> None:
+    atoms = bulk("Cu", cubic=True)
+    atoms.calc = PerCell()
+    assert tiling(atoms, repeats=((2, 1, 1),)).energy_change == pytest.approx([1e3 * (1 / 8 - 1 / 4)])
