@@ -120,16 +120,18 @@ def named(files: Iterable[Path]) -> list[tuple[Path, str]]:
 def structures_of(path: Path) -> list[Atoms]:
     """All structures of an extended XYZ file or an ASE database; DataError says what is wrong with it."""
     kind, compression = _format(path)
-    if kind == _OTHER:
-        return _read_by_ase(path)
     try:
-        if kind == ".db":
+        if kind == _OTHER:
+            structures = _read_by_ase(path)
+        elif kind == ".db":
             structures = _read_database(path)
         else:
             # Through memory: ASE seeks in the file, and seeking in a compressed file is very slow.
             with _OPENERS.get(compression, open)(path, "rt") as file:
                 text = file.read()
             structures = list(read(io.StringIO(text), ":", format="extxyz")) if text.strip() else []
+    except DataError:
+        raise
     except _DAMAGE as error:
         raise DataError(f"cannot read {path}: {error}; is it complete?") from error
     if not structures:
@@ -139,9 +141,14 @@ def structures_of(path: Path) -> list[Atoms]:
 
 def _read_by_ase(path: Path) -> list[Atoms]:
     try:
-        return list(read(str(path), ":", do_not_split_by_at_sign=True))
+        structures = list(read(str(path), ":", do_not_split_by_at_sign=True))
     except Exception as error:  # parsers of many formats have errors of all kinds
         raise DataError(f"ASE cannot read {path}: {error or type(error).__name__}; is it complete?") from error
+    for atoms in structures:
+        sites = dict(atoms.info.get("occupancy") or {}).values()
+        if any(share < 1 for site in sites for share in site.values()):
+            raise DataError(f"{path} has sites that are occupied in part; make an ordered cell of it")
+    return structures
 
 
 def _read_database(path: Path) -> list[Atoms]:
@@ -162,7 +169,9 @@ def without_results(atoms: Atoms) -> Atoms:
     stress or their uncertainties: they would be those of another state, or of another method."""
     copy = atoms.copy()
     for kept in (copy.info, copy.arrays):
-        for key in [key for key in kept if key.removeprefix("REF_").removesuffix("_uncertainty") in all_properties]:
+        for key in [
+            key for key in kept if str(key).removeprefix("REF_").removesuffix("_uncertainty") in all_properties
+        ]:
             del kept[key]
     return copy
 
@@ -171,7 +180,9 @@ def structure_bytes(atoms: Atoms) -> bytes:
     """All that results may depend on: cell, positions, numbers, periodicity, constraints, initial moments, charges."""
     arrays = [atoms.cell.array, atoms.positions, atoms.numbers, atoms.pbc]
     arrays += [atoms.arrays[name] for name in ("initial_magmoms", "initial_charges") if name in atoms.arrays]
-    constraints = [constraint.todict() for constraint in atoms.constraints]
+    constraints = [
+        getattr(one, "todict", lambda one=one: [type(one).__name__, vars(one)])() for one in atoms.constraints
+    ]
     return b"".join(array.tobytes() for array in arrays) + json.dumps(constraints, default=_text).encode()
 
 

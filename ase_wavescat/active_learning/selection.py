@@ -194,9 +194,12 @@ def select(
     others, _ = assess({str(i): atoms for i, atoms in enumerate(known)}, ensemble, workers, progress)
     taken = np.array([candidate.features for candidate in others]).reshape(-1, len(scale)) / scale
     needs = np.array([candidate.need(limits) for candidate in candidates])
-    shortlists = _shortlists([candidate.structure for candidate in candidates], needs, count)
-    chosen, repeated = _farthest(places, taken, shortlists, count)
-    return Selection(candidates, tuple(chosen), limits, int(np.count_nonzero(needs > 1)), repeated, failed)
+    new = _new(places, taken, needs)
+    shortlists = _shortlists([candidate.structure for candidate in candidates], np.where(new, needs, 0.0), count)
+    chosen = _farthest(places, taken, shortlists, count)
+    uncertain = needs > 1
+    counts = int(np.count_nonzero(uncertain)), int(np.count_nonzero(uncertain & ~new))
+    return Selection(candidates, tuple(chosen), limits, *counts, failed)
 
 
 def held_out_limits(ensemble: Ensemble) -> Limits:
@@ -226,29 +229,35 @@ def _shortlists(structures: Sequence[Atoms], needs: np.ndarray, count: int) -> l
     return shortlists if enough else list(uncertain.values())
 
 
-def _farthest(places: np.ndarray, taken: np.ndarray, shortlists: list[list[int]], count: int) -> tuple[list[int], int]:
-    """Farthest-point sampling, the shortlists in turn; where nothing is taken yet, the most uncertain is the first.
+def _new(places: np.ndarray, taken: np.ndarray, needs: np.ndarray) -> np.ndarray:
+    """(n,) whether a structure is neither known nor a copy of one of the pool that is at least as uncertain."""
+    lengths = np.linalg.norm(places, axis=1)
+    new = np.ones(len(places), dtype=bool)
+    for place in taken:
+        new &= np.linalg.norm(places - place, axis=1) > SAME * lengths
+    order = np.argsort(-needs, kind="stable")
+    rounded = np.round(places[order] / (SAME * max(lengths.max(), 1e-300)))
+    first = np.unique(rounded, axis=0, return_index=True)[1]
+    copies = np.ones(len(places), dtype=bool)
+    copies[order[first]] = False
+    return new & ~copies
 
-    Also how many were passed over, being where another one is.
-    """
+
+def _farthest(places: np.ndarray, taken: np.ndarray, shortlists: list[list[int]], count: int) -> list[int]:
+    """Farthest-point sampling, the shortlists in turn; where nothing is taken yet, the most uncertain is the first."""
     nearest = np.full(len(places), np.inf)
     for place in taken:
         nearest = np.minimum(nearest, np.linalg.norm(places - place, axis=1))
     chosen: list[int] = []
-    repeated = 0
     left = [list(indices) for indices in shortlists]
     while len(chosen) < count and any(left):
         for indices in filter(None, left):
             best = indices.pop(int(np.argmax(nearest[indices])))
-            if nearest[best] < SAME * np.linalg.norm(places[best]):
-                repeated += 1 + len(indices)  # the others are nearer still
-                indices.clear()
-                continue
             nearest = np.minimum(nearest, np.linalg.norm(places - places[best], axis=1))
             chosen.append(best)
             if len(chosen) == count:
                 break
-    return chosen, repeated
+    return chosen
 
 
 # ---------------------------------------------------------------- the model's view of a pool

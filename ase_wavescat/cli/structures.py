@@ -66,6 +66,8 @@ def read_structures(files: tuple[str, ...], output: Path | None = None) -> dict[
         for index, atoms in enumerate(frames):
             check_structure(atoms, f"{file}#{index}")
             name = base if len(frames) == 1 else f"{base}-{index:0{len(str(len(frames) - 1))}d}"
+            if name in structures:
+                raise DataError(f"two structures would have the name {name}, one of {file}; rename that file")
             structures[name] = without_results(atoms)
     return structures
 
@@ -74,12 +76,11 @@ def _names(paths: list[Path]) -> list[str]:
     """A name for each file that no other has: its stem, its name, or that with as many folders as it takes."""
     from ase_wavescat.structure_files import stem_of
 
+    places = [path.resolve().parts for path in paths]
     names = [stem_of(path) for path in paths]
-    for depth in range(1, max(len(path.parts) for path in paths) + 1):
+    for depth in range(1, max(map(len, places)) + 1):
         bearers = Counter(names)
-        if len(bearers) == len(paths):
-            break
-        longer = ["-".join(path.parts[-depth:]).replace("/", "").lstrip(".-") for path in paths]
+        longer = ["-".join(parts[-depth:]).replace("/", "").replace("\\", "") for parts in places]
         names = [long if bearers[name] > 1 else name for name, long in zip(names, longer, strict=True)]
     return names
 

@@ -42,7 +42,8 @@ def _offered(calculator: BaseCalculator) -> list[str]:
 
 
 def evaluated(atoms: Atoms) -> Atoms:
-    """A copy that keeps the results its calculator has for it, and nothing of the calculator."""
+    """A copy with the results its calculator has for it, and nothing of the calculator; it computes energy and forces
+    where it has none."""
     from ase.calculators.singlepoint import SinglePointCalculator
 
     copy = atoms.copy()
@@ -50,6 +51,9 @@ def evaluated(atoms: Atoms) -> Atoms:
         offered = _offered(atoms.calc)
         names = [name for name in ("energy", "free_energy", "forces", "stress") if name in offered]
         found = {name: atoms.calc.get_property(name, atoms, allow_calculation=False) for name in names}
+        # Some calculators do not remember, and another thread may have asked for another structure meanwhile
+        if found.get("energy") is None:
+            found |= {name: atoms.calc.get_property(name, atoms) for name in ("energy", "forces") if name in names}
         copy.calc = SinglePointCalculator(copy, **{name: value for name, value in found.items() if value is not None})
     return copy
 

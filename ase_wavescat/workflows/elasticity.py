@@ -196,8 +196,8 @@ def elastic(
 def _checked_calculator(atoms: Atoms, relax_ions: bool) -> BaseCalculator:
     if atoms.calc is not None and "stress" not in atoms.calc.implemented_properties:
         raise CalculatorError(
-            f"{type(atoms.calc).__name__} gives no stress, from which elastic constants are taken; wrap it in"
-            " ase.calculators.fd.FiniteDifferenceCalculator, which finds stresses by differences of energies"
+            f"{type(atoms.calc).__name__} gives no stress, from which elastic constants are taken; where it gives"
+            " free_energy, wrap it in ase.calculators.fd.FiniteDifferenceCalculator, which takes differences"
         )
     if not atoms.pbc.all():
         raise StructureError(

@@ -209,7 +209,7 @@ def _row_of(outcome: Outcome, references: References | None) -> tuple[dict[str, 
     }
     if outcome.error is not None:
         return {**pairs, "error": outcome.error}, {}
-    atoms, energy = outcome.atoms, outcome.atoms.get_potential_energy()
+    atoms, energy = outcome.atoms, outcome.atoms.calc.results["energy"]  # without that of constraints
     flags = outcome.flags
     pairs |= {
         "stop": outcome.stop_reason,

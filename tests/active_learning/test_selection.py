@@ -76,6 +76,9 @@ def test_copies_are_not_taken_twice_while_others_are_left(ensemble: Ensemble, po
     assert sum(name.startswith("twin") or name == first.name for name in names(selection)) == 1
     known = select(twins, 9, ensemble, ALL, known=[first.structure], workers=1, progress=False)
     assert known.repeated >= 4 and "passed over" in known.summary() and len(names(known)) >= 3
+    ranked = sorted(rich, key=lambda name: next(c.need(ALL) for c in candidates if c.name == name), reverse=True)
+    later = select(rich, 2, ensemble, ALL, known=[rich[name] for name in ranked[:9]], workers=1, progress=False)
+    assert set(names(later)) <= set(ranked[9:]) and len(names(later)) == 2 and later.repeated == 9
     assert not any(name.startswith("twin") or name == first.name for name in names(known))
 
 

@@ -254,3 +254,15 @@ def test_a_killed_overwrite_leaves_no_old_numbers(structures: dict[str, Atoms], 
     with pytest.raises(KeyboardInterrupt):
         Killed(atoms, 2.0).write(tmp_path, "first")
     assert not (tmp_path / "first.json").exists()
+
+
+def test_no_structure_is_lost_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").mkdir()
+    for name in ("x.extxyz", "a/x.extxyz", "y-0.extxyz"):
+        bulk("Cu").write(tmp_path / name)
+    write(tmp_path / "y.extxyz", [bulk("Cu"), bulk("Al")])
+    monkeypatch.chdir(tmp_path / "a")
+    found = read_structures(("../x.extxyz", "x.extxyz"))
+    assert len(found) == 2 and "a-x.extxyz" in found
+    with pytest.raises(DataError, match="two structures would have the name y-0"):
+        read_structures(("../y.extxyz", "../y-0.extxyz"))

@@ -8,6 +8,7 @@ import lzma
 import warnings
 
 import ase.db
+import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
@@ -227,3 +228,15 @@ def test_crystal_files_and_names_with_an_at_sign(tmp_path):
     (tmp_path / "bad.cif").write_text("nothing")
     with pytest.raises(DataError, match=r"ASE cannot read .*bad\.cif"):
         structures_of(tmp_path / "bad.cif")
+
+
+def test_disordered_crystals_and_empty_trajectories_are_named(tmp_path):
+    ase.io.Trajectory(str(tmp_path / "none.traj"), "w").close()
+    with pytest.raises(DataError):
+        structures_of(tmp_path / "none.traj")
+    crystal = bulk("Si")
+    crystal.write(tmp_path / "half.cif")
+    text = (tmp_path / "half.cif").read_text()
+    (tmp_path / "half.cif").write_text(text.replace(" 1.0000", " 0.5000"))
+    with pytest.raises(DataError, match="occupied in part"):
+        structures_of(tmp_path / "half.cif")

@@ -77,10 +77,11 @@ def test_evaluated_copies_keep_what_is_known(calculator: Calculator) -> None:
     assert np.array_equal(copy.get_forces(), forces)
 
 
-def test_evaluated_never_computes() -> None:
+def test_evaluated_computes_what_is_not_known() -> None:
     water = molecule("H2O")
     water.calc = EMT()
-    assert not evaluated(water).calc.results and not water.calc.results
+    known = evaluated(water)
+    assert known.get_potential_energy() == water.get_potential_energy() and "stress" not in known.calc.results
     water.calc = None
     assert evaluated(water).calc is None
 
@@ -90,3 +91,16 @@ def test_with_energy_is_a_copy() -> None:
     copper.calc = EMT()
     copy = with_energy(copper, -3.0)
     assert copy is not copper and copy.get_potential_energy() == -3.0 and not copper.calc.results
+
+
+def test_calculators_that_do_not_remember_are_asked_again() -> None:
+    class Forgetful(EMT):
+        def get_property(self, name, atoms=None, allow_calculation=True):
+            return super().get_property(name, atoms) if allow_calculation else None
+
+    copper = bulk("Cu", cubic=True)
+    copper.rattle(0.05, seed=0)
+    copper.calc = Forgetful()
+    known = evaluated(copper)
+    assert known.get_potential_energy() == copper.get_potential_energy()
+    np.testing.assert_array_equal(known.get_forces(), copper.get_forces())

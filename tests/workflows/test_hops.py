@@ -10,7 +10,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
-from ase.constraints import FixAtoms
+from ase.constraints import FixAtoms, FixCom
 from ase.geometry import get_distances
 
 from ase_wavescat.errors import CalculatorError, DataError
@@ -161,3 +161,11 @@ def test_what_cannot_hop_or_be_looked_at() -> None:
         find_voids(atoms)
     with pytest.raises(DataError, match="no atoms"):
         find_voids(Atoms(cell=np.eye(3), pbc=True))
+
+
+def test_a_fixed_centre_of_mass_holds_no_atom() -> None:
+    atoms = bulk("Cu", cubic=True) * 2
+    del atoms[0]
+    atoms.calc = EMT()
+    atoms.set_constraint(FixCom())
+    assert find_hops(atoms, species="Cu", count=1)
