@@ -91,9 +91,12 @@ def found_again(paths: list[list[Atoms]], calculator: Calculator) -> int:
 
 
 def errors(rows: list[dict[str, Any]], stored: list[dict[str, Any]], kind: str) -> dict[str, Any]:
-    """Mean absolute errors (eV) by direction, and how often the reference is within one and two spreads."""
-    pairs = [(row[kind], known) for row, known in zip(rows, stored, strict=True) if row[kind].get("converged", True)]
-    pairs = [pair for pair in pairs if "failed" not in pair[0]]
+    """Mean absolute errors (eV) by direction, and how often the reference is within one and two spreads.
+
+    Of own bands, those that converged and in which no more atoms change site than in the stored one: others are other
+    processes.
+    """
+    pairs = [(row[kind], known) for row, known in zip(rows, stored, strict=True) if _is_comparable(row[kind], known)]
     result: dict[str, Any] = {"paths": len(pairs)}
     ratios = []
     for way in WAYS:
@@ -107,6 +110,12 @@ def errors(rows: list[dict[str, Any]], stored: list[dict[str, Any]], kind: str) 
         result["within_two_spreads"] = int(np.sum(np.array(ratios) <= 2))
         result["barriers"] = len(ratios)
     return result
+
+
+def _is_comparable(row: dict[str, Any], known: dict[str, Any]) -> bool:
+    if "failed" in row or not row.get("converged", True):
+        return False
+    return "converged" not in row or len(row["movers"]) <= max(2, len(known["movers"]))
 
 
 def _value(row: dict[str, Any], way: str) -> str:
@@ -156,7 +165,7 @@ def picture(stored: list[dict[str, Any]], results: dict[str, list[dict[str, Any]
                 kept = [
                     (known[way], row[kind][way], row[kind][f"{way}_spread"] or 0.0)
                     for known, row in zip(stored, rows, strict=True)
-                    if "failed" not in row[kind] and row[kind].get("converged", True)
+                    if _is_comparable(row[kind], known)
                 ]
                 x, y, spread = np.array(kept).reshape(-1, 3).T
                 axes.errorbar(x, y, spread, fmt=marker, color=color, capsize=2, markersize=5, label=f"{name}, {way}")
@@ -198,7 +207,7 @@ def main() -> None:
         content += f"\n\nStored hops among the {TRIED} most favourable of `find_hops`: {hops} of {len(paths)}."
     print(f"{machine()}\n\n{content}")
     update_documents(chosen.document, "barriers", content)
-    write_json(chosen.json, {"summary": summaries, "hops_found": hops, "stored": stored, "rows": results})
+    write_json(chosen.json, {"steps": chosen.steps, "summary": summaries, "hops_found": hops, "stored": stored, "rows": results})
     if chosen.picture:
         save_figure(picture(stored, results), chosen.picture)
 

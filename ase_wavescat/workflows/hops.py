@@ -12,8 +12,9 @@ from ase.calculators.calculator import BaseCalculator
 from ase.constraints import FixAtoms
 from ase.data import chemical_symbols
 from ase.geometry import find_mic, get_distances
+from ase.neighborlist import neighbor_list
 from ase.optimize import FIRE
-from scipy.spatial import Voronoi
+from scipy.spatial import Voronoi, cKDTree
 
 from ase_wavescat.errors import DataError
 from ase_wavescat.structure_files import check_structure, without_results
@@ -77,19 +78,31 @@ def find_voids(atoms: Atoms, *, room: float = 2.0) -> list[Void]:
     reduced = atoms.copy()
     reduced.set_cell(atoms.cell.minkowski_reduce()[0])
     reduced.wrap()
-    corners = Voronoi(_with_images(reduced)).vertices
+    images = _with_images(reduced)
+    corners = Voronoi(images).vertices
     fractions = reduced.cell.scaled_positions(corners)
     # Corners on a face are found on both sides of it, with rounding: one of each goes with those that are too near
     corners = corners[np.all((fractions > -1e-6) & (fractions < 1 + 1e-6), axis=1)]
-    distances = get_distances(corners, reduced.positions, reduced.cell, True)[1].min(axis=1)
-    kept: list[int] = []
-    for index in np.argsort(-distances, kind="stable"):
-        if distances[index] < room:
-            break
-        if not kept or get_distances(corners[index], corners[kept], reduced.cell, True)[1].min() > APART:
-            kept.append(int(index))
+    distances, _ = cKDTree(images).query(corners)
+    corners, distances = corners[distances >= room], distances[distances >= room]
+    kept = _apart(corners, distances, reduced)
     places = atoms.cell.cartesian_positions(atoms.cell.scaled_positions(corners) % 1.0)
     return [Void(places[index], float(distances[index])) for index in kept]
+
+
+def _apart(corners: np.ndarray, distances: np.ndarray, cell: Atoms) -> list[int]:
+    """Indices of corners, those with the most room first, none near to another one."""
+    first, second = neighbor_list("ij", Atoms(f"X{len(corners)}", corners, cell=cell.cell, pbc=True), APART)
+    near: list[list[int]] = [[] for _ in corners]
+    for one, other in zip(first.tolist(), second.tolist(), strict=True):
+        near[one].append(other)
+    left = np.ones(len(corners), dtype=bool)
+    kept = []
+    for index in np.argsort(-distances, kind="stable").tolist():
+        if left[index]:
+            kept.append(index)
+            left[near[index]] = False
+    return kept
 
 
 def find_hops(
