@@ -207,7 +207,8 @@ def main() -> None:
         content += f"\n\nStored hops among the {TRIED} most favourable of `find_hops`: {hops} of {len(paths)}."
     print(f"{machine()}\n\n{content}")
     update_documents(chosen.document, "barriers", content)
-    write_json(chosen.json, {"steps": chosen.steps, "summary": summaries, "hops_found": hops, "stored": stored, "rows": results})
+    figures = {"steps": chosen.steps, "summary": summaries, "hops_found": hops, "stored": stored, "rows": results}
+    write_json(chosen.json, figures)
     if chosen.picture:
         save_figure(picture(stored, results), chosen.picture)
 

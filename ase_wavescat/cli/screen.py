@@ -60,7 +60,7 @@ def screen(
     same command is given again, and more structures may be added. OUTPUT/screening.json, .csv, .extxyz and .png are
     written at the end.
     """
-    from ase_wavescat.workflows.screening import screen as run
+    from ase_wavescat.workflows.screening.run import screen as run
 
     _refuse_ignored(bool(formulas), method, relax, dask is not None)
     try:

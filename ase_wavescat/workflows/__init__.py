@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from ase_wavescat.workflows.paths import path_energies as path_energies
     from ase_wavescat.workflows.relaxation import Relaxation as Relaxation
     from ase_wavescat.workflows.relaxation import relax as relax
-    from ase_wavescat.workflows.screening import screen as screen
-    from ase_wavescat.workflows.screening_result import Screening as Screening
-    from ase_wavescat.workflows.screening_result import read_screening as read_screening
+    from ase_wavescat.workflows.screening.result import Screening as Screening
+    from ase_wavescat.workflows.screening.result import read_screening as read_screening
+    from ase_wavescat.workflows.screening.run import screen as screen
     from ase_wavescat.workflows.tilings import Tiling as Tiling
     from ase_wavescat.workflows.tilings import tiling as tiling
     from ase_wavescat.workflows.voltages import VoltageCurve as VoltageCurve
@@ -76,9 +76,9 @@ _MODULE_OF: dict[str, str] = {
     "MeltSchedule": "melting",
     "Quench": "melting",
     "melt_quench": "melting",
-    "screen": "screening",
-    "Screening": "screening_result",
-    "read_screening": "screening_result",
+    "screen": "screening.run",
+    "Screening": "screening.result",
+    "read_screening": "screening.result",
 }
 
 __all__ = list(_MODULE_OF)

@@ -25,13 +25,13 @@ from ase.calculators.mixing import SumCalculator
 from ase.io import write
 from click.testing import CliRunner
 
-import ase_wavescat.workflows.screening_crews as crews
+import ase_wavescat.workflows.screening.crews as crews
 from ase_wavescat import WaveScatCalculator, save_model
 from ase_wavescat.cli import main
 from ase_wavescat.ensemble import Domain, Ensemble
 from ase_wavescat.errors import CalculatorError, DataError, WaveScatError
 from ase_wavescat.workflows import read_screening, screen
-from ase_wavescat.workflows.screening_jobs import ScreeningSettings, fingerprint
+from ase_wavescat.workflows.screening.jobs import ScreeningSettings, fingerprint
 from screening_calculators import DEADLY, Deadly, Slow
 
 ELEMENTS = {"Cu": -0.007, "Au": -0.0001}

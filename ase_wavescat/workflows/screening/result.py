@@ -23,7 +23,7 @@ from ase_wavescat.workflows.hull import (
     member_formation_energies,
 )
 from ase_wavescat.workflows.result import Result
-from ase_wavescat.workflows.screening_database import (
+from ase_wavescat.workflows.screening.database import (
     NO_FLAGS,
     read_header,
     references_of_header,

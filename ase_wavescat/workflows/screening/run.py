@@ -21,9 +21,9 @@ from ase_wavescat.structure_files import check_structure
 from ase_wavescat.workflows.hull import References, formation_energies, reference_energies
 from ase_wavescat.workflows.melting import MeltSchedule
 from ase_wavescat.workflows.relaxation import CellChoice
-from ase_wavescat.workflows.screening_crews import crew_of, outcomes
-from ase_wavescat.workflows.screening_database import NO_FLAGS, ScreeningDatabase, open_database
-from ase_wavescat.workflows.screening_jobs import (
+from ase_wavescat.workflows.screening.crews import crew_of, outcomes
+from ase_wavescat.workflows.screening.database import NO_FLAGS, ScreeningDatabase, open_database
+from ase_wavescat.workflows.screening.jobs import (
     CalculatorSource,
     Job,
     Model,
@@ -31,8 +31,8 @@ from ase_wavescat.workflows.screening_jobs import (
     ScreeningSettings,
     fingerprint,
 )
-from ase_wavescat.workflows.screening_pool import Entry, Pool, pool_entries
-from ase_wavescat.workflows.screening_result import Screening, read_screening
+from ase_wavescat.workflows.screening.pool import Entry, Pool, pool_entries
+from ase_wavescat.workflows.screening.result import Screening, read_screening
 
 
 def screen(

@@ -20,7 +20,7 @@ from ase_wavescat.atomic_write import atomic_path
 from ase_wavescat.errors import DataError, WaveScatError
 from ase_wavescat.locks import held
 from ase_wavescat.workflows.hull import References, formation_energies
-from ase_wavescat.workflows.screening_jobs import Outcome
+from ase_wavescat.workflows.screening.jobs import Outcome
 
 FILE = "screening.db"
 NO_FLAGS = "none"

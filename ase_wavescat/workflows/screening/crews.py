@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from ase_wavescat.errors import CalculatorError, WaveScatError
 from ase_wavescat.processes import end_with_parent, worker_pool
-from ase_wavescat.workflows.screening_jobs import CalculatorSource, Job, Outcome, ScreeningSettings, screen_structure
+from ase_wavescat.workflows.screening.jobs import CalculatorSource, Job, Outcome, ScreeningSettings, screen_structure
 
 _AHEAD = 2  # jobs handed over for each that runs: none waits for another, and a large pool is never handed over at once
 _REFRESH = 10.0  # s after which a cluster is asked again how many threads it has
