@@ -74,7 +74,7 @@ def _expand(path: Path) -> list[Path]:
 def _natural(path: Path) -> list[tuple[int, str]]:
     """Numbers in names by their value: image-2 before image-10."""
     parts = re.split(r"(\d+)", str(path))
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 def _is_listed(file: Path) -> bool:

@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from ase_wavescat.cli.options import CELLS, cell_option, reference_option
+from ase_wavescat.cli.structures import refuse_inside
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -65,7 +66,7 @@ def screen(
     _refuse_ignored(bool(formulas), method, relax, dask is not None)
     try:
         screening = run(
-            _pool(pool, formulas, cells, atoms, seed),
+            _pool(pool, formulas, cells, atoms, seed, output),
             model=model,
             output=output,
             relax=relax,
@@ -104,13 +105,17 @@ def _refuse_ignored(generated: bool, method: str, relax: bool, cluster: bool) ->
 
 
 def _pool(
-    files: tuple[str, ...], formulas: tuple[str, ...], cells: int, atoms: int, seed: int
+    files: tuple[str, ...], formulas: tuple[str, ...], cells: int, atoms: int, seed: int, output: Path
 ) -> list[str] | Iterable[Atoms]:
+    from ase_wavescat.structure_files import files_of
     from ase_wavescat.workflows.generation import random_packings
 
     if bool(files) == bool(formulas):
         raise click.UsageError("give files of structures, or --generate FORMULA: one of them, not both")
-    return random_packings(formulas, cells, atoms, seed=seed) if formulas else list(files)
+    if formulas:
+        return random_packings(formulas, cells, atoms, seed=seed)
+    refuse_inside(files_of(list(files)), output)
+    return list(files)
 
 
 def _schedule(

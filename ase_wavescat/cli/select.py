@@ -42,7 +42,7 @@ def select(
         energy_limit = 1e3 * default.energy if energy_limit is None else energy_limit
         force_limit = default.forces if force_limit is None else force_limit
     selection = choose(
-        read_structures(files),
+        read_structures(files, output),
         count,
         ensemble,
         Limits(1e-3 * energy_limit, force_limit),

@@ -57,9 +57,8 @@ def read_structures(files: tuple[str, ...], output: Path | None = None) -> dict[
     from ase_wavescat.structure_files import check_structure, files_of, structures_of, without_results
 
     paths = files_of(list(files))
-    inside = [path for path in paths if output is not None and path.resolve().parent == output.resolve()]
-    if inside:
-        raise DataError(f"{inside[0]} lies in {output}, where results could replace it; give another folder by -o")
+    if output is not None:
+        refuse_inside(paths, output)
     structures: dict[str, Atoms] = {}
     for file, base in zip(paths, _names(paths), strict=True):
         frames = structures_of(file)
@@ -72,15 +71,23 @@ def read_structures(files: tuple[str, ...], output: Path | None = None) -> dict[
     return structures
 
 
+def refuse_inside(paths: list[Path], output: Path) -> None:
+    """DataError for input files in the folder of the results, which could replace them."""
+    inside = [path for path in paths if path.resolve().parent == output.resolve()]
+    if inside:
+        raise DataError(f"{inside[0]} lies in {output}, where results could replace it; give another folder by -o")
+
+
 def _names(paths: list[Path]) -> list[str]:
     """A name for each file that no other has: its stem, its name, or that with as many folders as it takes."""
     from ase_wavescat.structure_files import stem_of
 
-    places = [path.resolve().parts for path in paths]
-    names = [stem_of(path) for path in paths]
+    stems = [stem_of(path) for path in paths]
+    places = [(*path.resolve().parts[1:-1], stem) for path, stem in zip(paths, stems, strict=True)]
+    names = stems
     for depth in range(1, max(map(len, places)) + 1):
         bearers = Counter(names)
-        longer = ["-".join(parts[-depth:]).replace("/", "").replace("\\", "") for parts in places]
+        longer = [path.name for path in paths] if depth == 1 else ["-".join(place[-depth:]) for place in places]
         names = [long if bearers[name] > 1 else name for name, long in zip(names, longer, strict=True)]
     return names
 

@@ -65,7 +65,7 @@ def test_names_are_stems_with_frame_numbers(tmp_path: Path, make_structure: Call
     found = read_structures((str(tmp_path / "one.extxyz"), str(tmp_path / "many.extxyz"), str(tmp_path / "below"),
                              str(tmp_path / "two.parts.traj")))  # fmt: skip
     names = list(found)
-    assert names[0].endswith("-one.extxyz") and names[12] == "below-one.extxyz" and names[13] == "two.parts"
+    assert names[0].endswith("-one") and names[12] == "below-one" and names[13] == "two.parts"
     assert names[1:12] == [f"many-{index:02d}" for index in range(11)]
     assert np.allclose(found[names[12]].positions, make_structure(1).positions)
     for name in ("Li1.0Si.extxyz", "Li1.5Si.extxyz.gz", "both.extxyz", "both.traj"):
@@ -263,6 +263,13 @@ def test_no_structure_is_lost_by_its_name(tmp_path: Path, monkeypatch: pytest.Mo
     write(tmp_path / "y.extxyz", [bulk("Cu"), bulk("Al")])
     monkeypatch.chdir(tmp_path / "a")
     found = read_structures(("../x.extxyz", "x.extxyz"))
-    assert len(found) == 2 and "a-x.extxyz" in found
+    assert len(found) == 2 and "a-x" in found
     with pytest.raises(DataError, match="two structures would have the name y-0"):
         read_structures(("../y.extxyz", "../y-0.extxyz"))
+
+
+def test_select_and_screen_do_not_replace_their_input(tmp_path: Path) -> None:
+    for command, name in (("select", "select.extxyz"), ("screen", "screening.extxyz")):
+        bulk("Si").write(tmp_path / name)
+        done = CliRunner().invoke(main, [command, str(tmp_path / name), "-o", str(tmp_path)])
+        assert done.exit_code == 1 and "where results could replace it" in done.output

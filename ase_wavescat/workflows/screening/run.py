@@ -153,6 +153,9 @@ class _Intake:
             if problem:
                 raise DataError(problem)
             check_structure(job.atoms, job.name)
+            for constraint in job.atoms.constraints:
+                if not hasattr(constraint, "todict"):
+                    raise DataError(f"the constraint {type(constraint).__name__} cannot be stored; remove it")
             self._refer_to(set(job.atoms.get_chemical_symbols()))
         except WaveScatError as error:
             self._database.add(Outcome.failure(replace(job, atoms=Atoms()), str(error)))
