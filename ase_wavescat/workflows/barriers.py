@@ -6,6 +6,7 @@ import copy
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -158,8 +159,8 @@ def _check_settings(images: int | Sequence[Atoms], fmax: float, steps: int) -> N
 
 def _ends(initial: Atoms, final: Atoms, fmax: float, steps: int, relaxed: bool) -> tuple[Atoms, Atoms]:
     """Both ends in one frame, relaxed when asked for, with energies and forces."""
-    alike = len(initial) == len(final)
-    if alike and final.constraints and not np.allclose(_held(final), _held(initial), atol=1e-6):
+    differ = final.constraints and len(initial) == len(final)
+    if differ and not np.allclose(_moved(initial, initial.constraints), _moved(initial, final.constraints), atol=1e-4):
         raise PathError(
             "the constraints of the final structure are not those of the initial one, which count for the whole path;"
             " set the same in both"
@@ -194,11 +195,12 @@ def _check_two_minima(first: Atoms, last: Atoms, calculator: BaseCalculator) -> 
         )
 
 
-def _held(atoms: Atoms) -> np.ndarray:
-    """(N, 3) what constraints let become of one and the same movement of all atoms."""
+def _moved(atoms: Atoms, constraints: list[Any]) -> np.ndarray:
+    """(N, 3) A: where atoms come that are all moved a little, under constraints."""
     moved = atoms.copy()
-    moved.set_positions(atoms.positions + np.random.default_rng(0).normal(scale=0.1, size=atoms.positions.shape))
-    return moved.positions - atoms.positions
+    moved.set_constraint(constraints)
+    moved.set_positions(atoms.positions + np.random.default_rng(0).normal(scale=0.05, size=atoms.positions.shape))
+    return moved.positions
 
 
 def _end(atoms: Atoms, calculator: BaseCalculator, name: str, fmax: float, steps: int, relaxed: bool) -> Atoms:
@@ -220,7 +222,7 @@ def _start(first: Atoms, last: Atoms, images: int | Sequence[Atoms]) -> list[Ato
         last = with_results_of(last, matched(first, last))
         path = [first, *(first.copy() for _ in range(images - 2)), last]
         with np.errstate(divide="ignore", invalid="ignore"):
-            NEB(path, method="improvedtangent").interpolate(method="idpp", mic=True)
+            NEB(path, method="improvedtangent").interpolate(method="idpp", mic=True, apply_constraint=True)
         if not all(np.isfinite(image.positions).all() for image in path):
             raise PathError(
                 "atoms run into each other on the way from the initial to the final structure; give images around that"

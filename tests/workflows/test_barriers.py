@@ -8,7 +8,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
-from ase.constraints import FixAtoms
+from ase.constraints import FixAtoms, FixBondLengths
 
 from ase_wavescat.errors import CalculatorError, DataError, PathError, WaveScatWarning
 from ase_wavescat.workflows import Barrier, barriers, neb, path_energies
@@ -176,3 +176,19 @@ def test_ends_that_do_not_go_together() -> None:
     last.positions[3, 1] = np.nan
     with pytest.raises(DataError, match="not finite"):
         neb(first, last)
+
+
+def test_bonds_that_are_held_go_along() -> None:
+    first = bulk("Cu", cubic=True) * 2
+    del first[0]
+    first.calc = EMT()
+    last = first.copy()
+    last.positions[0] = 0.0
+    bond = FixBondLengths([(20, 21)])
+    first.set_constraint(bond)
+    last.set_constraint(bond)
+    for end in (last, last.copy()):
+        band = neb(first, end, images=3, steps=3, relax_endpoints=False)
+        lengths = [image.get_distance(20, 21, mic=True) for image in band.images]
+        assert lengths == pytest.approx([lengths[0]] * 3, abs=1e-4)
+        end.set_constraint()

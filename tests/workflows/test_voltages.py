@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -164,3 +165,28 @@ def test_the_picture_has_steps_and_points() -> None:
     left, right = curve.plot().axes
     labels = [text.get_text() for text in right.get_legend().get_texts()]
     assert "published" in labels and left.get_xlabel() == "x in Li$_x$Si"
+
+
+def test_the_smooth_curve_needs_more_compositions_than_coefficients_and_has_the_members_spread(
+    small_ensemble: Ensemble, make_structure: Callable[..., Atoms]
+) -> None:
+    structures = []
+    for lithium in range(4):
+        atoms = make_structure(lithium)
+        atoms.numbers[:] = [3] * lithium + [14] * (6 - lithium)
+        atoms.calc = WaveScatCalculator(small_ensemble)
+        structures.append(atoms)
+    assert voltage(structures, references=REFERENCES, order=3).smooth_voltages is None
+    curve = voltage(structures, references=REFERENCES, order=2)
+    single = []
+    for row in range(small_ensemble.members):
+        member = dataclasses.replace(
+            small_ensemble,
+            weights=small_ensemble.weights[[row]],
+            species_energies=small_ensemble.species_energies[[row]],
+        )
+        for atoms in structures:
+            atoms.calc = WaveScatCalculator(member)
+        single.append(voltage(structures, references=REFERENCES, order=2).smooth_voltages)
+    scale = small_ensemble.calibration.energy_scale
+    np.testing.assert_allclose(curve.smooth_spread, scale * np.std(single, axis=0, ddof=1), rtol=1e-6)
