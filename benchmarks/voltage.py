@@ -121,7 +121,8 @@ def rows(found: dict[str, VoltageCurve]) -> list[list[Any]]:
     return table_rows
 
 
-def draw(found: dict[str, VoltageCurve], path: Path) -> None:
+def draw(found: dict[str, VoltageCurve], silicon: float, path: Path) -> None:
+    """silicon: eV/atom of diamond silicon by DFT, the zero of all energies of insertion."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4.2), layout="constrained")
@@ -135,16 +136,16 @@ def draw(found: dict[str, VoltageCurve], path: Path) -> None:
     for name, (color, label) in styles.items():
         curve = found[name]
         gained = curve.energies - curve.x * curve.reference
-        left.plot(curve.x, gained - gained[0], "o", color=color, markersize=3, label=label)
+        left.plot(curve.x, gained - silicon, "o", color=color, markersize=3, label=label)
         assert curve.smooth_x is not None and curve.smooth_voltages is not None
         right.plot(curve.smooth_x, curve.smooth_voltages, color=color, label=label)
         if curve.smooth_spread is not None:
             low, high = curve.smooth_voltages - curve.smooth_spread, curve.smooth_voltages + curve.smooth_spread
             right.fill_between(curve.smooth_x, low, high, color=color, alpha=0.15, linewidth=0)
     right.plot(*zip(*PUBLISHED, strict=True), "s", color="black", label="published")
-    left.set_ylabel("energy of insertion above the first (eV per Si)")
+    left.set_ylabel("energy above bcc Li and diamond Si of DFT (eV per Si)")
     right.set_ylabel("voltage against DFT's bcc Li (V)")
-    right.set_ylim(-0.2, 1.2)
+    right.set_ylim(-0.2, 1.4)
     for axes in (left, right):
         axes.set_xlabel("x in Li$_x$Si")
         axes.legend(frameon=False, fontsize=8)
@@ -171,7 +172,8 @@ def main() -> None:
     print(f"{machine()}\nx = {shown}\n\n{text}")
     update_documents(chosen.document, "voltage", text)
     if chosen.picture:
-        draw(found, chosen.picture)
+        elements = json.loads((chosen.data / "lisi-dft" / "references.json").read_text())
+        draw(found, elements["Si"]["energy"], chosen.picture)
     figures = {name: {"structures": len(curve.entries), "compositions": len(curve.x),
                       "fit_residual_mev_per_atom": 1e3 * (curve.fit_residual or 0.0),
                       "points": {str(x): at(curve, x) for x, _ in PUBLISHED},
