@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import BaseCalculator
 from ase.formula import Formula
 
 from ase_wavescat.errors import DataError
@@ -162,10 +163,8 @@ def voltage(
     steps_spread = smooth_spread = None
     if members is not None:
         reference = np.broadcast_to((named.members or named.energies)[ion], members.shape[1])
-        gained_by_members = _means(members / formulas[:, None], chosen) - np.outer(places, reference)
-        steps_spread = spread(calculator, _steps(places[on], gained_by_members[on]))
-        if smooth is not None:
-            smooth_spread = spread(calculator, _smooth(places, gained_by_members, order)[1])
+        by_members = _means(members / formulas[:, None], chosen) - np.outer(places, reference)
+        steps_spread, smooth_spread = _spreads(calculator, places, by_members, on, order)
     return VoltageCurve(
         entries=[with_energy(*pair) for pair in zip(structures, energies, strict=True)],
         ion=ion,
@@ -193,6 +192,14 @@ def _check(per_composition: str, order: int) -> None:
         raise DataError(f"per_composition must be 'mean' or 'lowest', got {per_composition!r}")
     if order < 1:
         raise DataError(f"the polynomial's order must be positive, got {order}")
+
+
+def _spreads(
+    calculator: BaseCalculator, x: np.ndarray, gained: np.ndarray, on: list[int], order: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Of the steps and of the smooth curve, from (K, M) energies of the members."""
+    smooth = _smooth(x, gained, order)[1]
+    return spread(calculator, _steps(x[on], gained[on])), None if smooth is None else spread(calculator, smooth)
 
 
 def _means(values: np.ndarray, groups: Sequence[np.ndarray]) -> np.ndarray:
