@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
@@ -14,8 +15,12 @@ from ase.units import GPa
 from ase_wavescat.calculator import WaveScatCalculator
 from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.errors import WaveScatWarning
-from ase_wavescat.workflows.equation_of_state import EquationOfState, eos
-from ase_wavescat.workflows.relaxation import Relaxation, relax
+from ase_wavescat.workflows.equation_of_state import EquationOfState, draw_equation_of_state, eos
+from ase_wavescat.workflows.relaxation import Relaxation, draw_relaxation, relax
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 STRUCTURE = Path(__file__).parent / "data" / "a-Li-Si.extxyz"
 RELAXATION_STEPS = 30
@@ -101,3 +106,35 @@ def table(result: DemoResult) -> str:
         ]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def demo_figure(result: DemoResult) -> Figure:
+    """The structure, its relaxation and its energy-volume curve side by side."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    figure = Figure(figsize=(14, 4.4), layout=ConstrainedLayoutEngine(w_pad=0.15, wspace=0.04))
+    structure, relaxation, volume = figure.subplots(1, 3, width_ratios=(1, 1.25, 1.25))
+    draw_structure(structure, result.structure)
+    draw_relaxation(relaxation, result.relaxation)
+    draw_equation_of_state(volume, result.scan)
+    figure.suptitle(f"{result.structure.get_chemical_formula()} with {result.model}")
+    return figure
+
+
+def draw_structure(axes: Axes, atoms: Atoms) -> None:
+    """The cell seen along its third axis, tilted a little; a legend names the elements."""
+    from ase.data import atomic_numbers
+    from ase.data.colors import jmol_colors
+    from ase.visualize.plot import plot_atoms
+    from matplotlib.lines import Line2D
+
+    plot_atoms(atoms, axes, radii=0.45, rotation="-78x,12y,2z")
+    axes.set_axis_off()
+    marks = [
+        Line2D([], [], marker="o", linestyle="", markersize=9, markeredgecolor="black", label=symbol,
+               markerfacecolor=tuple(jmol_colors[atomic_numbers[symbol]]))
+        for symbol in sorted(set(atoms.get_chemical_symbols()))
+    ]  # fmt: skip
+    axes.legend(handles=marks, loc="lower center", ncols=len(marks), frameon=False, bbox_to_anchor=(0.5, -0.08))
+    axes.set_title("structure")

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from ase_wavescat.demo import LINEAR_STRAINS, run_demo, shipped_structure, table
+from ase_wavescat.demo import LINEAR_STRAINS, demo_figure, run_demo, shipped_structure, table
 from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.plotting import demo_figure
 
 
 def test_the_shipped_structure_is_what_the_readme_says() -> None:

@@ -31,8 +31,8 @@ def info(model: str) -> None:
 )  # fmt: skip
 def demo(model: str, output: Path) -> None:
     """Energy, forces, stress, uncertainty, a relaxation and an energy-volume curve of amorphous Li-Si."""
-    from ase_wavescat.demo import run_demo, table
-    from ase_wavescat.plotting import demo_figure, save_figure
+    from ase_wavescat.demo import demo_figure, run_demo, table
+    from ase_wavescat.plotting import save_figure
 
     result = run_demo(model)
     click.echo(table(result))

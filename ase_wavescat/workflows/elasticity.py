@@ -123,9 +123,32 @@ class ElasticConstants(Result):
         return "\n".join(lines + [f"warning: {text}" for text in self.warnings])
 
     def plot(self) -> Figure:
-        from ase_wavescat.plotting import elastic_figure
+        """The tensor in numbers, and the stresses whose slopes are its diagonal."""
+        from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-        return elastic_figure(self)
+        figure = Figure(figsize=(11, 4.6), layout=ConstrainedLayoutEngine(wspace=0.05))
+        matrix, slopes = figure.subplots(1, 2)
+        names = ("xx", "yy", "zz", "yz", "xz", "xy")
+        tensor = self.best
+        largest = float(np.abs(tensor.stiffness).max())
+        matrix.imshow(tensor.stiffness, cmap="RdBu_r", vmin=-1.5 * largest, vmax=1.5 * largest)
+        for (row, column), value in np.ndenumerate(tensor.stiffness):
+            matrix.text(column, row, f"{value:.1f}".replace("-0.0", "0.0"), ha="center", va="center")
+        matrix.set_xticks(range(6), names)
+        matrix.set_yticks(range(6), names)
+        ions = "clamped" if self.relaxed is None else "relaxed"
+        matrix.set_title(f"C (GPa), ions {ions}: K {tensor.bulk_modulus:.1f}, G {tensor.shear_modulus:.1f} GPa")
+        stresses = self.clamped_stresses if self.relaxed_stresses is None else self.relaxed_stresses
+        for kind, name in enumerate(names):
+            change = stresses[kind, :, kind] - self.residual_stress[kind]
+            (points,) = slopes.plot(100 * self.strains, change, "o", markersize=4)
+            line = tensor.stiffness[kind, kind] * self.strains
+            slopes.plot(100 * self.strains, line, color=points.get_color(), label=name)
+        slopes.set_xlabel("strain (%)")
+        slopes.set_ylabel("change of the stress of the same component (GPa)")
+        slopes.legend(frameon=False)
+        return figure
 
 
 def _moduli(tensor: ElasticTensor, uncertainty: ElasticSpread | None) -> str:

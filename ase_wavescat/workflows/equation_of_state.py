@@ -15,6 +15,7 @@ from ase.eos import birchmurnaghan
 from ase.units import GPa
 
 from ase_wavescat.errors import DataError, StructureError, WaveScatWarning
+from ase_wavescat.plotting import BLUE, GREY, ORANGE
 from ase_wavescat.structure_files import without_results
 from ase_wavescat.workflows.checks import calculator_of, evaluated
 from ase_wavescat.workflows.members import member_energies, spread
@@ -24,6 +25,7 @@ from ase_wavescat.workflows.runaway import FUSED, fused_pairs
 from ase_wavescat.workflows.same_grids import same_grids
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 LINEAR_STRAINS = tuple(np.round(np.linspace(-0.09, 0.09, 9), 6).tolist())
@@ -124,9 +126,13 @@ class EquationOfState(Result):
         return "\n".join(lines + [f"warning: {text}" for text in self.warnings])
 
     def plot(self) -> Figure:
-        from ase_wavescat.plotting import equation_of_state_figure
+        """Energies by volume with what was fitted."""
+        from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-        return equation_of_state_figure(self)
+        figure = Figure(figsize=(6, 4.4), layout=ConstrainedLayoutEngine())
+        draw_equation_of_state(figure.subplots(), self)
+        return figure
 
 
 def _plus_minus(uncertainty: float | None, atoms: int = 1) -> str:
@@ -323,3 +329,38 @@ def _member_spreads(
         return None, None
     of_volume, of_modulus = spread(calculator, np.array(values).T)
     return float(of_volume), float(of_modulus)
+
+
+def draw_equation_of_state(axes: Axes, result: EquationOfState) -> None:
+    """Energies with the spread over members about the curve, and the fits."""
+    atoms = len(result.points[0])
+    zero = result.energies.min()
+    energies = 1000 * (result.energies - zero) / atoms
+    # The spread that matters for a curve is that of energy differences
+    spread = result.relative_uncertainties
+    axes.errorbar(
+        result.volumes / atoms,
+        energies,
+        yerr=None if spread is None else 1000 * spread / atoms,
+        fmt="o",
+        color=BLUE,
+        ecolor=GREY,
+        capsize=3,
+        label="energy" if spread is None else "model, ±1σ of the\ndifference to the lowest",
+    )
+    volumes = np.linspace(result.volumes[0], result.volumes[-1], 200)
+    if (curve := result.birch_murnaghan) is not None:
+        label = f"Birch-Murnaghan, B = {curve.bulk_modulus:.1f} GPa"
+        axes.plot(volumes / atoms, 1000 * (curve.energy_at(volumes) - zero) / atoms, color=ORANGE, label=label)
+    if (parabola := result.parabola) is not None:
+        # The fit's reach: 4 % of the side to both sides of the minimum
+        strains = parabola.strain + np.linspace(-0.04, 0.04, 50)
+        unstrained = parabola.volume / (1 + parabola.strain) ** 3
+        bend = 4.5 * parabola.bulk_modulus * GPa * unstrained * (1 + parabola.strain)
+        heights = 1000 * (parabola.energy - zero + bend * (strains - parabola.strain) ** 2) / atoms
+        label = f"parabola, B = {parabola.bulk_modulus:.1f} GPa"
+        axes.plot(unstrained * (1 + strains) ** 3 / atoms, heights, "--", color=GREY, label=label)
+    axes.set_xlabel("volume (Å³/atom)")
+    axes.set_ylabel("energy above the lowest (meV/atom)")
+    axes.legend(frameon=False)
+    axes.set_title("hydrostatic strain, " + ("ions relaxed" if result.relaxed_ions else "fractional positions fixed"))

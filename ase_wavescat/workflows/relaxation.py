@@ -20,6 +20,7 @@ from ase.units import GPa
 from ase_wavescat.atomic_write import atomic_path
 from ase_wavescat.calculator import WaveScatCalculator
 from ase_wavescat.errors import DataError, StructureError, WaveScatError
+from ase_wavescat.plotting import BLUE, ORANGE
 from ase_wavescat.structure_files import without_results
 from ase_wavescat.workflows.checks import calculator_of, evaluated
 from ase_wavescat.workflows.members import member_energies, spread
@@ -27,6 +28,7 @@ from ase_wavescat.workflows.result import Result
 from ase_wavescat.workflows.runaway import RunawayWatch
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 CONVERGED = "converged"
@@ -119,9 +121,13 @@ class Relaxation(Result):
         return "\n".join(lines)
 
     def plot(self) -> Figure:
-        from ase_wavescat.plotting import relaxation_figure
+        """Energy and largest force by step."""
+        from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-        return relaxation_figure(self)
+        figure = Figure(figsize=(6, 4.4), layout=ConstrainedLayoutEngine())
+        draw_relaxation(figure.subplots(), self)
+        return figure
 
 
 def relax(
@@ -265,3 +271,19 @@ class _Record:
         assert self._last is not None
         frames = {**self._frames, len(self.energies) - 1: self._last}
         return [frames[step] for step in self.path_steps()]
+
+
+def draw_relaxation(axes: Axes, relaxation: Relaxation) -> None:
+    """Energy above the last step (left axis) and largest force (right axis) by step."""
+    steps = np.arange(len(relaxation.energies))
+    gained = 1000 * (relaxation.energies - relaxation.energies[-1]) / len(relaxation.structure)
+    axes.plot(steps, gained, "o-", color=BLUE, markersize=4)
+    axes.set_xlabel("step")
+    axes.set_ylabel("energy above the last step (meV/atom)", color=BLUE)
+    axes.tick_params(axis="y", colors=BLUE)
+    forces = axes.twinx()
+    forces.plot(steps, relaxation.largest_forces, "s--", color=ORANGE, markersize=4)
+    forces.set_ylim(bottom=0)
+    forces.set_ylabel("largest force (eV/Å)", color=ORANGE)
+    forces.tick_params(axis="y", colors=ORANGE, which="both")
+    axes.set_title(f"relaxation, cell {relaxation.cell}: {relaxation.stop_reason.partition(':')[0]}")
