@@ -143,7 +143,7 @@ def draw(found: dict[str, VoltageCurve], silicon: float, path: Path) -> None:
             low, high = curve.smooth_voltages - curve.smooth_spread, curve.smooth_voltages + curve.smooth_spread
             right.fill_between(curve.smooth_x, low, high, color=color, alpha=0.15, linewidth=0)
     right.plot(*zip(*PUBLISHED, strict=True), "s", color="black", label="published")
-    left.set_ylabel("energy above bcc Li and diamond Si of DFT (eV per Si)")
+    left.set_ylabel("energy above DFT's bcc Li, diamond Si (eV per Si)")
     right.set_ylabel("voltage against DFT's bcc Li (V)")
     right.set_ylim(-0.2, 1.4)
     for axes in (left, right):
