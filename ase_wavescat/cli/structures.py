@@ -122,7 +122,7 @@ def run_each(
                 failed.append(name)
                 click.echo(f"{name}: {error}", err=True)
                 continue
-        result.write(folder, name, {"warnings": said, INPUTS: marks[name]})
+        result.write(folder, name, {"warnings_shown": said, INPUTS: marks[name]})
         if not quiet:
             click.echo(f"{name}\n{result.summary()}\n")
     click.echo(f"results: {folder}")

@@ -238,7 +238,7 @@ def test_every_structure_has_its_own_warnings(
     said = capsys.readouterr().err
     for name in structures:
         assert said.count(f"{name}: warning: outside the training domain") == 1
-        (message,) = json.loads((tmp_path / "out" / f"{name}.json").read_text())["warnings"]
+        (message,) = json.loads((tmp_path / "out" / f"{name}.json").read_text())["warnings_shown"]
         assert "nothing closer than 4.000 A" in message
 
 
