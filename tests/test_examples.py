@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import json
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.io import read, write
+
+from ase_wavescat.training.dataset import read_frames
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -46,3 +53,21 @@ def test_dynamics_stop_where_the_uncertainty_is_too_large(tmp_path: Path, capsys
     rows = list(csv.DictReader((tmp_path / "md.csv").open()))
     assert len(rows) == 1 and float(rows[0]["uncertainty_mev_per_atom"]) > 0.1
     assert "step 0: stopped, the uncertainty" in capsys.readouterr().out
+
+
+def test_the_labels_of_the_data_set_carry_their_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = load("label_with_gpaw")
+    asked = []
+
+    def calculator(atoms: Atoms, length: float) -> EMT:
+        asked.append((example.mesh(atoms, length), length))
+        return EMT()
+
+    monkeypatch.setattr(example, "calculator", calculator)  # GPAW itself is no package of the tests
+    write(tmp_path / "pool.extxyz", [bulk("Cu", cubic=True) * (2, 1, 1), bulk("Al", cubic=True)])
+    done = example.main(tmp_path / "pool.extxyz", tmp_path / "labels", 15.0)
+    assert done.labelled == ("pool-0000", "pool-0001")
+    assert asked[0] == ([3, 5, 5], 15.0)  # 15 / 7.22 and 15 / 3.61, rounded up
+    first = read(tmp_path / "labels" / "pool-0000.extxyz")
+    assert json.loads(first.info["settings"]) == example.settings(15.0)
+    assert len(read_frames(tmp_path / "labels", "none")) == 2
