@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from tqdm import tqdm
 
 from ase_wavescat.errors import DataError, WaveScatError, WaveScatWarning
 
@@ -109,9 +111,11 @@ def run_each(
     marks = {name: fingerprint([atoms], find_model(model), settings) for name, atoms in structures.items()}
     done = {name for name, inputs in marks.items() if kept(folder / f"{name}.json", inputs)}
     failed = []
-    for name, atoms in structures.items():
+    bar = tqdm(structures.items(), unit="structure", disable=quiet or len(structures) == 1, leave=False)
+    for name, atoms in bar:
+        bar.set_postfix_str(name)
         if name in done:
-            click.echo(f"{name}: kept, it is in {folder} already")
+            tqdm.write(f"{name}: kept, it is in {folder} already")
             continue
         atoms.calc = calculator
         calculator.forget_warnings()  # each structure has its own
@@ -120,11 +124,11 @@ def run_each(
                 result = work(atoms)
             except WaveScatError as error:
                 failed.append(name)
-                click.echo(f"{name}: {error}", err=True)
+                tqdm.write(f"{name}: {error}", file=sys.stderr)
                 continue
         result.write(folder, name, {"warnings_shown": said, INPUTS: marks[name]})
         if not quiet:
-            click.echo(f"{name}\n{result.summary()}\n")
+            tqdm.write(f"{name}\n{result.summary()}\n")
     click.echo(f"results: {folder}")
     return failed
 
@@ -142,7 +146,7 @@ def _named_warnings(name: str) -> Iterator[list[str]]:
                 usual(message, category, *where)
             elif str(message) not in said:
                 said.append(str(message))
-                click.echo(f"{name}: warning: {message}", err=True)
+                tqdm.write(f"{name}: warning: {message}", file=sys.stderr)
 
         warnings.showwarning = show  # type: ignore[assignment]
         yield said
