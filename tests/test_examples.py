@@ -33,7 +33,7 @@ def load(name: str) -> ModuleType:
     "name, small, files",
     [
         ("equation_of_state", {"points": 5, "fmax": 5.0}, ("fixed.json", "fixed.png", "relaxed.extxyz")),
-        ("lithium_hop", {"count": 1, "room": 2.4, "images": 3, "steps": 1}, ("hop-0.json", "hop-0.extxyz")),
+        ("lithium_hop", {"atoms": 12, "count": 1, "images": 3, "steps": 3}, ("hop-0.json", "hop-0.extxyz")),
         ("molecular_dynamics", {"steps": 5}, ("md.csv", "md.traj", "md.png")),
         ("screen_glasses", {"cells": 1, "atoms": 4, "steps": 1, "workers": 1}, ("screening.db", "screening.csv")),
         ("voltage_curve", {"cells": 3, "steps": 2}, ("voltage.json", "voltage.png", "voltage.extxyz")),
