@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ase_wavescat.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ase_wavescat.active_learning.exploration import Exploration as Exploration
     from ase_wavescat.active_learning.exploration import Plan as Plan
     from ase_wavescat.active_learning.exploration import explore as explore
     from ase_wavescat.active_learning.labelling import label as label
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from ase_wavescat.active_learning.selection import select as select
 
 _MODULE_OF = {
+    "Exploration": "exploration",
     "Plan": "exploration",
     "explore": "exploration",
     "label": "labelling",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
@@ -12,11 +14,17 @@ from ase.calculators.calculator import BaseCalculator
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
 from ase_wavescat.errors import DataError, WaveScatError, WaveScatWarning
+from ase_wavescat.plotting import BLUE, GREY
 from ase_wavescat.workflows.barriers import neb
 from ase_wavescat.workflows.checks import calculator_of, evaluated
 from ase_wavescat.workflows.dynamics import run_langevin
 from ase_wavescat.workflows.hops import find_hops
-from ase_wavescat.workflows.relaxation import relax
+from ase_wavescat.workflows.members import member_energies, spread
+from ase_wavescat.workflows.relaxation import Relaxation, relax
+from ase_wavescat.workflows.result import Result
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BAND_STEPS = 20  # the way of a hop need not be exact to be worth a label
 
@@ -49,16 +57,69 @@ class Plan:
             raise DataError(f"linear strains must be small, below 0.2, got {self.strains}")
 
 
-def explore(atoms: Atoms, plan: Plan = Plan(), *, seed: int = 0) -> list[Atoms]:
+@dataclass(frozen=True, eq=False)
+class Exploration(Result):
+    """States that a calculator leads to from one structure.
+
+    states: bare structures; info: `config_type` (relaxation, relaxed, md, strain, hop), for dynamics `temperature` (K),
+        and the `group` of the structure given.
+    kinds: of each state.
+    energies: (n,) eV/atom.
+    spreads: (n,) eV/atom, calibrated standard deviations over members; None without members.
+    """
+
+    states: list[Atoms]
+    kinds: list[str]
+    energies: np.ndarray
+    spreads: np.ndarray | None
+
+    @property
+    def structures(self) -> list[Atoms]:
+        return self.states
+
+    def summary(self) -> str:
+        lines = [f"{len(self.states)} states of {self.states[0].get_chemical_formula()}"]
+        for kind, number in Counter(self.kinds).items():
+            chosen = np.array([one == kind for one in self.kinds])
+            text = f"{kind:<11}{number:4d}  {1e3 * (self.energies[chosen].mean() - self.energies[0]):8.1f}"
+            spread = "" if self.spreads is None else f" ± {1e3 * self.spreads[chosen].mean():.1f}"
+            lines.append(f"{text}{spread} meV/atom above the relaxed state")
+        return "\n".join(lines)
+
+    def plot(self) -> Figure:
+        """Energies above the relaxed state by kind, with their spreads."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+        axes = figure.subplots()
+        names = list(dict.fromkeys(self.kinds))
+        places = [names.index(kind) for kind in self.kinds] + np.linspace(-0.25, 0.25, len(self.kinds))
+        errors = None if self.spreads is None else 1e3 * self.spreads
+        gained = 1e3 * (self.energies - self.energies[0])
+        axes.errorbar(places, gained, yerr=errors, fmt="o", color=BLUE, ecolor=GREY, markersize=4)
+        axes.set_xticks(range(len(names)), names)
+        axes.set_ylabel("energy above the relaxed state (meV/atom)")
+        return figure
+
+
+def explore(atoms: Atoms, plan: Plan = Plan(), *, seed: int = 0) -> Exploration:
     """States that the structure's calculator leads to: along its relaxation, in dynamics, strained, between voids.
 
-    Each has `info["config_type"]` (relaxation, relaxed, md, strain, hop), for dynamics `info["temperature"]` (K), and
-    the `group` of the structure given. What runs away ends that part, with the states before it: where a model fails
-    is worth a label. The same seed gives the same states.
+    What runs away ends that part, with the states before it: where a model fails is worth a label. The same seed gives
+    the same states.
     Raises CalculatorError, DataError and StructureError before the first step.
     """
-    calculator_of(atoms, "forces")
+    calculator = calculator_of(atoms, "forces")
     relaxation = relax(atoms, fmax=0.05)
+    states = _states(atoms, relaxation, plan, seed)
+    counts = np.array([len(state) for state in states])
+    energies = np.array([calculator.get_potential_energy(state) for state in states]) / counts
+    members = member_energies(calculator, states)
+    spreads = None if members is None else spread(calculator, members) / counts
+    return Exploration(states, [str(state.info["config_type"]) for state in states], energies, spreads)
+
+
+def _states(atoms: Atoms, relaxation: Relaxation, plan: Plan, seed: int) -> list[Atoms]:
     relaxed = relaxation.structure
     states = [_named(relaxed, atoms, "relaxed")]
     states += [_named(frame, atoms, "relaxation") for frame in _evenly(relaxation.path[:-1], plan.snapshots)]

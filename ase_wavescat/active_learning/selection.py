@@ -191,7 +191,7 @@ def select(
         raise DataError(f"no structure of the pool can be evaluated; {name}: {reason}")
     scale = np.where(ensemble.domain.std > 0, ensemble.domain.std, np.inf)
     places = np.array([candidate.features for candidate in candidates]) / scale
-    others, _ = assess({str(i): atoms for i, atoms in enumerate(known)}, ensemble, workers, progress)
+    others = assess({str(i): atoms for i, atoms in enumerate(known)}, ensemble, workers, progress)[0] if known else ()
     taken = np.array([candidate.features for candidate in others]).reshape(-1, len(scale)) / scale
     needs = np.array([candidate.need(limits) for candidate in candidates])
     new = _new(places, taken, needs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ase_wavescat.cli.elastic import elastic
 from ase_wavescat.cli.eos import eos
+from ase_wavescat.cli.explore import explore
 from ase_wavescat.cli.group import main
 from ase_wavescat.cli.hops import hops
 from ase_wavescat.cli.models import demo, evaluate, info, suggest, train
@@ -28,6 +29,7 @@ for command in (
     hops,
     eos,
     elastic,
+    explore,
     select,
     tiling,
     voltage,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +13,12 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
+from ase.io import read
+from click.testing import CliRunner
 
+from ase_wavescat import Ensemble, save_model
 from ase_wavescat.active_learning.exploration import Plan, dynamics, explore
+from ase_wavescat.cli import main
 from ase_wavescat.errors import CalculatorError, DataError
 
 SHORT = Plan(temperatures=(300.0, 900.0), picoseconds=0.03, snapshots=2, strains=(0.02,), hops=1, species="Cu")
@@ -27,14 +34,20 @@ def vacancy() -> Atoms:
     return atoms
 
 
-def test_every_kind_of_state(vacancy: Atoms) -> None:
+def test_every_kind_of_state(vacancy: Atoms, tmp_path: Path) -> None:
     before = vacancy.positions.copy()
-    states = explore(vacancy, SHORT)
+    exploration = explore(vacancy, SHORT)
+    states = exploration.states
     kinds = Counter(atoms.info["config_type"] for atoms in states)
     assert kinds == {"relaxed": 1, "relaxation": 2, "md": 4, "strain": 1, "hop": 3}
     assert {atoms.info["group"] for atoms in states} == {"crystal-7"} and all(atoms.calc is None for atoms in states)
     assert {atoms.info["temperature"] for atoms in states if "temperature" in atoms.info} == {300.0, 900.0}
     np.testing.assert_array_equal(vacancy.positions, before)
+    assert exploration.spreads is None and exploration.energies[0] < exploration.energies[1:].mean()
+    assert "md" in exploration.summary()
+    path = exploration.write(tmp_path, "vacancy")
+    assert len(read(path.with_suffix(".extxyz"), ":")) == len(states)
+    assert json.loads(path.read_text())["kinds"].count("hop") == 3
 
     def of(kind: str) -> list[Atoms]:
         return [atoms for atoms in states if atoms.info["config_type"] == kind]
@@ -57,7 +70,7 @@ def test_every_kind_of_state(vacancy: Atoms) -> None:
 
 def test_the_same_seed_gives_the_same_states(vacancy: Atoms) -> None:
     plan = Plan(temperatures=(600.0,), picoseconds=0.01, snapshots=1, strains=(), hops=0)
-    one, same, other = (explore(vacancy, plan, seed=seed)[-1].positions for seed in (3, 3, 4))
+    one, same, other = (explore(vacancy, plan, seed=seed).states[-1].positions for seed in (3, 3, 4))
     np.testing.assert_array_equal(one, same)
     assert np.abs(one - other).max() > 1e-3
 
@@ -92,4 +105,20 @@ def test_bad_plans(vacancy: Atoms) -> None:
 def test_slabs_have_no_voids_to_hop_into(vacancy: Atoms) -> None:
     vacancy.pbc = (True, True, False)
     plan = Plan(temperatures=(), strains=(), hops=2, species="Cu")
-    assert {atoms.info["config_type"] for atoms in explore(vacancy, plan)} == {"relaxed", "relaxation"}
+    assert {atoms.info["config_type"] for atoms in explore(vacancy, plan).states} == {"relaxed", "relaxation"}
+
+
+def test_the_command_makes_a_pool_with_groups(
+    small_ensemble: Ensemble, make_structure: Callable[..., Atoms], tmp_path: Path
+) -> None:
+    save_model(tmp_path / "small.h5", small_ensemble)
+    make_structure(0).write(tmp_path / "glass.extxyz")
+    arguments = ["--model", str(tmp_path / "small.h5"), "-o", str(tmp_path / "pool"), "--picoseconds", "0.002"]
+    arguments += ["--snapshots", "1", "--temperature", "300", "--hops", "0"]
+    done = CliRunner().invoke(main, ["explore", str(tmp_path / "glass.extxyz"), *arguments])
+    assert done.exit_code == 0, done.output
+    states = read(tmp_path / "pool" / "glass.extxyz", ":")
+    assert {atoms.info["group"] for atoms in states} == {"glass"}
+    assert [atoms.info["config_type"] for atoms in states].count("md") == 1
+    again = CliRunner().invoke(main, ["explore", str(tmp_path / "glass.extxyz"), *arguments])
+    assert "glass: kept" in again.output

@@ -1,0 +1,43 @@
+"""`wavescat explore`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ase_wavescat.cli.structures import end, read_structures, run_each, structure_arguments
+
+
+@click.command()
+@structure_arguments("wavescat-explore")
+@click.option(
+    "--temperature", "temperatures", type=click.FloatRange(min=0, min_open=True), multiple=True, show_default=True,
+    default=(300.0, 600.0, 1000.0), help="K, of a run of dynamics; once for each.",
+)  # fmt: skip
+@click.option(
+    "--picoseconds", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True, help="Of each run."
+)
+@click.option("--snapshots", type=click.IntRange(min=1), default=4, show_default=True, help="Of each run.")
+@click.option("--hops", type=click.IntRange(min=0), default=2, show_default=True, help="Of single atoms into voids.")
+@click.option("--species", default="Li", show_default=True, help="Element whose atoms hop.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the dynamics.")
+def explore(
+    files: tuple[str, ...], model: str, output: Path, quiet: bool, temperatures: tuple[float, ...], picoseconds: float,
+    snapshots: int, hops: int, species: str, seed: int,
+) -> None:  # fmt: skip
+    """States that the model leads to from the structures in FILES, as a pool for `wavescat select`.
+
+    Along the relaxation, in dynamics, strained, between voids. For each structure NAME.extxyz (the states), NAME.json
+    and NAME.png. Structures done before are kept.
+    """
+    from ase_wavescat.active_learning import Plan
+    from ase_wavescat.active_learning import explore as work
+
+    plan = Plan(temperatures=temperatures, picoseconds=picoseconds, snapshots=snapshots, hops=hops, species=species)
+    settings = {"workflow": "explore", "plan": str(plan), "seed": seed}
+    structures = read_structures(files, output)
+    for name, atoms in structures.items():
+        atoms.info.setdefault("group", name)  # what comes of one structure belongs together
+    failed = run_each(structures, model, output, settings, lambda atoms: work(atoms, plan, seed=seed), quiet)
+    end(failed, structures)
