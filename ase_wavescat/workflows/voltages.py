@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import BaseCalculator
 from ase.formula import Formula
 
 from ase_wavescat.errors import DataError
@@ -164,7 +163,9 @@ def voltage(
     if members is not None:
         reference = np.broadcast_to((named.members or named.energies)[ion], members.shape[1])
         by_members = _means(members / formulas[:, None], chosen) - np.outer(places, reference)
-        steps_spread, smooth_spread = _spreads(calculator, places, by_members, on, order)
+        steps_spread = spread(calculator, _steps(places[on], by_members[on]))
+        if smooth is not None:
+            smooth_spread = spread(calculator, _smooth(places, by_members, order)[1])
     return VoltageCurve(
         entries=[with_energy(*pair) for pair in zip(structures, energies, strict=True)],
         ion=ion,
@@ -192,14 +193,6 @@ def _check(per_composition: str, order: int) -> None:
         raise DataError(f"per_composition must be 'mean' or 'lowest', got {per_composition!r}")
     if order < 1:
         raise DataError(f"the polynomial's order must be positive, got {order}")
-
-
-def _spreads(
-    calculator: BaseCalculator, x: np.ndarray, gained: np.ndarray, on: list[int], order: int
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Of the steps and of the smooth curve, from (K, M) energies of the members."""
-    smooth = _smooth(x, gained, order)[1]
-    return spread(calculator, _steps(x[on], gained[on])), None if smooth is None else spread(calculator, smooth)
 
 
 def _means(values: np.ndarray, groups: Sequence[np.ndarray]) -> np.ndarray:

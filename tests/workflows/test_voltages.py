@@ -176,7 +176,8 @@ def test_the_smooth_curve_needs_more_compositions_than_coefficients_and_has_the_
         atoms.numbers[:] = [3] * lithium + [14] * (6 - lithium)
         atoms.calc = WaveScatCalculator(small_ensemble)
         structures.append(atoms)
-    assert voltage(structures, references=REFERENCES, order=3).smooth_voltages is None
+    few = voltage(structures, references=REFERENCES, order=3)
+    assert few.smooth_voltages is None and few.smooth_spread is None and few.voltage_spread is not None
     curve = voltage(structures, references=REFERENCES, order=2)
     single = []
     for row in range(small_ensemble.members):
