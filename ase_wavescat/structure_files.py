@@ -120,23 +120,22 @@ def named(files: Iterable[Path]) -> list[tuple[Path, str]]:
 def structures_of(path: Path) -> list[Atoms]:
     """All structures of an extended XYZ file or an ASE database; DataError says what is wrong with it."""
     kind, compression = _format(path)
-    try:
-        if kind == _OTHER:
-            structures = _read_by_ase(path)
-        elif kind == ".db":
-            structures = _read_database(path)
-        else:
-            # Through memory: ASE seeks in the file, and seeking in a compressed file is very slow.
-            with _OPENERS.get(compression, open)(path, "rt") as file:
-                text = file.read()
-            structures = list(read(io.StringIO(text), ":", format="extxyz")) if text.strip() else []
-    except DataError:
-        raise
-    except _DAMAGE as error:
-        raise DataError(f"cannot read {path}: {error}; is it complete?") from error
+    structures = _read_by_ase(path) if kind == _OTHER else _read_ours(path, kind, compression)
     if not structures:
         raise DataError(f"{path} holds no structures; leave it out or check how it was written")
     return structures
+
+
+def _read_ours(path: Path, kind: str, compression: str) -> list[Atoms]:
+    try:
+        if kind == ".db":
+            return _read_database(path)
+        # Through memory: ASE seeks in the file, and seeking in a compressed file is very slow.
+        with _OPENERS.get(compression, open)(path, "rt") as file:
+            text = file.read()
+        return list(read(io.StringIO(text), ":", format="extxyz")) if text.strip() else []
+    except _DAMAGE as error:
+        raise DataError(f"cannot read {path}: {error}; is it complete?") from error
 
 
 def _read_by_ase(path: Path) -> list[Atoms]:

@@ -16,7 +16,7 @@ from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase_wavescat.errors import DataError, WaveScatError, WaveScatWarning
 from ase_wavescat.plotting import BLUE, GREY
 from ase_wavescat.workflows.barriers import neb
-from ase_wavescat.workflows.checks import calculator_of, evaluated
+from ase_wavescat.workflows.checks import calculator_of, evaluated, with_calculator
 from ase_wavescat.workflows.dynamics import run_langevin
 from ase_wavescat.workflows.hops import find_hops
 from ase_wavescat.workflows.members import member_energies, spread
@@ -125,11 +125,10 @@ def _states(atoms: Atoms, relaxation: Relaxation, plan: Plan, seed: int) -> list
     states += [_named(frame, atoms, "relaxation") for frame in _evenly(relaxation.path[:-1], plan.snapshots)]
     if relaxation.runaway:
         return states
+    start = with_calculator(relaxed, atoms.calc)
     for index, temperature in enumerate(plan.temperatures):
-        states += [
-            _named(frame, atoms, "md", temperature=temperature)
-            for frame in dynamics(_with(relaxed, atoms.calc), temperature, plan, np.random.default_rng([seed, index]))
-        ]
+        frames = dynamics(start, temperature, plan, np.random.default_rng([seed, index]))
+        states += [_named(frame, atoms, "md", temperature=temperature) for frame in frames]
     states += [_named(frame, atoms, "strain") for frame in _strained(relaxed, atoms.calc, plan.strains)]
     states += [_named(frame, atoms, "hop") for frame in _hopping(relaxed, atoms.calc, plan)]
     return states
@@ -137,7 +136,7 @@ def _states(atoms: Atoms, relaxation: Relaxation, plan: Plan, seed: int) -> list
 
 def dynamics(atoms: Atoms, temperature: float, plan: Plan, generator: np.random.Generator) -> list[Atoms]:
     """Evenly spaced snapshots of Langevin dynamics at fixed volume; the last one is that before a runaway."""
-    moving = _with(atoms, atoms.calc)
+    moving = with_calculator(atoms, atoms.calc)
     MaxwellBoltzmannDistribution(moving, temperature_K=temperature, rng=generator)
     steps = max(plan.snapshots, round(1000 * plan.picoseconds / plan.timestep))
     wanted = set(np.linspace(0, steps, plan.snapshots + 1).round().astype(int)[1:].tolist())
@@ -155,7 +154,7 @@ def dynamics(atoms: Atoms, temperature: float, plan: Plan, generator: np.random.
 
 def _strained(relaxed: Atoms, calculator: BaseCalculator, strains: tuple[float, ...]) -> Iterator[Atoms]:
     for strain in strains:
-        frame = _with(relaxed, calculator)
+        frame = with_calculator(relaxed, calculator)
         frame.set_cell(relaxed.cell.array * (1 + strain), scale_atoms=True)
         yield relax(frame, fmax=0.1).structure
 
@@ -165,7 +164,7 @@ def _hopping(relaxed: Atoms, calculator: BaseCalculator, plan: Plan) -> Iterator
         return
     if not relaxed.pbc.all() or len(relaxed) == 1:  # no voids, or nothing to hop into them
         return
-    for hop in find_hops(_with(relaxed, calculator), species=plan.species, count=plan.hops):
+    for hop in find_hops(with_calculator(relaxed, calculator), species=plan.species, count=plan.hops):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", WaveScatWarning)  # that the band has not converged
@@ -180,12 +179,6 @@ def _evenly(frames: list[Atoms], count: int) -> list[Atoms]:
         return []
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int))
     return [frames[index] for index in chosen]
-
-
-def _with(atoms: Atoms, calculator: BaseCalculator) -> Atoms:
-    copy = atoms.copy()
-    copy.calc = calculator
-    return copy
 
 
 def _named(frame: Atoms, parent: Atoms, kind: str, **more: float) -> Atoms:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,11 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from tqdm import tqdm
 
+from ase_wavescat.each import for_each
 from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.errors import DataError, StructureError
 from ase_wavescat.plotting import GREY, ORANGE
-from ase_wavescat.processes import cores, end_with_parent, worker_pool
+from ase_wavescat.processes import cores
 from ase_wavescat.scattering.transform import Transform
 from ase_wavescat.structure_files import without_results
 from ase_wavescat.workflows.result import Result
@@ -269,7 +270,8 @@ def assess(
     """Candidates in the order of the pool, and the reasons for those that cannot be evaluated."""
     candidates, failed = [], {}
     count = min(workers or cores(), len(pool))
-    for item in tqdm(_views(pool, ensemble, count), total=len(pool), unit="structure", disable=not progress):
+    views = for_each(ensemble, _view, pool.items(), count, chunk=8)
+    for item in tqdm(views, total=len(pool), unit="structure", disable=not progress):
         if isinstance(item, Candidate):
             candidates.append(item)
         else:
@@ -277,29 +279,9 @@ def assess(
     return tuple(candidates), failed
 
 
-def _views(pool: Mapping[str, Atoms], ensemble: Ensemble, workers: int) -> Iterator[Candidate | tuple[str, str]]:
-    if workers <= 1:
-        transform = ensemble.transform()
-        yield from (_view(ensemble, transform, name, atoms) for name, atoms in pool.items())
-        return
-    with worker_pool(workers, _start_worker, (ensemble,)) as processes:
-        yield from processes.map(_work, pool.keys(), pool.values(), chunksize=8)
-
-
-_worker: dict[str, Any] = {}
-
-
-def _start_worker(ensemble: Ensemble) -> None:
-    end_with_parent()
-    _worker.update(ensemble=ensemble, transform=ensemble.transform())
-
-
-def _work(name: str, atoms: Atoms) -> Candidate | tuple[str, str]:
-    return _view(_worker["ensemble"], _worker["transform"], name, atoms)
-
-
-def _view(ensemble: Ensemble, transform: Transform, name: str, atoms: Atoms) -> Candidate | tuple[str, str]:
+def _view(ensemble: Ensemble, transform: Transform, entry: tuple[str, Atoms]) -> Candidate | tuple[str, str]:
     """The candidate, or its name and why the model cannot evaluate it."""
+    name, atoms = entry
     bare = without_results(atoms)
     try:
         prediction = ensemble.predict(transform, bare.cell.array, bare.positions, bare.numbers, pbc=bare.pbc)

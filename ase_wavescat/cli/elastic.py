@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ase_wavescat.cli.structures import end, read_structures, run_each, structure_arguments
+from ase_wavescat.cli.structures import run_files, structure_arguments
 
 
 @click.command()
@@ -31,9 +31,7 @@ def elastic(
 
     settings = {"workflow": "elastic", "strain": strain, "relax_ions": relax_ions, "fmax": fmax, "steps": steps}
     strains = (-strain, -strain / 2, strain / 2, strain)
-    structures = read_structures(files, output)
-    failed = run_each(
-        structures, model, output, settings,
+    run_files(
+        files, model, output, settings,
         lambda atoms: work(atoms, strains=strains, relax_ions=relax_ions, fmax=fmax, steps=steps), quiet,
     )  # fmt: skip
-    end(failed, structures)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ase_wavescat.atomic_write import atomic_path
-from ase_wavescat.cli.structures import end, fingerprint, kept, read_structures, structure_arguments
+from ase_wavescat.cli.structures import INPUTS, end, fingerprint, kept, read_structures, structure_arguments
 from ase_wavescat.errors import WaveScatError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def hops(files: tuple[str, ...], model: str, output: Path, quiet: bool, **settin
         for number in count(len(rows)):  # of an earlier run that asked for more
             if not _remove(output, f"{name}-hop-{number}"):
                 break
-        _write(target, {"hops": rows, "inputs": inputs})
+        _write(target, {"hops": rows, INPUTS: inputs})
         click.echo(f"{name}: {len(rows)} hops\n{_table(rows)}" if rows else f"{name}: no hops; try a smaller --room")
     click.echo(f"results: {output}")
     end(failed, structures)
@@ -117,10 +117,10 @@ def _barrier(
     if not kept(target, inputs):
         try:
             result = neb(hop.initial, hop.final, progress=not quiet, **band)
-            result.write(output, name, {"inputs": inputs})
+            result.write(output, name, {INPUTS: inputs})
         except WaveScatError as error:
             _remove(output, name)
-            _write(target, {"failed": str(error), "inputs": inputs})
+            _write(target, {"failed": str(error), INPUTS: inputs})
     done = json.loads(target.read_text(encoding="utf-8"))
     if "failed" in done:
         return {**row, "failed": done["failed"]}

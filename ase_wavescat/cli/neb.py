@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ase_wavescat.cli.structures import fingerprint, kept, read_structures, structure_arguments
+from ase_wavescat.cli.structures import INPUTS, fingerprint, kept, read_structures, structure_arguments
 
 if TYPE_CHECKING:
     from ase_wavescat.workflows import Band
@@ -66,7 +66,7 @@ def neb(
             path[0], path[-1], images=path[1:-1] or images, fmax=fmax, steps=steps, climb=climb,
             relax_endpoints=relax_ends, progress=not quiet,
         )  # fmt: skip
-    result.write(output, name, {"inputs": inputs})
+    result.write(output, name, {INPUTS: inputs})
     if not quiet:
         click.echo(f"{name}\n{result.summary()}\n")
     click.echo(f"results: {output}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ase_wavescat.cli.options import CELLS, cell_option
-from ase_wavescat.cli.structures import end, read_structures, run_each, structure_arguments
+from ase_wavescat.cli.structures import run_files, structure_arguments
 from ase_wavescat.errors import WaveScatWarning
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ def relax(
     from ase_wavescat.workflows import relax as work
 
     settings = {"workflow": "relax", "cell": cell, "fmax": fmax, "smax": smax, "steps": steps}
-    structures = read_structures(files, output)
 
     def relaxed(atoms: Atoms) -> Relaxation:
         result = work(atoms, cell=CELLS[cell], fmax=fmax, smax=smax, steps=steps)
@@ -43,5 +42,4 @@ def relax(
             warnings.warn(f"not relaxed: {result.stop_reason}", WaveScatWarning, stacklevel=2)
         return result
 
-    failed = run_each(structures, model, output, settings, relaxed, quiet)
-    end(failed, structures)
+    run_files(files, model, output, settings, relaxed, quiet)

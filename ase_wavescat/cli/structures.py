@@ -133,6 +133,15 @@ def run_each(
     return failed
 
 
+def run_files(
+    files: tuple[str, ...], model: str, folder: Path, settings: Mapping[str, Any],
+    work: Callable[[Atoms], Result], quiet: bool,
+) -> None:  # fmt: skip
+    """A whole command: `run_each` on all structures of files, and its end."""
+    structures = read_structures(files, folder)
+    end(run_each(structures, model, folder, settings, work, quiet), structures)
+
+
 @contextmanager
 def _named_warnings(name: str) -> Iterator[list[str]]:
     """Warnings that the package names are shown with the name of the structure; their texts."""

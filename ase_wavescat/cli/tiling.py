@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ase_wavescat.cli.structures import end, read_structures, run_each, structure_arguments
+from ase_wavescat.cli.structures import run_files, structure_arguments
 
 
 def _repeats(
@@ -45,9 +45,7 @@ def tiling(
     from ase_wavescat.workflows import tiling as work
 
     settings = {"workflow": "tiling", "repeats": repeats, "amplitude": amplitude, "seed": seed}
-    structures = read_structures(files, output)
-    failed = run_each(
-        structures, model, output, settings,
+    run_files(
+        files, model, output, settings,
         lambda atoms: work(atoms, repeats=repeats, amplitude=amplitude, seed=seed), quiet,
     )  # fmt: skip
-    end(failed, structures)

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
 from tqdm import tqdm
 
+from ase_wavescat.each import for_each
 from ase_wavescat.ensemble import Calibration, Ensemble
 from ase_wavescat.errors import DataError, StructureError
 from ase_wavescat.evaluation.reliability import Reliability, reliability
 from ase_wavescat.model_file import find_model, load_model
-from ase_wavescat.processes import cores, end_with_parent, worker_pool
+from ase_wavescat.processes import cores
 from ase_wavescat.scattering.transform import Transform
 from ase_wavescat.structure_files import Paths, files_of, named
 from ase_wavescat.training.dataset import Frame, read_frames
@@ -394,31 +394,10 @@ def predict(
     count = min(workers or cores(), len(frames))
     with tqdm(total=len(frames), unit="frame", desc="predictions", disable=not progress) as bar:
         results = []
-        for result in _results(ensemble, frames, count):
+        for result in for_each(ensemble, _result, frames, count):
             results.append(result)
             bar.update()
     return tuple(results)
-
-
-def _results(ensemble: Ensemble, frames: Sequence[Frame], workers: int) -> Iterator[FrameResult]:
-    if workers <= 1:
-        transform = ensemble.transform()
-        yield from (_result(ensemble, transform, frame) for frame in frames)
-        return
-    with worker_pool(workers, _start_worker, (ensemble,)) as pool:
-        yield from pool.map(_work, frames)
-
-
-_worker: dict[str, Any] = {}
-
-
-def _start_worker(ensemble: Ensemble) -> None:
-    end_with_parent()
-    _worker.update(ensemble=ensemble, transform=ensemble.transform())
-
-
-def _work(frame: Frame) -> FrameResult:
-    return _result(_worker["ensemble"], _worker["transform"], frame)
 
 
 def _result(ensemble: Ensemble, transform: Transform, frame: Frame) -> FrameResult:

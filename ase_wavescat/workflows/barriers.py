@@ -16,8 +16,7 @@ from ase.optimize import FIRE
 from tqdm import tqdm
 
 from ase_wavescat.errors import DataError, PathError, WaveScatWarning
-from ase_wavescat.structure_files import without_results
-from ase_wavescat.workflows.checks import calculator_of, evaluated
+from ase_wavescat.workflows.checks import calculator_of, evaluated, with_calculator
 from ase_wavescat.workflows.endpoints import SAME, farthest, matched, turned, warn_of_exchange
 from ase_wavescat.workflows.paths import Band, band_fields, warn_of_remarks, with_results_of
 from ase_wavescat.workflows.relaxation import relax
@@ -204,8 +203,7 @@ def _moved(atoms: Atoms, constraints: list[Any]) -> np.ndarray:
 
 
 def _end(atoms: Atoms, calculator: BaseCalculator, name: str, fmax: float, steps: int, relaxed: bool) -> Atoms:
-    end = without_results(atoms)
-    end.calc = calculator
+    end = with_calculator(atoms, calculator)
     if relaxed:
         relaxation = relax(end, fmax=fmax, steps=steps)
         if relaxation.runaway:

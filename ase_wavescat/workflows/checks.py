@@ -6,7 +6,7 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
 from ase_wavescat.errors import CalculatorError
-from ase_wavescat.structure_files import check_structure
+from ase_wavescat.structure_files import check_structure, without_results
 
 
 def calculator_of(atoms: Atoms, *needed: str, stored: bool = False) -> BaseCalculator:
@@ -55,6 +55,13 @@ def evaluated(atoms: Atoms) -> Atoms:
         if found.get("energy") is None:
             found |= {name: atoms.calc.get_property(name, atoms) for name in ("energy", "forces") if name in names}
         copy.calc = SinglePointCalculator(copy, **{name: value for name, value in found.items() if value is not None})
+    return copy
+
+
+def with_calculator(atoms: Atoms, calculator: BaseCalculator) -> Atoms:
+    """A copy to be evaluated anew, without what is known of the structure as it was."""
+    copy = without_results(atoms)
+    copy.calc = calculator
     return copy
 
 

@@ -14,8 +14,7 @@ from ase.stress import voigt_6_to_full_3x3_strain
 from ase.units import GPa
 
 from ase_wavescat.errors import CalculatorError, DataError, StructureError, WaveScatWarning
-from ase_wavescat.structure_files import without_results
-from ase_wavescat.workflows.checks import calculator_of, evaluated
+from ase_wavescat.workflows.checks import calculator_of, evaluated, with_calculator
 from ase_wavescat.workflows.members import member_stresses, spread
 from ase_wavescat.workflows.relaxation import CONVERGED, settle
 from ase_wavescat.workflows.result import Result
@@ -185,8 +184,7 @@ def elastic(
     calculator = _checked_calculator(atoms, relax_ions)
     chosen = _checked(strains)
     problems: list[str] = []
-    base = without_results(atoms)
-    base.calc = calculator
+    base = with_calculator(atoms, calculator)
     with same_grids(calculator, atoms):
         if relax_ions:
             settled, stop_reason = settle(base, fmax=fmax, steps=steps)

@@ -9,6 +9,7 @@ from numbers import Integral
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
+from ase.cell import Cell
 from ase.constraints import FixAtoms
 from ase.data import chemical_symbols
 from ase.geometry import find_mic, get_distances
@@ -17,8 +18,8 @@ from ase.optimize import FIRE
 from scipy.spatial import Voronoi, cKDTree
 
 from ase_wavescat.errors import DataError
-from ase_wavescat.structure_files import check_structure, without_results
-from ase_wavescat.workflows.checks import calculator_of, evaluated
+from ase_wavescat.structure_files import check_structure
+from ase_wavescat.workflows.checks import calculator_of, evaluated, with_calculator
 
 APART = 1.0
 """A: voids that near to one with more room are a part of it."""
@@ -85,14 +86,14 @@ def find_voids(atoms: Atoms, *, room: float = 2.0) -> list[Void]:
     corners = corners[np.all((fractions > -1e-6) & (fractions < 1 + 1e-6), axis=1)]
     distances, _ = cKDTree(images).query(corners)
     corners, distances = corners[distances >= room], distances[distances >= room]
-    kept = _apart(corners, distances, reduced)
+    kept = _apart(corners, distances, reduced.cell)
     places = atoms.cell.cartesian_positions(atoms.cell.scaled_positions(corners) % 1.0)
     return [Void(places[index], float(distances[index])) for index in kept]
 
 
-def _apart(corners: np.ndarray, distances: np.ndarray, cell: Atoms) -> list[int]:
+def _apart(corners: np.ndarray, distances: np.ndarray, cell: Cell) -> list[int]:
     """Indices of corners, those with the most room first, none near to another one."""
-    first, second = neighbor_list("ij", Atoms(f"X{len(corners)}", corners, cell=cell.cell, pbc=True), APART)
+    first, second = neighbor_list("ij", Atoms(f"X{len(corners)}", corners, cell=cell, pbc=True), APART)
     near: list[list[int]] = [[] for _ in corners]
     for one, other in zip(first.tolist(), second.tolist(), strict=True):
         near[one].append(other)
@@ -131,7 +132,7 @@ def find_hops(
     calculator = calculator_of(atoms, "forces")
     _check_settings(atoms, species, count, reach, opening)
     ways = list(_ways(atoms, species, room, reach, opening))
-    energy = _with(atoms, calculator).get_potential_energy()
+    energy = with_calculator(atoms, calculator).get_potential_energy()
     tried = [_tried(atoms, *way, calculator) for way in ways]
     tried.sort(key=lambda found: found[0])
     hops: list[Hop] = []
@@ -140,7 +141,7 @@ def find_hops(
         length = float(find_mic(final.positions[atom] - atoms.positions[atom], atoms.cell, atoms.pbc)[1])
         if length > APART and not any(hop.atom == atom and _same(final, hop.final, atom) for hop in hops):
             gained = float(final.get_potential_energy() - energy)
-            hops.append(Hop(_with(atoms, calculator), final, atom, void, length, near, gained))
+            hops.append(Hop(with_calculator(atoms, calculator), final, atom, void, length, near, gained))
     return sorted(hops, key=lambda hop: hop.energy)[:count]
 
 
@@ -209,14 +210,14 @@ def _tried(
     atoms: Atoms, atom: int, void: Void, way: np.ndarray, near: float, calculator: BaseCalculator
 ) -> tuple[float, int, Void, float, Atoms]:
     """Energy (eV) of the structure with the atom in the void, and that structure."""
-    moved = _with(atoms, calculator)
+    moved = with_calculator(atoms, calculator)
     moved.positions[atom] += way
     return float(moved.get_potential_energy()), atom, void, near, moved
 
 
 def _settled(moved: Atoms, atom: int, calculator: BaseCalculator) -> Atoms:
     """The structure with one atom come to rest, the others held meanwhile."""
-    settling = _with(moved, calculator)
+    settling = with_calculator(moved, calculator)
     settling.set_constraint(FixAtoms([i for i in range(len(moved)) if i != atom]))
     # Downhill all the way, as an atom would fall; LBFGS jumps where the energy is not convex.
     FIRE(settling, logfile=None).run(fmax=SETTLING, steps=SETTLING_STEPS)
@@ -224,12 +225,6 @@ def _settled(moved: Atoms, atom: int, calculator: BaseCalculator) -> Atoms:
     result = evaluated(settling)
     result.set_constraint(moved.constraints)
     return result
-
-
-def _with(atoms: Atoms, calculator: BaseCalculator) -> Atoms:
-    copy = without_results(atoms)
-    copy.calc = calculator
-    return copy
 
 
 def _same(one: Atoms, other: Atoms, atom: int) -> bool:

@@ -7,6 +7,7 @@ of the spreads of two energies.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import numpy as np
 from ase import Atoms
@@ -17,9 +18,14 @@ from ase_wavescat.errors import DataError
 from ase_wavescat.workflows.checks import calculator_of
 
 
+def has_members(calculator: BaseCalculator) -> TypeGuard[WaveScatCalculator]:
+    """Whether it is a WaveScatCalculator whose model has a spread."""
+    return isinstance(calculator, WaveScatCalculator) and calculator.ensemble.members > 1
+
+
 def member_energies(calculator: BaseCalculator, structures: Sequence[Atoms]) -> np.ndarray | None:
     """(structures, M) eV of the members of a WaveScatCalculator; None for other calculators, and for one member."""
-    if not isinstance(calculator, WaveScatCalculator) or calculator.ensemble.members < 2:
+    if not has_members(calculator):
         return None
     return np.array([calculator.get_member_energies(atoms) for atoms in structures])
 
@@ -67,6 +73,6 @@ def spread(calculator: BaseCalculator, member_values: np.ndarray) -> np.ndarray:
 
 def member_stresses(calculator: BaseCalculator, structures: Sequence[Atoms]) -> np.ndarray | None:
     """(structures, M, 6) eV/A^3 of the members of a WaveScatCalculator; None for others, and for one member."""
-    if not isinstance(calculator, WaveScatCalculator) or calculator.ensemble.members < 2:
+    if not has_members(calculator):
         return None
     return np.array([calculator.get_member_stresses(atoms) for atoms in structures])

@@ -21,8 +21,7 @@ from ase_wavescat.atomic_write import atomic_path
 from ase_wavescat.calculator import WaveScatCalculator
 from ase_wavescat.errors import DataError, StructureError, WaveScatError
 from ase_wavescat.plotting import BLUE, ORANGE
-from ase_wavescat.structure_files import without_results
-from ase_wavescat.workflows.checks import calculator_of, evaluated
+from ase_wavescat.workflows.checks import calculator_of, evaluated, with_calculator
 from ase_wavescat.workflows.members import member_energies, spread
 from ase_wavescat.workflows.result import Result
 from ase_wavescat.workflows.runaway import RunawayWatch
@@ -146,9 +145,7 @@ def relax(
     """
     calculator = calculator_of(atoms, "forces", *(["stress"] if cell else []))
     check_settings(atoms, cell, fmax, smax, steps)
-    moving = without_results(atoms)
-    moving.calc = calculator
-    record = _Record(moving, cell)
+    record = _Record(with_calculator(atoms, calculator), cell)
     with warnings.catch_warnings():
         # SciPy's, at every step of a cell that relaxes, about errors of 1e-13
         warnings.filterwarnings("ignore", message="logm result may be inaccurate")
@@ -181,9 +178,7 @@ def settle(atoms: Atoms, *, fmax: float, steps: int) -> tuple[Atoms, str]:
     The structure has its energy and forces, not its calculator. Raises DataError for limits that make no sense.
     """
     check_settings(atoms, False, fmax, 1.0, steps)
-    moving = without_results(atoms)
-    moving.calc = atoms.calc
-    record = _Record(moving, False)
+    record = _Record(with_calculator(atoms, atoms.calc), False)
     stop_reason = _run(record, fmax, np.inf, steps)
     return record.path()[-1], stop_reason
 

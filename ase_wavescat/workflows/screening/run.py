@@ -14,12 +14,12 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 from tqdm import tqdm
 
-from ase_wavescat.calculator import WaveScatCalculator
 from ase_wavescat.errors import DataError, WaveScatError, WaveScatWarning
 from ase_wavescat.processes import cores
 from ase_wavescat.structure_files import check_structure
 from ase_wavescat.workflows.hull import References, formation_energies, reference_energies
 from ase_wavescat.workflows.melting import MeltSchedule
+from ase_wavescat.workflows.members import has_members
 from ase_wavescat.workflows.relaxation import CellChoice
 from ase_wavescat.workflows.screening.crews import crew_of, outcomes
 from ase_wavescat.workflows.screening.database import NO_FLAGS, ScreeningDatabase, open_database
@@ -105,9 +105,7 @@ def _extend(bar: Any, more: int) -> None:
 
 def _energy_scale(calculator: BaseCalculator) -> float | None:
     """Of the members' spread; None for calculators that have none."""
-    if not isinstance(calculator, WaveScatCalculator) or calculator.ensemble.members < 2:
-        return None
-    return calculator.ensemble.calibration.energy_scale
+    return calculator.ensemble.calibration.energy_scale if has_members(calculator) else None
 
 
 class _Intake:
