@@ -1,0 +1,160 @@
+"""Structures of the three extrapolations and of a quench, made by a model, to be labelled.
+
+Called by `dft_extrapolations.py --make`. Glasses and bands are kept as they are made, so that a second run goes on.
+Frames say what belongs together: `config_type` (strain-curve, hop-path, larger, quenched), `parent` (the formula of the
+relaxed glass), `linear_strain`, and `image` of a band whose first image is the unstrained glass of the curve.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from ase.io import write
+
+from ase_wavescat.atomic_write import atomic_path
+from ase_wavescat.errors import PathError, WaveScatError, WaveScatWarning
+from ase_wavescat.structure_files import structures_of
+from ase_wavescat.workflows import Barrier, find_hops, melt_quench, neb, random_packing
+
+STRAINS = (0.0, -0.02, 0.02, -0.04, 0.04)
+"""Linear, of the side."""
+FRACTIONS = (0.0, 0.5, 0.79, 0.25, 0.68, 1.0, 0.12, 0.6, 0.38, 0.74)
+"""Of lithium, in an order in which any first few cover the range."""
+HOPPING = (0.5, 0.79, 0.25, 0.68, 0.38, 0.6)
+LARGER = ({"Li": 48, "Si": 48}, {"Si": 84}, {"Li": 80, "Si": 20}, {"Li": 24, "Si": 66})
+QUENCHED = ({"Li": 32, "Si": 32}, {"Li": 51, "Si": 13})
+"""The glasses of `dynamics.py`: 64 atoms near LiSi and near Li15Si4."""
+LEAST_VOLUME = 555.0
+LEAST_SIDE = 23.5 / 3
+"""A: below, a mesh of 23.5 A turns from 3x3x3 to 4x4x4, and all points of a curve must have one mesh."""
+SILICON, LITHIUM, ALLOYED_LITHIUM = 18.5, 20.3, 13.3
+"""A^3 an atom that glasses of the model have, quenched so fast: silicon, lithium alone and beside silicon."""
+TRIED_HOPS = 8
+LEAST_BARRIER = 0.1
+"""eV, both ways: lower ones say little about errors of barriers."""
+
+
+def composition(fraction: float) -> dict[str, int]:
+    """The fewest atoms that fill LEAST_VOLUME at a fraction of lithium."""
+    volume = LITHIUM if fraction == 1 else ALLOYED_LITHIUM
+    atoms = lithium = 0
+    while lithium * volume + (atoms - lithium) * SILICON < LEAST_VOLUME:
+        atoms += 1
+        lithium = round(fraction * atoms)
+    return {symbol: count for symbol, count in (("Li", lithium), ("Si", atoms - lithium)) if count}
+
+
+def formula_of(counts: Mapping[str, int]) -> str:
+    return "".join(f"{symbol}{count}" for symbol, count in counts.items())
+
+
+def glass(counts: Mapping[str, int], calculator: Calculator, folder: Path, seed: int = 1) -> Atoms:
+    """A glass quenched from its melt by the calculator, its volume relaxed, without results; kept in `folder`."""
+    formula = formula_of(counts)
+    kept = folder / f"{formula}.extxyz"
+    if kept.exists():
+        return structures_of(kept)[0]
+    packing = random_packing(counts, sum(counts.values()), seed=[seed, *map(ord, formula)])
+    packing.calc = calculator
+    quench = melt_quench(packing, seed=seed, cell="volume")
+    print(f"{formula}: {quench.summary()}", flush=True)
+    if quench.runaway:
+        raise WaveScatError(f"the melt of {formula} ran away: {quench.stop_reason}; take another seed or model")
+    structure = quench.structure
+    result = Atoms(structure.numbers, structure.positions, cell=structure.cell, pbc=True)
+    result.info = {"x": round(counts.get("Li", 0) / len(result), 4)}
+    _write(kept, [result])
+    return result
+
+
+def curve(relaxed: Atoms) -> list[Atoms]:
+    """A relaxed glass strained along all axes, ions at fixed fractional positions."""
+    side = float(relaxed.cell.lengths().min()) * (1 + min(STRAINS))
+    if side < LEAST_SIDE:
+        raise WaveScatError(
+            f"{relaxed.symbols} strained has a side of {side:.2f} A, below {LEAST_SIDE:.2f}: take more atoms"
+        )
+    frames = []
+    for strain in STRAINS:
+        frame = _named(relaxed, relaxed, "strain-curve", linear_strain=strain)
+        frame.set_cell(relaxed.cell.array * (1 + strain), scale_atoms=True)
+        frames.append(frame)
+    return frames
+
+
+def path(relaxed: Atoms, calculator: Calculator, folder: Path) -> list[Atoms]:
+    """Images of the first converged band of one lithium atom, of the most favourable hops, that leads over a barrier.
+
+    Without the first, which is the glass itself; the highest, then the last, come first. Kept in `folder`.
+    """
+    kept = folder / f"path-{relaxed.symbols}.extxyz"
+    if not kept.exists():
+        start = relaxed.copy()
+        start.calc = calculator
+        band = next(_bands(start), None)
+        if band is None:
+            raise WaveScatError(f"no hop of {relaxed.symbols} leads over a barrier; take another glass")
+        print(f"{relaxed.symbols}: barriers {band.forward:.2f}, {band.backward:.2f} eV", flush=True)
+        top = int(np.argmax(band.energies))
+        order = [top, len(band.images) - 1, *(i for i in range(1, len(band.images) - 1) if i != top)]
+        _write(
+            kept,
+            [_named(band.images[image], relaxed, "hop-path", image=image, images=len(order) + 1) for image in order],
+        )
+    return structures_of(kept)
+
+
+def _bands(start: Atoms) -> Iterator[Barrier]:
+    for hop in find_hops(start, count=TRIED_HOPS):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", WaveScatWarning)  # what they say is looked at
+                band = neb(hop.initial, hop.final, images=5, steps=200)
+        except PathError:  # the void does not hold the atom
+            continue
+        print(f"{start.symbols} {hop.atom}: {band.summary()}", flush=True)
+        if band.converged and min(band.forward, band.backward) >= LEAST_BARRIER and len(band.movers) <= 2:
+            yield band
+
+
+def _named(atoms: Atoms, parent: Atoms, kind: str, **more: float | int) -> Atoms:
+    bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
+    name = str(parent.symbols.formula.format("metal"))
+    bare.info = {"config_type": kind, "group": f"{kind}-{name}", "parent": name, "x": parent.info["x"], **more}
+    return bare
+
+
+def _write(file: Path, frames: list[Atoms]) -> None:
+    with atomic_path(file) as temporary:
+        write(temporary, frames, format="extxyz")
+
+
+def make(folder: Path, calculator: Calculator) -> None:
+    """strains, bands, larger and quenched.extxyz in `folder`, each as soon as it can be, in the order of importance."""
+    glasses = folder / "glasses"
+    glasses.mkdir(parents=True, exist_ok=True)
+
+    def relaxed(fraction: float) -> Atoms:
+        return glass(composition(fraction), calculator, glasses)
+
+    def pool(name: str, parts: Iterator[list[Atoms]]) -> None:
+        frames: list[Atoms] = []
+        for part in parts:  # written after each, so that labelling can begin
+            frames += part
+            _write(folder / f"{name}.extxyz", frames)
+        print(f"{name}: {len(frames)} structures", flush=True)
+
+    pool("strains", (curve(relaxed(fraction)) for fraction in FRACTIONS))
+    pool("bands", (path(relaxed(fraction), calculator, glasses) for fraction in HOPPING))
+    pool("quenched", ([_as_it_is(counts, calculator, glasses, "quenched")] for counts in QUENCHED))
+    pool("larger", ([_as_it_is(counts, calculator, glasses, "larger")] for counts in LARGER))
+
+
+def _as_it_is(counts: Mapping[str, int], calculator: Calculator, glasses: Path, kind: str) -> Atoms:
+    found = glass(counts, calculator, glasses)
+    return _named(found, found, kind)
