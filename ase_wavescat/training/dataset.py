@@ -35,7 +35,8 @@ class Frame:
     None. Frames with open directions have no stress: codes divide it by the volume of whatever vacuum there was.
     group: frames that must not be told apart by a split (one trajectory, one melt); config_type: their kind.
     name: file and position in it, for messages; info: the frame's other scalar entries (mesh, temperature ...).
-    weight: of its squared errors in a fit; source: who labelled it, frames of one source share a zero of energy.
+    weight: of its squared errors in a fit; source: who labelled it; zero: frames of one zero of energy have the same
+        energies of the species.
     """
 
     cell: np.ndarray
@@ -51,6 +52,7 @@ class Frame:
     pbc: tuple[bool, bool, bool] = (True, True, True)
     weight: float = 1.0
     source: str = "labels"
+    zero: str = "labels"
 
     def __len__(self) -> int:
         return len(self.numbers)

@@ -21,7 +21,7 @@ class Observations(Sequence[Observation]):
     """Read from the store one at a time; labels less the pair repulsion and the references.
 
     references: energies (eV an atom) of all species, by atomic number, where they are given; one energy an atom (the
-        bias of S20) is fitted besides. None: the species' energies are fitted, each label source having its own.
+        bias of S20) is fitted besides. None: the species' energies are fitted, each zero of energy having its own.
     strong_force: eV/A; the error expected of a force grows as (1 + (|F| / strong_force)^2)^(1/2).
     The model is in the energies of the first frame's source. closest: see `closest_pairs`.
 
@@ -38,7 +38,7 @@ class Observations(Sequence[Observation]):
     ) -> None:
         self.frames, self.store, self.repulsion, self.references = frames, store, repulsion, references
         self.strong_force = strong_force
-        self.sources = tuple(dict.fromkeys(frame.source for frame in frames))
+        self.zeros = tuple(dict.fromkeys(frame.zero for frame in frames))
         self.closest = closest_pairs(frames)
         species = store.spec.species
         lost = [chemical_symbols[z] for z in species if references is not None and z not in references]
@@ -48,7 +48,7 @@ class Observations(Sequence[Observation]):
     @property
     def targets(self) -> np.ndarray:
         """(n,) Which frames are of the source whose energies the model predicts."""
-        return np.array([frame.source == self.sources[0] for frame in self.frames])
+        return np.array([frame.source == self.frames[0].source for frame in self.frames])
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -86,11 +86,11 @@ class Observations(Sequence[Observation]):
         return fitted[:, :1] + np.array([self.references[z] for z in species])
 
     def _columns(self, frame: Frame) -> np.ndarray:
-        """The counts of the species, or the number of atoms where references are given, in the source's own columns."""
+        """The counts of the species, or the number of atoms where references are given, in its zero's own columns."""
         counts = frame.count(self.store.spec.species)
         own = counts if self.references is None else counts.sum(keepdims=True)
-        columns = np.zeros((len(self.sources), len(own)))
-        columns[self.sources.index(frame.source)] = own
+        columns = np.zeros((len(self.zeros), len(own)))
+        columns[self.zeros.index(frame.zero)] = own
         return columns.ravel()
 
     def _baseline(self, frame: Frame) -> tuple[float, np.ndarray, np.ndarray]:

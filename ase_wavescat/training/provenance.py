@@ -50,7 +50,7 @@ def _described(source: Source) -> dict[str, Any]:
     return {
         name: dict(value) if isinstance(value, Mapping) else value
         for name, value in vars(source).items()
-        if name != "files" and value != {}
+        if name != "files" and value not in ({}, None)
     }
 
 

@@ -28,8 +28,10 @@ class Source:
     """Files labelled in one way.
 
     files: files, folders and globs, see `structure_files.files_of`.
-    name: of the label source. Sources of one name share a zero of energy; the first source's name is that of what the
-        model predicts.
+    name: of the label source; the first source's name is that of what the model predicts, and its errors are those on
+        frames of that name.
+    zero: name of the source whose zero of energy these labels share (default: their own, which the sources of one name
+        have in common), for labels that differ by noise and not by method: meshes, cutoffs.
     group_key: the key of frames that belong together, see `dataset.read_frames`; "none": every frame its own group.
     weight: of the squared errors of all frames, above 0.
     config_type_weights: by config_type, multiplied on; 0 leaves these frames out.
@@ -48,6 +50,7 @@ class Source:
     config_type_weights: Mapping[str, float] = field(default_factory=dict)
     energies: str = TOTAL
     references: Mapping[str, float] = field(default_factory=dict)
+    zero: str | None = None
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -109,14 +112,26 @@ def _listed(source: Source) -> str:
 
 
 def _check_zeros(sources: Sequence[Source]) -> None:
-    zeros: dict[str, bool] = {}
+    own = {source.name for source in sources if source.zero is None}
+    formations: dict[str, bool] = {}
     for source in sources:
-        formation = source.energies == FORMATION and not source.references
-        if zeros.setdefault(source.name, formation) != formation:
+        if source.zero is not None and source.zero not in own:
             raise DataError(
-                f"sources named {source.name!r} mix total energies and formation energies without references, which"
+                f"the zero of source {source.name!r} is that of {source.zero!r}, which is no source with a zero of its"
+                f" own{did_you_mean(source.zero, sorted(own))}; there are {', '.join(map(repr, sorted(own))) or 'none'}"
+            )
+        if source.zero is not None and source.name in own:
+            raise DataError(f"of the sources named {source.name!r} some have a zero, some none; give all one")
+        zero, formation = _zero(source), source.energies == FORMATION and not source.references
+        if formations.setdefault(zero, formation) != formation:
+            raise DataError(
+                f"sources with the zero of {zero!r} mix total and formation energies without references, which"
                 " have different zeros; give references, or give them different names"
             )
+
+
+def _zero(source: Source) -> str:
+    return source.zero or source.name
 
 
 def _distinct_files(sources: Sequence[Source]) -> list[Path]:
@@ -148,7 +163,7 @@ def _weighted(source: Source, frames: Sequence[Frame]) -> list[Frame]:
     if not any(weights.values()):
         raise DataError(f"all config types of source {source.name!r} have the weight 0; leave the source out")
     return [
-        replace(frame, weight=weights[frame.config_type], source=source.name)
+        replace(frame, weight=weights[frame.config_type], source=source.name, zero=_zero(source))
         for frame in frames
         if weights[frame.config_type] > 0
     ]

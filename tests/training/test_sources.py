@@ -55,6 +55,19 @@ def test_a_plain_source_changes_nothing(good: Path) -> None:
     assert {(frame.source, frame.weight, frame.energy) for frame in frames} == {("labels", 1.0, -10.0)}
 
 
+def test_zeros_are_shared_on_request(good: Path, cheap: Path) -> None:
+    frames = read_sources([Source(good, "fine"), Source(cheap, "coarse", zero="fine")])
+    assert [(frame.source, frame.zero) for frame in frames] == [("fine", "fine")] * 2 + [("coarse", "fine")] * 3
+    with pytest.raises(DataError, match=r"the zero of source 'coarse' is that of 'fin', .*did you mean 'fine'"):
+        read_sources([Source(good, "fine"), Source(cheap, "coarse", zero="fin")])
+    with pytest.raises(DataError, match=r"is that of 'coarse', which is no source .* there are none"):
+        read_sources([Source(good, "fine", zero="coarse"), Source(cheap, "coarse", zero="fine")])
+    with pytest.raises(DataError, match="sources with the zero of 'fine' mix total and"):
+        read_sources([Source(good, "fine"), Source(cheap, "coarse", energies="formation", zero="fine")])
+    with pytest.raises(DataError, match="of the sources named 'fine' some have a zero"):
+        read_sources([Source(good, "fine"), Source(cheap, "fine", zero="fine")])
+
+
 def test_formation_energies_become_totals(good: Path, cheap: Path) -> None:
     references = {"Li": -1.5, "Si": -5.0, "O": 7.0}
     frames = read_sources([Source(good), Source(cheap, energies="formation", references=references)])
@@ -62,7 +75,7 @@ def test_formation_energies_become_totals(good: Path, cheap: Path) -> None:
     assert [frame.energy for frame in read_sources([Source(cheap, energies="formation")])] == [-1.0, -2.0, -3.0]
     with pytest.raises(DataError, match=r"cheap.xyz#0 holds Si, for which source 'labels' has no reference"):
         read_sources([Source(cheap, energies="formation", references={"Li": -1.5})])
-    with pytest.raises(DataError, match="sources named 'PBE' mix total energies and formation energies without"):
+    with pytest.raises(DataError, match="sources with the zero of 'PBE' mix total and formation energies without"):
         read_sources([Source(good, "PBE"), Source(cheap, "PBE", energies="formation")])
 
 

@@ -222,6 +222,24 @@ def test_sources_have_zeros_of_their_own(exact, spec, tmp_path):
         train([exact, other], tmp_path / "mixed.h5", spec, **QUICK)
 
 
+def test_sources_that_share_a_zero_share_the_species_energies(exact, spec, tmp_path):
+    """Labels half an electron volt an atom higher drag the common zero along, where those with their own do not."""
+    structures = read_structures(exact)
+    for atoms in structures:
+        atoms.calc.results["energy"] += 0.5 * len(atoms)
+    higher = write_frames(tmp_path / "higher.extxyz.xz", structures)
+    own, shared = (
+        train(
+            [Source(exact, name="code"), Source(higher, name="coarse", zero=zero)], tmp_path / "m.h5", spec,
+            strengths=(1e-12,), repulsion=False, store=tmp_path / "features", **QUICK,
+        )
+        for zero in (None, "code")
+    )  # fmt: skip
+    np.testing.assert_allclose(own.species_energies[0], SPECIES_ENERGIES, atol=2e-2)
+    np.testing.assert_allclose(shared.species_energies[0], np.array(SPECIES_ENERGIES) + 0.25, atol=2e-2)
+    assert shared.provenance["metrics"]["frames"] == len(structures)  # errors of the first source alone
+
+
 def test_given_references_leave_one_energy_an_atom(labelled, spec, tmp_path):
     references = {"Li": -1.8, "Si": -5.5}
     ensemble = train(labelled[0], tmp_path / "model.h5", spec, references=references, **QUICK)
