@@ -81,7 +81,7 @@ def curve(relaxed: Atoms) -> list[Atoms]:
         )
     frames = []
     for strain in STRAINS:
-        frame = _named(relaxed, relaxed, "strain-curve", linear_strain=strain)
+        frame = named(relaxed, relaxed, "strain-curve", linear_strain=strain)
         frame.set_cell(relaxed.cell.array * (1 + strain), scale_atoms=True)
         frames.append(frame)
     return frames
@@ -104,7 +104,7 @@ def path(relaxed: Atoms, calculator: Calculator, folder: Path) -> list[Atoms]:
         order = [top, len(band.images) - 1, *(i for i in range(1, len(band.images) - 1) if i != top)]
         _write(
             kept,
-            [_named(band.images[image], relaxed, "hop-path", image=image, images=len(order) + 1) for image in order],
+            [named(band.images[image], relaxed, "hop-path", image=image, images=len(order) + 1) for image in order],
         )
     return structures_of(kept)
 
@@ -122,7 +122,7 @@ def _bands(start: Atoms) -> Iterator[Barrier]:
             yield band
 
 
-def _named(atoms: Atoms, parent: Atoms, kind: str, **more: float | int) -> Atoms:
+def named(atoms: Atoms, parent: Atoms, kind: str, **more: float | int) -> Atoms:
     bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
     name = str(parent.symbols.formula.format("metal"))
     bare.info = {"config_type": kind, "group": f"{kind}-{name}", "parent": name, "x": parent.info["x"], **more}
@@ -157,4 +157,4 @@ def make(folder: Path, calculator: Calculator) -> None:
 
 def _as_it_is(counts: Mapping[str, int], calculator: Calculator, glasses: Path, kind: str) -> Atoms:
     found = glass(counts, calculator, glasses)
-    return _named(found, found, kind)
+    return named(found, found, kind)
