@@ -192,8 +192,7 @@ def select(
         raise DataError(f"no structure of the pool can be evaluated; {name}: {reason}")
     scale = np.where(ensemble.domain.std > 0, ensemble.domain.std, np.inf)
     places = np.array([candidate.features for candidate in candidates]) / scale
-    others = assess({str(i): atoms for i, atoms in enumerate(known)}, ensemble, workers, progress)[0] if known else ()
-    taken = np.array([candidate.features for candidate in others]).reshape(-1, len(scale)) / scale
+    taken = np.array(_features(known, ensemble, workers)).reshape(-1, len(scale)) / scale
     needs = np.array([candidate.need(limits) for candidate in candidates])
     new = _new(places, taken, needs)
     shortlists = _shortlists([candidate.structure for candidate in candidates], np.where(new, needs, 0.0), count)
@@ -277,6 +276,22 @@ def assess(
         else:
             failed[item[0]] = item[1]
     return tuple(candidates), failed
+
+
+def _features(structures: Sequence[Atoms], ensemble: Ensemble, workers: int | None) -> list[np.ndarray]:
+    """(F,) of each structure that the model can evaluate, divided by the number of atoms: far quicker than `assess`."""
+    found = for_each(ensemble, _features_of, structures, min(workers or cores(), len(structures)), chunk=8)
+    return [features for features in found if features is not None]
+
+
+def _features_of(ensemble: Ensemble, transform: Transform, atoms: Atoms) -> np.ndarray | None:
+    try:
+        evaluation = transform.evaluate(
+            atoms.cell.array, atoms.positions, atoms.numbers, pbc=tuple(map(bool, atoms.pbc))
+        )
+    except StructureError:
+        return None
+    return evaluation.features / len(atoms)
 
 
 def _view(ensemble: Ensemble, transform: Transform, entry: tuple[str, Atoms]) -> Candidate | tuple[str, str]:
