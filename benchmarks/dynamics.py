@@ -65,7 +65,7 @@ class Run:
 
     By step, the first before any: total and kinetic energy (eV).  By every EVERY-th step: positions (A), the shortest
     distance of each of PAIRS (A), the uncertainty (eV, whole cell), and what lies outside the domain, "" when nothing.
-    momenta: at the last step.  seconds: of the steps so far.
+    momenta: at the last step.  seconds: of processor time, of the steps so far.
     """
 
     total: list[float] = field(default_factory=list)
@@ -141,8 +141,8 @@ def constant_energy(
         run, moving = Run(), started(structure, calculator, temperature)
         run.look(moving)
     dynamics = VelocityVerlet(moving, TIMESTEP * units.fs, logfile=None)
-    for _ in tqdm(range(run.steps, steps), desc=str(structure.symbols), unit="step", mininterval=5):
-        begin = time.perf_counter()
+    for _ in tqdm(range(run.steps, steps), desc=formula(structure), unit="step", mininterval=5):
+        begin = time.process_time()
         dynamics.run(1)
         run.seconds += time.perf_counter() - begin
         run.look(moving)
@@ -232,21 +232,24 @@ def structure_figures(distributions: dict[str, Distribution]) -> dict[str, Any]:
 
 
 def timed(models: Sequence[str], structures: Sequence[Atoms]) -> dict[str, dict[str, float]]:
-    """Median ms of energy, forces and stress of each structure by each model, a call of each in turn."""
-    calculators = {Path(model).name: WaveScatCalculator(model) for model in models}
-    times: dict[str, dict[str, list[float]]] = {name: {} for name in calculators}
+    """Median ms of energy, forces and stress of each structure by each model, a call of each in turn.
+
+    Of processor time, which other work on the machine changes little; calls take one thread.
+    """
+    calculators = {model: WaveScatCalculator(model) for model in models}
+    times: dict[str, dict[str, list[float]]] = {model: {} for model in models}
     for structure in structures:
         for call in range(CALLS + 2):
             moved = structure.copy()
             moved.rattle(0.01, seed=call)
-            for name, calculator in calculators.items():
+            for model, calculator in calculators.items():
                 moved.calc = calculator
-                begin = time.perf_counter()
+                begin = time.process_time()
                 moved.get_forces()
                 moved.get_stress()
                 if call > 1:  # the first ones compile and plan
-                    times[name].setdefault(formula(structure), []).append(time.perf_counter() - begin)
-    return {name: {of: 1e3 * float(np.median(all_)) for of, all_ in own.items()} for name, own in times.items()}
+                    times[model].setdefault(formula(structure), []).append(time.process_time() - begin)
+    return {model: {of: 1e3 * float(np.median(all_)) for of, all_ in own.items()} for model, own in times.items()}
 
 
 # ---------------------------------------------------------------- text and pictures
@@ -262,9 +265,9 @@ def text(runs: list[dict[str, Any]], speed: dict[str, dict[str, float]]) -> str:
     ]  # fmt: skip
     header = ["glass", "x", "ps", "drift, meV/atom/ps", "fluctuation, meV/atom", "K", "closest Li-Li, Å", "Li-Si",
               "Si-Si", "inside the domain", "uncertainty, meV/atom"]  # fmt: skip
-    of_glasses = list(dict.fromkeys(glass for own in speed.values() for glass in own))
-    times = [[name, *(f"{own[glass]:.1f}" for glass in of_glasses)] for name, own in speed.items()]
-    heads = ["energy, forces and stress, ms (median), one core", *of_glasses]
+    of_glasses = list(next(iter(speed.values())))
+    times = [[Path(model).name, *(f"{own[name]:.1f}" for name in of_glasses)] for model, own in speed.items()]
+    heads = ["energy, forces and stress, ms of processor time (median)", *of_glasses]
     return "\n\n".join([table(header, rows), structure_text(runs), f"{machine()}\n\n{table(heads, times)}"])
 
 
