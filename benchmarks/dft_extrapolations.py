@@ -45,6 +45,7 @@ from ase_wavescat.workflows.members import member_energies, spread
 
 DATA = Path("models/lisi-dft/extrapolations.extxyz.xz")
 FEWEST_POINTS = 3
+APART = 0.06  # eV/atom between the curves of the picture
 SINZ = {"bulk modulus": "3.3 GPa", "curves": "8.9 meV/atom", "barriers": "0.20 eV", "larger": "6.8 meV/atom"}
 """Mean absolute errors of Sinz et al. 2020 on tests of these kinds, against their own calculations."""
 
@@ -303,17 +304,16 @@ def picture(result: dict[str, Any]) -> Figure:
 def _draw_curves(axes: Axes, rows: Rows) -> None:
     """Energies less the lowest label, one curve above the other."""
     for index, row in enumerate(rows):
-        zero = min(row["labels"]) - 0.03 * index
+        zero = min(row["labels"]) - APART * index
         strains = 100 * np.array(row["strains"])
         axes.plot(strains, 1e3 * (np.array(row["labels"]) - zero), "o", color=BLUE, markersize=4)
         axes.plot(strains, 1e3 * (np.array(row["energies"]) - zero), color=ORANGE)
-        axes.annotate(f"{row['x']:.2f}", (strains[-1], 1e3 * (row["labels"][-1] - zero)), xytext=(4, 0),
-                      textcoords="offset points", fontsize=8, color=GREY)  # fmt: skip
+        axes.text(strains[-1] + 0.4, 1e3 * (row["labels"][-1] - zero), f"{row['x']:.2f}", fontsize=8, color=GREY)
     axes.plot([], [], "o", color=BLUE, label="DFT")
     axes.plot([], [], color=ORANGE, label="model")
-    axes.legend(frameon=False, loc="upper center")
+    axes.legend(frameon=False, loc="upper center", ncols=2)
     axes.set_xlabel("linear strain (%)")
-    axes.set_ylabel("energy, by lithium fraction 30 meV/atom apart (meV/atom)")
+    axes.set_ylabel(f"energy, lithium fractions {1e3 * APART:.0f} apart (meV/atom)")
 
 
 def _draw_moduli(axes: Axes, rows: Rows) -> None:
@@ -324,7 +324,7 @@ def _draw_moduli(axes: Axes, rows: Rows) -> None:
     points = axes.scatter(x, y, c=[row["x"] for row in rows], cmap="viridis", zorder=2)
     axes.figure.colorbar(points, ax=axes, label="lithium fraction")
     axes.set_xlabel("bulk modulus of DFT (GPa)")
-    axes.set_ylabel("bulk modulus of the model, ±1σ over members (GPa)")
+    axes.set_ylabel("bulk modulus of the model (GPa), ±1σ")
 
 
 def _diagonal(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
@@ -342,7 +342,7 @@ def _draw_bands(axes: Axes, rows: Rows) -> None:
         axes.plot(lengths, np.array(row["energies"]) - row["energies"][0], color=ORANGE)
         axes.annotate(f"{row['x']:.2f}", (lengths.mean(), 0), ha="center", fontsize=8, color=GREY)
         start = lengths[-1] + 1.0
-    axes.set_xlabel("length along the bands, one after the other (Å)")
+    axes.set_xlabel("length of the bands, side by side (Å)")
     axes.set_ylabel("energy above the first image (eV)")
 
 

@@ -144,7 +144,7 @@ def constant_energy(
     for _ in tqdm(range(run.steps, steps), desc=formula(structure), unit="step", mininterval=5):
         begin = time.process_time()
         dynamics.run(1)
-        run.seconds += time.perf_counter() - begin
+        run.seconds += time.process_time() - begin
         run.look(moving)
         if run.steps % SAVED == 0 or run.steps == steps:
             run.save(kept)
@@ -260,11 +260,12 @@ def text(runs: list[dict[str, Any]], speed: dict[str, dict[str, float]]) -> str:
         [row["glass"], f"{row['x']:.2f}", f"{row['picoseconds']:.1f}", f"{row['drift_mev_per_atom_ps']:+.4f}",
          f"{row['fluctuation_mev_per_atom']:.3f}", f"{row['temperature']:.0f} ± {row['temperature_deviation']:.0f}",
          *(f"{row['closest'][pair]:.2f}" for pair in ("Li-Li", "Li-Si", "Si-Si")),
-         f"{100 * row['inside_the_domain']:.0f} %", f"{row['uncertainty_mev_per_atom']:.1f}"]
+         f"{100 * row['inside_the_domain']:.0f} %", f"{row['uncertainty_mev_per_atom']:.1f}",
+         f"{1e3 * row['seconds_per_step']:.0f}"]
         for row in runs
     ]  # fmt: skip
     header = ["glass", "x", "ps", "drift, meV/atom/ps", "fluctuation, meV/atom", "K", "closest Li-Li, Å", "Li-Si",
-              "Si-Si", "inside the domain", "uncertainty, meV/atom"]  # fmt: skip
+              "Si-Si", "inside the domain", "uncertainty, meV/atom", "a step, ms"]  # fmt: skip
     of_glasses = list(next(iter(speed.values())))
     times = [[Path(model).name, *(f"{own[name]:.1f}" for name in of_glasses)] for model, own in speed.items()]
     heads = ["energy, forces and stress, ms of processor time (median)", *of_glasses]
