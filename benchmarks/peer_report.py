@@ -35,7 +35,8 @@ class Predictions:
     label: its name; ours: whether its zero of energy is that of the labels; version: of the package and its weights.
     energies (n,): eV a cell; forces: n arrays (N, 3), eV/A; stresses (n, 6): eV/A^3, in ASE's order and sign.
     elements, volumes: of its own relaxed crystals, eV and A^3 an atom.
-    seconds: of energy, forces and stress of 64 atoms, None where they were not timed; in_this_run: the models in turn.
+    seconds: processor time of energy, forces and stress of 64 atoms, None where not timed; in_this_run: the models in
+        turn.
     """
 
     label: str
@@ -89,9 +90,9 @@ def components(parts: Sequence[Any], chosen: Sequence[int] | np.ndarray) -> np.n
     return np.concatenate([np.ravel(parts[i]) for i in chosen])
 
 
-def slope_of(predicted: np.ndarray, labelled: np.ndarray) -> float:
-    """Of predicted on labelled values, by least squares through the origin; below one: forces that are too soft."""
-    return float(predicted @ labelled / (labelled @ labelled))
+def slope_of(values: np.ndarray, others: np.ndarray) -> float:
+    """Of values on others, by least squares through the origin."""
+    return float(values @ others / (others @ others))
 
 
 def deviations(errors: np.ndarray, name: str, unit: str) -> dict[str, float]:
@@ -114,6 +115,7 @@ def figures_of(
         **figures,
         **deviations(predicted - labelled, "force", "ev_per_a"),
         "force_slope": slope_of(predicted, labelled),
+        "force_factor": slope_of(labelled, predicted),
         **deviations(stress_errors / units.GPa, "stress", "gpa"),
     }
 
@@ -178,13 +180,13 @@ def details_table(models: Mapping[str, dict[str, Any]], volumes: Mapping[str, fl
     for label, row in models.items():
         errors = [_mev(row, "formation", "mean_error", "+.1f")]
         errors += [_mev(row, name, "rmse") for name in ("formation", "centred", "fitted")]
-        errors += [f"{row['force_rmse_ev_per_a']:.3f}", f"{row['stress_rmse_gpa']:.2f}"]
-        errors += [f"{row['stress_mean_error_gpa']:+.2f}"]
+        errors += [f"{row['force_rmse_ev_per_a']:.3f}", f"{row['force_factor']:.2f}"]
+        errors += [f"{row['stress_rmse_gpa']:.2f}", f"{row['stress_mean_error_gpa']:+.2f}"]
         crystals = [f"{100 * (row['volumes'][s] / volumes[s] - 1):+.1f} %" for s in SPECIES]
         rows.append([label, *errors, *crystals, row["version"]])
     header = ["RMSE on held-out cells", "mean error of the formation energy, meV/atom", "formation energy"]
-    header += ["its mean error removed", "one energy an element fitted", "forces, eV/Å", "stress, GPa"]
-    return table([*header, "its mean error", "volume of bcc Li", "of diamond Si", "version"], rows)
+    header += ["its mean error removed", "one energy an element fitted", "forces, eV/Å", "factor to DFT forces"]
+    return table([*header, "stress, GPa", "its mean error", "volume of bcc Li", "of diamond Si", "version"], rows)
 
 
 def model_table(model: dict[str, Any]) -> str:
@@ -233,7 +235,7 @@ def calibration_table(calibration: Mapping[str, Mapping[str, dict[str, Any] | No
 
 
 def _mev(row: Mapping[str, Any], zero: str, kind: str, style: str = ".1f") -> str:
-    return format(row[f"{zero}_energy_{kind}_mev_per_atom"], style)
+    return format(round(row[f"{zero}_energy_{kind}_mev_per_atom"], 1) + 0.0, style)  # no negative zeros
 
 
 def _rounded(value: float) -> str:

@@ -10,7 +10,8 @@ unless --keep holds what an earlier run predicted for the same cells; a run that
 --summary: documents that get the first table only.
 
 Before anything of a model is trusted, its forces and stress are compared with differences of its energies. Elements of
-each model are relaxed with it. Calls are timed in one run, the models in turn, each in a process of one thread.
+each model are relaxed with it. Calls are timed in one run, the models in turn, each in a process of one thread; it is
+processor time that is taken, so that other work on the machine disturbs little.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ from ase_wavescat.workflows import relax
 DATA = Path("models/lisi-dft/test.extxyz.xz")
 CRYSTALS = {"Li": ("bcc", 3.44), "Si": ("diamond", 5.47)}
 SCAN = np.linspace(0.95, 1.05, 11)  # of the edge: a rough curve has several minima
-WARM_UP, ROUNDS = 3, 15
+WARM_UP, ROUNDS = 2, 9
 STEP, STRAIN = 0.01, 0.004  # A; shorter ones drown in the rounding of potentials in single precision
 TOLERANCE = 0.03  # of the largest component
 BESIDE = 2  # peers in the table by kind and composition
@@ -233,7 +234,7 @@ def compare(chosen: argparse.Namespace, frames: Sequence[Frame]) -> Comparison:
 
 
 def times_of_calls(calculators: Mapping[str, RemoteCalculator]) -> dict[str, float]:
-    """Median seconds of energy, forces and stress of 64 atoms that move a little between calls, the models in turn."""
+    """Median processor time (s) of energy, forces and stress of 64 atoms that move a little, the models in turn."""
     start = glass()
     rng = np.random.default_rng(0)
     times: dict[str, list[float]] = {label: [] for label in calculators}
@@ -281,11 +282,16 @@ def report(chosen: argparse.Namespace, frames: Sequence[Frame], found: Compariso
     peers = sorted(models.keys() - set(ours), key=lambda label: models[label]["force_mae_ev_per_a"])
     groups = len({frame.group for frame in frames})
     summary = f"{len(frames)} cells of {groups} groups. {machine()}\n\n{summary_table(models)}"
-    sections = [summary, details_table(models, volumes)]
-    sections += [f"`{label}`\n\n{model_table(models[label])}" for label in ours]
-    sections += [beside_table(models, [ours[0], *peers[:BESIDE]]), calibration_table(calibration)]
-    print("", *sections, sep="\n\n")
-    update_documents(chosen.document, "peers", "\n\n".join(sections))
+    sections = {
+        "All models": summary,
+        "Root mean squares, mean errors, crystals": details_table(models, volumes),
+        **{f"{label} by kind and composition": model_table(models[label]) for label in ours},
+        "Beside the best peers": beside_table(models, [ours[0], *peers[:BESIDE]]),
+        "Uncertainties": calibration_table(calibration),
+    }
+    text = "\n\n".join(f"### {heading}\n\n{content}" for heading, content in sections.items())
+    print(f"\n{text}")
+    update_documents(chosen.document, "peers", text)
     update_documents(chosen.summary, "peers", summary)
     if chosen.picture:
         save_picture(picture(list(found.models.values()), frames, references), chosen.picture)

@@ -149,4 +149,5 @@ def test_zeros_of_energy_forgive_more_and_more(data: Path, benchmark: Callable[[
     assert found["formation"] == pytest.approx(errors - 0.23 * share)
     assert found["centred"] == pytest.approx(found["formation"] - found["formation"].mean())
     assert np.abs(found["fitted"]).max() < 0.02 and found["fitted"] @ share == pytest.approx(0, abs=1e-9)
-    assert report.figures_of(model, frames, elements)["force_slope"] == pytest.approx(0.8)
+    figures = report.figures_of(model, frames, elements)
+    assert figures["force_slope"] == pytest.approx(0.8) and figures["force_factor"] == pytest.approx(1.25)
