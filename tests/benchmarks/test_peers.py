@@ -17,6 +17,7 @@ from ase.calculators.lj import LennardJones
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
+pytest.importorskip("ase.calculators.fd", reason="this ASE has no finite differences that a benchmark needs")
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SHIFTS = {"Li": -2.0, "Si": -5.0}  # between the zeros of energy of the labels and of the peer, eV
 PEER = """
