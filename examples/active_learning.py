@@ -11,13 +11,11 @@ docs/active_learning.md). Stop it and start it again: it goes on.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from ase.calculators.emt import EMT
 
-from ase_wavescat.active_learning import Campaign, Learning, Limits, Plan, Watch, label, learn
-from ase_wavescat.structure_files import structures_of
+from ase_wavescat.active_learning import Campaign, Learning, Limits, Plan, Watch, explore, label, learn
 from ase_wavescat.training.run_file import Features, Run
 from ase_wavescat.training.settings import Settings
 from ase_wavescat.workflows import random_packings
@@ -26,52 +24,45 @@ COMPOSITIONS = ("Cu3Au", "CuAu", "CuAu3")
 SETTINGS = {"method": "effective-medium theory, ase.calculators.emt"}
 
 
-def test_set(folder: Path, cells: int, atoms: int) -> Path:
-    """Labelled structures that no round sees: the oracle's own dynamics of other packings."""
-    from ase_wavescat.active_learning import explore
-
-    plan = Plan(temperatures=(600.0,), picoseconds=0.2, snapshots=2, strains=(-0.03, 0.03), hops=0)
+def test_set(folder: Path, size: int) -> Path:
+    """Labelled structures that no round sees: where the oracle itself leads to from packings of their own."""
+    plan = Plan(temperatures=(600.0,), picoseconds=0.2, timestep=2.0, snapshots=3, strains=(0.03,), hops=0)
     pool = {}
-    for number, atoms_ in enumerate(random_packings(COMPOSITIONS, cells, atoms, seed=1)):
-        atoms_.info["group"] = f"test-{number}"
-        atoms_.calc = EMT()
-        for index, state in enumerate(explore(atoms_, plan, seed=number).states):
-            if state.info["config_type"] != "relaxation":
-                pool[f"test-{number}-{index}"] = state
+    for packing in random_packings(COMPOSITIONS, 1, size, seed=1):
+        name = packing.info["name"]
+        packing.info["group"] = name
+        packing.calc = EMT()
+        states = [state for state in explore(packing, plan).states if state.info["config_type"] != "relaxation"]
+        pool |= {f"{name}-{index}": state for index, state in enumerate(states)}
     label(pool, folder, lambda atoms: EMT(), SETTINGS, report=lambda line: None)
     return folder
 
 
 def main(
-    output: Path, rounds: int = 3, count: int = 18, starts: int = 6, atoms: int = 16, workers: int | None = None,
-    temperatures: Sequence[float] = (300.0, 900.0), picoseconds: float = 0.2,
+    output: Path, rounds: int = 2, count: int = 18, starts: int = 4, size: int = 16, picoseconds: float = 0.2,
+    workers: int | None = None,
 ) -> Learning:  # fmt: skip
     output.mkdir(parents=True, exist_ok=True)
-    test = test_set(output / "test", 1, atoms)
+    features = Features(overrides={"four_body": False, "grid_maps": False})  # quick, and enough for such a potential
+    campaign = Campaign(
+        Limits(energy=0.010, forces=0.15),
+        rounds=rounds,
+        count=count,
+        starts=starts,
+        plan=Plan((300.0, 900.0), picoseconds, timestep=2.0, snapshots=3, strains=(0.03,), hops=0),
+        watch=Watch(600.0, picoseconds),
+    )
     learning = learn(
-        list(random_packings(COMPOSITIONS, 8, atoms)),
+        random_packings(COMPOSITIONS, 8, size),
         lambda atoms: EMT(),
         SETTINGS,
-        Run(
-            output / "cu-au.h5",
-            (),
-            Features(overrides={"four_body": False, "grid_maps": False}),
-            Settings(members=10),
-            workers=workers,
-        ),
+        Run(output / "cu-au.h5", (), features, Settings(members=10), workers=workers),
         output / "rounds",
-        Campaign(
-            Limits(energy=0.005, forces=0.05),
-            rounds=rounds,
-            count=count,
-            starts=starts,
-            plan=Plan(tuple(temperatures), picoseconds, 2.0, snapshots=3, hops=0),
-            watch=Watch(temperature=600.0, picoseconds=picoseconds),
-        ),
-        test=test,
+        campaign,
+        test=test_set(output / "test", size),
     )
     learning.write(output, "learning")
-    print(f"{learning.summary()}\n\n{len(structures_of(output / 'learning.extxyz'))} labels: {output}")
+    print(f"\n{learning.summary()}\n\nall results: {output}")
     return learning
 
 

@@ -32,6 +32,8 @@ def load(name: str) -> ModuleType:
 @pytest.mark.parametrize(
     "name, small, files",
     [
+        ("active_learning", {"rounds": 1, "count": 3, "starts": 1, "size": 4, "picoseconds": 0.006, "workers": 1},
+         ("learning.json", "learning.md", "learning.png", "cu-au.h5")),
         ("equation_of_state", {"points": 5, "fmax": 5.0}, ("fixed.json", "fixed.png", "relaxed.extxyz")),
         ("lithium_hop", {"atoms": 12, "count": 1, "images": 3, "steps": 3}, ("hop-0.json", "hop-0.extxyz")),
         ("molecular_dynamics", {"steps": 5}, ("md.csv", "md.traj", "md.png")),

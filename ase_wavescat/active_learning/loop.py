@@ -159,6 +159,8 @@ def _description(
         "settings": json.loads(json.dumps(dict(settings))),
         "features": str(run.features),
         "fit": str(run.fit),
+        "repulsion": run.repulsion,
+        "prior": "" if run.prior is None else _digest([run.prior.read_bytes()]),
         "data": [f"{source.name}: {_digest(path.read_bytes() for path in source.paths())}" for source in run.data],
         "test": _digest(frame.positions.tobytes() + str(frame.energy).encode() for frame in test),
     }
