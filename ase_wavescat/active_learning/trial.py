@@ -69,8 +69,9 @@ def try_out(
 ) -> Trial:
     """Explore from each structure, and follow dynamics from what it relaxes to until the model leaves what it knows.
 
-    starts: by names fit for files.  folder: one set of files a structure (`Exploration.write`, and NAME-exit.extxyz);
-        those that are there are kept, so that a run that was stopped goes on. It must be of this model and settings.
+    starts: by names fit for files.
+    folder: NAME.extxyz (states), NAME-exit.extxyz (end of the dynamics) and NAME.json of each structure; what is there
+        is kept, so that a run that was stopped goes on. It must be of this model and settings.
     seed: the same gives the same states, whatever the number of workers (processes; default: all cores).
 
     Raises DataError without structures and for a model without members or domain.
@@ -102,9 +103,12 @@ def _try_one(ensemble: Ensemble, transform: Transform, item: _Item) -> None:
         exploration = explore(with_calculator(atoms, calculator), plan, seed=seed)
     relaxed = with_calculator(exploration.states[0], calculator)
     time, reason, end = follow(relaxed, watch, limits, np.random.default_rng([seed, 1]))
-    with atomic_path(folder / f"{name}-exit.extxyz") as temporary:
-        write(temporary, end, format="extxyz")
-    exploration.write(folder, name, {"endurance": {"picoseconds": time, "reason": reason}})
+    for file, structures in ((f"{name}.extxyz", exploration.states), (f"{name}-exit.extxyz", [end])):
+        with atomic_path(folder / file) as temporary:
+            write(temporary, structures, format="extxyz")
+    figures = {**exploration.figures(), "endurance": {"picoseconds": time, "reason": reason}}
+    with atomic_path(folder / f"{name}.json") as temporary:  # the last: it stands for all
+        temporary.write_text(json.dumps(figures, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _read(names: list[str], folder: Path, watch: Watch, limits: Limits) -> Trial:
