@@ -145,8 +145,9 @@ def main() -> None:
         counts.append(count)
         print(as_table(rows, counts), flush=True)
     head = (
-        f"{len(frames)} test frames; {len(starts)} structures to begin with, {rows[-1].states} states; spreads are"
-        f" small enough below {1e3 * LIMITS.energy:g} meV/atom and {LIMITS.forces:g} eV/Å."
+        f"{len(ensemble.keys)} features, {len(frames)} test frames, {len(starts)} structures to begin with,"
+        f" {rows[-1].states} states; spreads are small enough below {1e3 * LIMITS.energy:g} meV/atom and"
+        f" {LIMITS.forces:g} eV/Å."
     )
     text = f"{head}\n\n{as_table(rows, counts)}"
     print(f"{machine()}\n\n{text}")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ase import Atoms
 from ase.calculators.emt import EMT
 
 from ase_wavescat.active_learning import Campaign, Learning, Limits, Plan, Watch, explore, label, learn
@@ -27,7 +28,7 @@ SETTINGS = {"method": "effective-medium theory, ase.calculators.emt"}
 def test_set(folder: Path, size: int) -> Path:
     """Labelled structures that no round sees: where the oracle itself leads to from packings of their own."""
     plan = Plan(temperatures=(600.0,), picoseconds=0.2, timestep=2.0, snapshots=3, strains=(0.03,), hops=0)
-    pool = {}
+    pool: dict[str, Atoms] = {}
     for packing in random_packings(COMPOSITIONS, 1, size, seed=1):
         name = packing.info["name"]
         packing.info["group"] = name
