@@ -54,7 +54,7 @@ def main(
         watch=Watch(600.0, picoseconds),
     )
     learning = learn(
-        random_packings(COMPOSITIONS, 8, size),
+        random_packings(COMPOSITIONS, 10, size),
         lambda atoms: EMT(),
         SETTINGS,
         Run(output / "cu-au.h5", (), features, Settings(members=10), workers=workers),

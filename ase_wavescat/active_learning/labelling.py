@@ -102,10 +102,7 @@ def _close(one: Atoms, other: Atoms) -> bool:
 
 def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     """A new folder gets the settings; in an old one they must be the same."""
-    try:
-        wanted, path = json.loads(json.dumps(dict(settings))), folder / SETTINGS
-    except TypeError as error:
-        raise DataError(f"settings must be numbers, texts and lists of them: {error}") from error
+    wanted, path = plain_settings(settings), folder / SETTINGS
     folder.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         with atomic_path(path) as temporary:
@@ -122,6 +119,14 @@ def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
             f"{folder} holds labels of other settings ({', '.join(differing)} differ, see {path}); labels of one kind"
             " belong together, take another folder"
         )
+
+
+def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """As a file gives them back. Raises DataError for what a file cannot hold."""
+    try:
+        return dict(json.loads(json.dumps(dict(settings))))
+    except TypeError as error:
+        raise DataError(f"settings must be numbers, texts and lists of them: {error}") from error
 
 
 def _label_one(

@@ -19,7 +19,7 @@ from ase.io import write
 
 from ase_wavescat.active_learning.endurance import Watch
 from ase_wavescat.active_learning.exploration import Plan
-from ase_wavescat.active_learning.labelling import label
+from ase_wavescat.active_learning.labelling import label, plain_settings
 from ase_wavescat.active_learning.rounds import Learning, Round, stop_reason
 from ase_wavescat.active_learning.selection import Limits, Selection, select
 from ase_wavescat.active_learning.trial import Trial, sureness, try_out
@@ -50,8 +50,9 @@ class Campaign:
 
     limits: spreads that are good enough: the aim, the same in all rounds.
     rounds: of labels after the first model, at most.  count: structures to label in each.
-    starts: structures to explore from in each, taken in turn from a random order of all; with enough of them every
-        round has its own, and the shares of uncertain states are those of structures that no label knows of.
+    starts: structures to explore from in each, taken in turn from a random order of all, those that round 0 labels
+        last; with enough of them every round has its own, and the shares of uncertain states are those of structures
+        that no label knows of.
     plan, watch: of the exploration and of the dynamics that are followed until they leave what the model knows.
     tolerance: the loop ends after a round in which neither the held-out errors of energies and forces nor the share of
         uncertain states falls by more than this share below the lowest of the rounds before.
@@ -110,12 +111,13 @@ def learn(
     frames = read_frames(test) if test is not None else []
     known = read_sources(run.data) if run.data else []
     _check_groups(named, known, frames)
+    description = _description(named, settings, run, campaign, frames)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with held(folder / ".loop.lock") as ours:
         if not ours:
             raise DataError(f"another process runs the loop in {folder}; wait for it, or take another folder")
-        _check_same_loop(folder / SETTINGS, _description(named, settings, run, campaign, frames))
+        _check_same_loop(folder / SETTINGS, description)
         loop = _Loop(named, calculator, settings, run, folder, campaign, known, frames, progress)
         return loop.run_all()
 
@@ -156,7 +158,7 @@ def _description(
     return {
         **{name: value for name, value in plain.items() if name not in free},
         "starts given": _digest(structure_bytes(atoms) + atoms.info["group"].encode() for atoms in starts.values()),
-        "settings": json.loads(json.dumps(dict(settings))),
+        "settings": plain_settings(settings),
         "features": str(run.features),
         "fit": str(run.fit),
         "repulsion": run.repulsion,
@@ -306,7 +308,7 @@ class _Loop:
         return load_model(model)
 
     def _try_out(self, number: int, ensemble: Ensemble) -> Trial:
-        order, plan = self._order(), self.campaign
+        order, plan = self._order()[::-1], self.campaign  # what round 0 labels comes last
         taken = [order[index % len(order)] for index in range(number * plan.starts, (number + 1) * plan.starts)]
         chosen = {name: self.starts[name] for name in dict.fromkeys(taken)}
         return try_out(

@@ -214,6 +214,8 @@ def test_what_cannot_be_is_refused_before_any_work(test_files: Path, tmp_path: P
         learn([], lambda atoms: EMT(), SETTINGS, run, folder, CAMPAIGN)
     with pytest.raises(DataError, match="start-000 has no atoms"):
         learn([Atoms()], lambda atoms: EMT(), SETTINGS, run, folder, CAMPAIGN)
+    with pytest.raises(DataError, match="settings must be numbers"):
+        learn(crystals(2), lambda atoms: EMT(), {"folder": folder}, run, folder, CAMPAIGN)
     assert not folder.exists()
     folder.mkdir()
     with held(folder / ".loop.lock"), pytest.raises(DataError, match="another process runs the loop"):
