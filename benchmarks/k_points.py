@@ -65,9 +65,10 @@ def by_kind(rows: list[dict[str, Any]]) -> list[list[str]]:
             for name in ("energy", "force_mae", "force_rms", "force_max", "stress")
         )
         deviation = f"{energy.std(ddof=1):.1f}" if len(mine) > 1 else ""
+        worst = mine[int(np.argmax(rms))]["formula"]
         lines.append([
             kind, str(len(mine)), f"{energy.mean():+.1f}", deviation, f"{np.abs(energy).max():.1f}",
-            f"{force.mean():.3f}", f"{rms.max():.3f}", f"{largest.max():.3f}", f"{stress.mean():.2f}",
+            f"{force.mean():.3f}", f"{rms.max():.3f} ({worst})", f"{largest.max():.3f}", f"{stress.mean():.2f}",
         ])  # fmt: skip
     return lines
 
