@@ -26,7 +26,7 @@ from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 from ase.md.verlet import VelocityVerlet
 from ase.neighborlist import neighbor_list
 from common import machine, standard_options, table, update_documents, write_json
-from extrapolation_pools import QUENCHED, glass
+from extrapolation_pools import QUENCHED, formula_of, glass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tqdm import tqdm
@@ -141,7 +141,7 @@ def constant_energy(
         run, moving = Run(), started(structure, calculator, temperature)
         run.look(moving)
     dynamics = VelocityVerlet(moving, TIMESTEP * units.fs, logfile=None)
-    for _ in tqdm(range(run.steps, steps), desc=formula(structure), unit="step", mininterval=5):
+    for _ in tqdm(range(run.steps, steps), desc=formula_of(structure), unit="step", mininterval=5):
         begin = time.process_time()
         dynamics.run(1)
         run.seconds += time.process_time() - begin
@@ -159,7 +159,7 @@ def figures(structure: Atoms, run: Run) -> dict[str, Any]:
     drift, start = np.polyfit(times, total - total[0], 1)
     temperatures = 2 * np.array(run.kinetic) / (3 * (count - 1) * units.kB)  # at rest as a whole
     return {
-        "glass": formula(structure),
+        "glass": formula_of(structure),
         "x": structure.info["x"],
         "picoseconds": times[-1],
         "drift_mev_per_atom_ps": float(drift),
@@ -173,10 +173,6 @@ def figures(structure: Atoms, run: Run) -> dict[str, Any]:
         "total": total[::EVERY].tolist(),
         "nearest": np.min(run.nearest, axis=1).tolist(),
     }
-
-
-def formula(structure: Atoms) -> str:
-    return str(structure.symbols.formula.format("metal"))
 
 
 # ---------------------------------------------------------------- structure
@@ -248,7 +244,7 @@ def timed(models: Sequence[str], structures: Sequence[Atoms]) -> dict[str, dict[
                 moved.get_forces()
                 moved.get_stress()
                 if call > 1:  # the first ones compile and plan
-                    times[model].setdefault(formula(structure), []).append(time.process_time() - begin)
+                    times[model].setdefault(formula_of(structure), []).append(time.process_time() - begin)
     return {model: {of: 1e3 * float(np.median(all_)) for of, all_ in own.items()} for model, own in times.items()}
 
 
@@ -351,7 +347,7 @@ def main() -> None:
     structures = [glass(counts, calculator, folder) for counts in QUENCHED]
     runs, distributions = [], {}
     for structure in structures:
-        name = formula(structure)
+        name = formula_of(structure)
         run = constant_energy(
             structure, calculator, chosen.temperature, steps, folder / f"{name}-{chosen.temperature:g}.npz"
         )

@@ -8,7 +8,8 @@ relaxed glass), `linear_strain`, and `image` of a band whose first image is the 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,8 @@ STRAINS = (0.0, -0.02, 0.02, -0.04, 0.04)
 """Linear, of the side."""
 FRACTIONS = (0.0, 0.5, 0.79, 0.25, 0.68, 1.0, 0.12, 0.6, 0.38, 0.74)
 """Of lithium, in an order in which any first few cover the range."""
-HOPPING = (0.5, 0.79, 0.25, 0.68, 0.38, 0.6)
+HOPPING, BANDS = (0.5, 0.79, 0.25, 0.68, 0.38, 0.6, 0.74, 0.12), 6
+"""In which hops are looked for, until so many bands are found."""
 LARGER = ({"Li": 48, "Si": 48}, {"Si": 84}, {"Li": 80, "Si": 20}, {"Li": 24, "Si": 66})
 QUENCHED = ({"Li": 32, "Si": 32}, {"Li": 51, "Si": 13})
 """The glasses of `dynamics.py`: 64 atoms near LiSi and near Li15Si4."""
@@ -49,13 +51,13 @@ def composition(fraction: float) -> dict[str, int]:
     return {symbol: count for symbol, count in (("Li", lithium), ("Si", atoms - lithium)) if count}
 
 
-def formula_of(counts: Mapping[str, int]) -> str:
-    return "".join(f"{symbol}{count}" for symbol, count in counts.items())
+def formula_of(atoms: Atoms) -> str:
+    return str(atoms.symbols.formula.format("metal"))
 
 
 def glass(counts: Mapping[str, int], calculator: Calculator, folder: Path, seed: int = 1) -> Atoms:
     """A glass quenched from its melt by the calculator, its volume relaxed, without results; kept in `folder`."""
-    formula = formula_of(counts)
+    formula = "".join(f"{symbol}{count}" for symbol, count in counts.items())
     kept = folder / f"{formula}.extxyz"
     if kept.exists():
         return structures_of(kept)[0]
@@ -77,7 +79,7 @@ def curve(relaxed: Atoms) -> list[Atoms]:
     side = float(relaxed.cell.lengths().min()) * (1 + min(STRAINS))
     if side < LEAST_SIDE:
         raise WaveScatError(
-            f"{relaxed.symbols} strained has a side of {side:.2f} A, below {LEAST_SIDE:.2f}: take more atoms"
+            f"{formula_of(relaxed)} strained has a side of {side:.2f} A, below {LEAST_SIDE:.2f}: take more atoms"
         )
     frames = []
     for strain in STRAINS:
@@ -88,24 +90,21 @@ def curve(relaxed: Atoms) -> list[Atoms]:
 
 
 def path(relaxed: Atoms, calculator: Calculator, folder: Path) -> list[Atoms]:
-    """Images of the first converged band of one lithium atom, of the most favourable hops, that leads over a barrier.
+    """Images of the first converged band, of the most favourable hops of lithium, that leads over a barrier; or none.
 
     Without the first, which is the glass itself; the highest, then the last, come first. Kept in `folder`.
     """
-    kept = folder / f"path-{relaxed.symbols}.extxyz"
+    kept = folder / f"path-{formula_of(relaxed)}.extxyz"
     if not kept.exists():
         start = relaxed.copy()
         start.calc = calculator
         band = next(_bands(start), None)
         if band is None:
-            raise WaveScatError(f"no hop of {relaxed.symbols} leads over a barrier; take another glass")
-        print(f"{relaxed.symbols}: barriers {band.forward:.2f}, {band.backward:.2f} eV", flush=True)
-        top = int(np.argmax(band.energies))
-        order = [top, len(band.images) - 1, *(i for i in range(1, len(band.images) - 1) if i != top)]
-        _write(
-            kept,
-            [named(band.images[image], relaxed, "hop-path", image=image, images=len(order) + 1) for image in order],
-        )
+            print(f"{formula_of(relaxed)}: no hop leads over a barrier", flush=True)
+            return []
+        top, last = int(np.argmax(band.energies)), len(band.images) - 1
+        order = [top, last, *(image for image in range(1, last) if image != top)]
+        _write(kept, [named(band.images[image], relaxed, "hop-path", image=image, images=last + 1) for image in order])
     return structures_of(kept)
 
 
@@ -117,14 +116,14 @@ def _bands(start: Atoms) -> Iterator[Barrier]:
                 band = neb(hop.initial, hop.final, images=5, steps=200)
         except PathError:  # the void does not hold the atom
             continue
-        print(f"{start.symbols} {hop.atom}: {band.summary()}", flush=True)
-        if band.converged and min(band.forward, band.backward) >= LEAST_BARRIER and len(band.movers) <= 2:
+        print(f"{formula_of(start)}, atom {hop.atom}: {band.summary()}", flush=True)
+        if band.converged and min(band.forward, band.backward) >= LEAST_BARRIER:
             yield band
 
 
 def named(atoms: Atoms, parent: Atoms, kind: str, **more: float | int) -> Atoms:
     bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
-    name = str(parent.symbols.formula.format("metal"))
+    name = formula_of(parent)
     bare.info = {"config_type": kind, "group": f"{kind}-{name}", "parent": name, "x": parent.info["x"], **more}
     return bare
 
@@ -142,19 +141,18 @@ def make(folder: Path, calculator: Calculator) -> None:
     def relaxed(fraction: float) -> Atoms:
         return glass(composition(fraction), calculator, glasses)
 
-    def pool(name: str, parts: Iterator[list[Atoms]]) -> None:
+    def pool(name: str, parts: Iterable[list[Atoms]], most: int | None = None) -> None:
         frames: list[Atoms] = []
-        for part in parts:  # written after each, so that labelling can begin
+        for part in islice(filter(None, parts), most):
             frames += part
-            _write(folder / f"{name}.extxyz", frames)
+            _write(folder / f"{name}.extxyz", frames)  # after each, so that labelling can begin
         print(f"{name}: {len(frames)} structures", flush=True)
 
+    def singles(name: str, kinds: Iterable[Mapping[str, int]]) -> None:
+        found = (glass(counts, calculator, glasses) for counts in kinds)
+        pool(name, ([named(atoms, atoms, name)] for atoms in found))
+
     pool("strains", (curve(relaxed(fraction)) for fraction in FRACTIONS))
-    pool("bands", (path(relaxed(fraction), calculator, glasses) for fraction in HOPPING))
-    pool("quenched", ([_as_it_is(counts, calculator, glasses, "quenched")] for counts in QUENCHED))
-    pool("larger", ([_as_it_is(counts, calculator, glasses, "larger")] for counts in LARGER))
-
-
-def _as_it_is(counts: Mapping[str, int], calculator: Calculator, glasses: Path, kind: str) -> Atoms:
-    found = glass(counts, calculator, glasses)
-    return named(found, found, kind)
+    pool("bands", (path(relaxed(fraction), calculator, glasses) for fraction in HOPPING), BANDS)
+    singles("quenched", QUENCHED)
+    singles("larger", LARGER)

@@ -18,6 +18,7 @@ import numpy as np
 from ase import Atoms
 from ase.units import GPa
 from common import standard_options, table, update_documents, write_json
+from extrapolation_pools import formula_of
 from same_structures import partners
 
 from ase_wavescat.structure_files import files_of, structures_of
@@ -44,7 +45,7 @@ def _difference(coarse: Atoms, dense: Atoms) -> dict[str, Any]:
     energy = 1e3 * (coarse.get_potential_energy() - dense.get_potential_energy()) / len(dense)
     forces = coarse.get_forces() - dense.get_forces()
     return {
-        "formula": str(dense.symbols.formula.format("metal")),
+        "formula": formula_of(dense),
         "kind": dense.info["config_type"],
         "meshes": [coarse.info.get("kpts"), dense.info.get("kpts")],
         "energy": float(energy),
