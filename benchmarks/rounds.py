@@ -6,8 +6,9 @@
 RUN is the run file of the shipped model; its settings hold for all rounds, its frames are taken up to each. Errors are
 those on the test set, of melts that no round has trained on. The structures to begin with are of the test set, too:
 each model relaxes them, runs dynamics and strains them, and the states it leads to are judged by its own spreads,
-against the same limits in all rounds. STORE keeps features, models and explorations by what they came of: a second run
-goes on where the first was stopped, and computes only what changes when labels are added.
+against the same limits in all rounds. The spreads are scaled to the errors on the test set: a model's own scale is that
+of its cross-validation, over other frames in every round. STORE keeps features, models and explorations by what they
+came of: a second run goes on where the first was stopped, and computes only what changes when labels are added.
 """
 
 from __future__ import annotations
@@ -107,12 +108,13 @@ def measure(
     workers: int | None,
 ) -> Round:  # fmt: skip
     """The round's record; the states that the model led to are kept beside it."""
-    mark = _digest([f"{PLAN} {WATCH} {LIMITS} {SEED} {list(starts)}".encode()])
+    assessment = evaluate(ensemble, frames, workers=workers)
+    ensemble, errors = assessment.calibrated(), assessment.errors()
+    assert errors.energy is not None and errors.forces is not None
+    mark = _digest([f"{PLAN} {WATCH} {LIMITS} {SEED} {list(starts)} {ensemble.calibration}".encode()])
     trial = try_out(starts, ensemble, folder / f"trial-{mark}", PLAN, WATCH, LIMITS, seed=SEED, workers=workers)
     print(trial.endurance.summary(), flush=True)
     own = sureness(assess(trial.pool, ensemble, workers)[0], LIMITS)
-    errors = evaluate(ensemble, frames, workers=workers).errors()
-    assert errors.energy is not None and errors.forces is not None
     return Round(
         number=number, labels=labels, new=0, failed=0, energy_error=errors.energy.mae, force_error=errors.forces.mae,
         **dataclasses.asdict(own), endurance=trial.endurance.median, lasted=trial.endurance.lasted,
