@@ -153,6 +153,7 @@ class Learning(Result):
         own.set_title("states that the model leads to")
         for axes in (errors, own):
             axes.set_xlabel("labels")
+            axes.locator_params(axis="x", integer=True)
         return figure
 
 
