@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from ase import Atoms
@@ -85,3 +87,44 @@ def test_the_structures_to_begin_with_are_of_melts_of_all_compositions(
     assert contents == sorted(contents) and {*few} <= {*all_of_them}
     names = list(all_of_them)
     assert list(few) == [names[0], names[4], names[-1]]
+
+
+def test_the_table_the_figures_and_the_picture_have_all_rounds(
+    benchmark: ModuleType, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(number: int, ensemble: object, labels: int, *rest: object) -> object:
+        return benchmark.Round(number, labels, 0, 0, 0.01 / (1 + number), 0.1, 12, 0.5, 0.01, 0.1, 2.0, 3, 4, 2.0)
+
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- rounds: made by benchmarks/rounds.py -->\n<!-- end of rounds -->\nafter\n")
+    given = [
+        "rounds.py",
+        str(tmp_path / "run.toml"),
+        "--test",
+        str(tmp_path / "cheap.extxyz"),
+        "--store",
+        str(tmp_path),
+    ]
+    given += [
+        "--json",
+        str(tmp_path / "rounds.json"),
+        "--document",
+        str(page),
+        "--picture",
+        str(tmp_path / "rounds.png"),
+    ]
+    monkeypatch.setattr(sys, "argv", given)
+    monkeypatch.setattr(Run, "train", lambda self: SimpleNamespace(keys=range(7)))
+    monkeypatch.setattr(benchmark, "measure", measure)
+    benchmark.main()
+    lines = page.read_text().splitlines()
+    assert lines[2].startswith("7 features, 4 test frames, 4 structures to begin with, 12 states;")
+    assert lines[6:9] == [
+        "| 0 | 1 | 1 | 10.0 | 0.100 | 10.0 | 0.100 | 50 | > 2 (3 of 4) |",
+        "| 1 | 3 | 2 | 5.0 | 0.100 | 10.0 | 0.100 | 50 | > 2 (3 of 4) |",
+        "| 2 | 3 | 4 | 3.3 | 0.100 | 10.0 | 0.100 | 50 | > 2 (3 of 4) |",
+    ]
+    assert lines[-1] == "after"
+    figures = json.loads((tmp_path / "rounds.json").read_text())
+    assert [row["new"] for row in figures["rounds"]] == [2, 3, 2] and figures["limits"]["forces"] == 0.15
+    assert (tmp_path / "rounds.png").stat().st_size > 5000
