@@ -40,13 +40,13 @@ def test_set(folder: Path, size: int) -> Path:
 
 
 def main(
-    output: Path, rounds: int = 2, count: int = 18, starts: int = 4, size: int = 16, picoseconds: float = 0.2,
+    output: Path, rounds: int = 2, count: int = 15, starts: int = 3, size: int = 12, picoseconds: float = 0.2,
     workers: int | None = None,
 ) -> Learning:  # fmt: skip
     output.mkdir(parents=True, exist_ok=True)
     features = Features(overrides={"four_body": False, "grid_maps": False})  # quick, and enough for such a potential
     campaign = Campaign(
-        Limits(energy=0.010, forces=0.15),
+        Limits(energy=0.005, forces=0.10),
         rounds=rounds,
         count=count,
         starts=starts,
