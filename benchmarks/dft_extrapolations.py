@@ -311,6 +311,7 @@ def _draw_curves(axes: Axes, rows: Rows) -> None:
         axes.text(strains[-1] + 0.4, 1e3 * (row["labels"][-1] - zero), f"{row['x']:.2f}", fontsize=8, color=GREY)
     axes.plot([], [], "o", color=BLUE, label="DFT")
     axes.plot([], [], color=ORANGE, label="model")
+    axes.margins(y=0.12)  # room for the legend
     axes.legend(frameon=False, loc="upper center", ncols=2)
     axes.set_xlabel("linear strain (%)")
     axes.set_ylabel(f"energy, lithium fractions {1e3 * APART:.0f} apart (meV/atom)")
@@ -340,8 +341,10 @@ def _draw_bands(axes: Axes, rows: Rows) -> None:
         lengths = start + np.array(row["lengths"])
         axes.plot(lengths, np.array(row["labels"]) - row["labels"][0], "o", color=BLUE, markersize=4)
         axes.plot(lengths, np.array(row["energies"]) - row["energies"][0], color=ORANGE)
-        axes.annotate(f"{row['x']:.2f}", (lengths.mean(), 0), ha="center", fontsize=8, color=GREY)
-        start = lengths[-1] + 1.0
+        top = int(np.argmax(row["labels"]))
+        axes.annotate(f"{row['x']:.2f}", (lengths[top], row["labels"][top] - row["labels"][0]), xytext=(0, 8),
+                      textcoords="offset points", ha="center", fontsize=8, color=GREY)  # fmt: skip
+        start = lengths[-1] + 3.0
     axes.set_xlabel("length of the bands, side by side (Å)")
     axes.set_ylabel("energy above the first image (eV)")
 
