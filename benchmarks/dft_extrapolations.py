@@ -293,7 +293,7 @@ def _single_table(result: dict[str, Any]) -> str:
 
 def picture(result: dict[str, Any]) -> Figure:
     """Energies along the strain, bulk moduli, and energies along the bands."""
-    figure = Figure(figsize=(12, 4.4), layout="constrained")
+    figure = Figure(figsize=(9.6, 3.8), layout="constrained")
     panels = figure.subplots(1, 3)
     _draw_curves(panels[0], result["curves"])
     _draw_moduli(panels[1], [row for row in result["curves"] if "modulus" in row])
@@ -314,7 +314,7 @@ def _draw_curves(axes: Axes, rows: Rows) -> None:
     axes.margins(y=0.12)  # room for the legend
     axes.legend(frameon=False, loc="upper center", ncols=2)
     axes.set_xlabel("linear strain (%)")
-    axes.set_ylabel(f"energy, lithium fractions {1e3 * APART:.0f} apart (meV/atom)")
+    axes.set_ylabel(f"energy, {1e3 * APART:.0f} apart (meV/atom)")
 
 
 def _draw_moduli(axes: Axes, rows: Rows) -> None:
@@ -341,10 +341,10 @@ def _draw_bands(axes: Axes, rows: Rows) -> None:
         lengths = start + np.array(row["lengths"])
         axes.plot(lengths, np.array(row["labels"]) - row["labels"][0], "o", color=BLUE, markersize=4)
         axes.plot(lengths, np.array(row["energies"]) - row["energies"][0], color=ORANGE)
-        top = int(np.argmax(row["labels"]))
-        axes.annotate(f"{row['x']:.2f}", (lengths[top], row["labels"][top] - row["labels"][0]), xytext=(0, 8),
-                      textcoords="offset points", ha="center", fontsize=8, color=GREY)  # fmt: skip
+        top = max(max(row[by]) - row[by][0] for by in ("labels", "energies"))
+        axes.text(lengths.mean(), top + 0.03, f"{row['x']:.2f}", ha="center", fontsize=8, color=GREY)
         start = lengths[-1] + 3.0
+    axes.margins(y=0.1)
     axes.set_xlabel("length of the bands, side by side (Å)")
     axes.set_ylabel("energy above the first image (eV)")
 
