@@ -32,11 +32,12 @@ from extrapolation_pools import make
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from same_structures import partners
+from small_pictures import save_small
 
 from ase_wavescat import WaveScatCalculator
 from ase_wavescat.atomic_write import atomic_path
 from ase_wavescat.errors import WaveScatWarning
-from ase_wavescat.plotting import BLUE, GREY, ORANGE, save_figure
+from ase_wavescat.plotting import BLUE, GREY, ORANGE
 from ase_wavescat.structure_files import files_of, structures_of
 from ase_wavescat.workflows import path_energies
 from ase_wavescat.workflows.checks import evaluated, with_calculator
@@ -345,7 +346,7 @@ def _draw_bands(axes: Axes, rows: Rows) -> None:
         axes.text(lengths.mean(), top + 0.03, f"{row['x']:.2f}", ha="center", fontsize=8, color=GREY)
         start = lengths[-1] + 3.0
     axes.margins(y=0.1)
-    axes.set_xlabel("length of the bands, side by side (Å)")
+    axes.set_xlabel("length of the bands (Å)")
     axes.set_ylabel("energy above the first image (eV)")
 
 
@@ -380,7 +381,7 @@ def main() -> None:
     update_documents(chosen.document, "dft_extrapolations", content)
     write_json(chosen.json, {"frames": len(frames), "models": results})
     if chosen.picture:
-        save_figure(picture(next(iter(results.values()))), chosen.picture)
+        save_small(picture(next(iter(results.values()))), chosen.picture)
 
 
 if __name__ == "__main__":

@@ -29,12 +29,13 @@ from common import machine, standard_options, table, update_documents, write_jso
 from extrapolation_pools import QUENCHED, formula_of, glass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from small_pictures import save_small
 from tqdm import tqdm
 
 from ase_wavescat import WaveScatCalculator, find_model
 from ase_wavescat.atomic_write import atomic_path
 from ase_wavescat.errors import WaveScatError, WaveScatWarning
-from ase_wavescat.plotting import BLUE, GREY, ORANGE, save_figure
+from ase_wavescat.plotting import BLUE, GREY, ORANGE
 from ase_wavescat.structure_files import structures_of
 from ase_wavescat.workflows import Distribution, rdf
 from ase_wavescat.workflows.dynamics import run_langevin
@@ -362,8 +363,8 @@ def main() -> None:
     update_documents(chosen.document, "dynamics", content)
     write_json(chosen.json, {"temperature": chosen.temperature, "runs": runs, "milliseconds": speed})
     if chosen.pictures:
-        save_figure(energy_picture(runs, chosen.temperature), chosen.pictures / "dynamics.png")
-        save_figure(structure_picture(distributions), chosen.pictures / "dynamics-rdf.png")
+        save_small(energy_picture(runs, chosen.temperature), chosen.pictures / "dynamics.png")
+        save_small(structure_picture(distributions), chosen.pictures / "dynamics-rdf.png")
 
 
 if __name__ == "__main__":
