@@ -48,11 +48,11 @@ def check_references(sources: Sequence[Source], settings: Settings) -> None:
 def group_numbers(frames: Sequence[Frame], settings: Settings) -> np.ndarray:
     """0..G-1 in the order of the groups' names, (n,)."""
     groups = np.unique([frame.group for frame in frames], return_inverse=True)[1]
-    own = np.unique([frame.group for frame in frames if frame.source == frames[0].source]).tolist()
+    own = np.unique([frame.group for frame in frames if frame.zero == frames[0].zero]).tolist()
     needed = 3 if settings.method == "greedy" else 2  # greedy members leave groups out within the training folds
     if len(own) < needed:
         raise DataError(
-            f"frames of the source {frames[0].source!r} belong to {len(own)} group{'s' * (len(own) > 1)}"
+            f"frames of the source {frames[0].zero!r} belong to {len(own)} group{'s' * (len(own) > 1)}"
             f" ({', '.join(map(repr, map(str, own)))}), the method {settings.method} needs {needed}: nothing could be"
             " held out to validate the fit, nor groups drawn for members; add data of other groups, choose a group key"
             f" that tells trajectories apart, or {NO_GROUPS!r} to treat every frame as its own group"

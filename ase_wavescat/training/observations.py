@@ -47,8 +47,8 @@ class Observations(Sequence[Observation]):
 
     @property
     def targets(self) -> np.ndarray:
-        """(n,) Which frames are of the source whose energies the model predicts."""
-        return np.array([frame.source == self.frames[0].source for frame in self.frames])
+        """(n,) Which frames have the zero of energy that the model's predictions have."""
+        return np.array([frame.zero == self.zeros[0] for frame in self.frames])
 
     def __len__(self) -> int:
         return len(self.frames)

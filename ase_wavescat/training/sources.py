@@ -20,7 +20,7 @@ from ase_wavescat.training.dataset import Frame, frames_of
 
 TOTAL, FORMATION = "total", "formation"
 _SAME_ENERGY = 1e-4  # eV/atom; labels of one structure that differ by more were not made in one way
-_SAME_PLACE = 5  # decimals of an Angstrom
+_SAME_PLACE = 3  # decimals of an Angstrom: files keep five or eight, and a rounding edge is seldom crossed
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Source:
     """Files labelled in one way.
 
     files: files, folders and globs, see `structure_files.files_of`.
-    name: of the label source; the first source's name is that of what the model predicts, and its errors are those on
-        frames of that name.
+    name: of the label source; the first source's name is that of what the model predicts.
     zero: name of the source whose zero of energy these labels share (default: their own, which the sources of one name
-        have in common), for labels that differ by noise and not by method: meshes, cutoffs.
+        have in common), for labels that differ by noise and not by method: meshes, cutoffs. Labels with the zero of the
+        first source are those that the prior's strength is chosen by, and errors and spreads are judged by.
     group_key: the key of frames that belong together, see `dataset.read_frames`; "none": every frame its own group.
     weight: of the squared errors of all frames, above 0.
     config_type_weights: by config_type, multiplied on; 0 leaves these frames out.
@@ -232,7 +232,7 @@ def _spread(copies: Sequence[Frame]) -> float:
 
 
 def fingerprint(frame: Frame) -> str:
-    """Sixteen hexadecimal digits, the same for structures that agree in all digits that files keep."""
+    """Sixteen hexadecimal digits, the same for structures that agree to about 0.001 A."""
     arrays = np.round(frame.cell, _SAME_PLACE) + 0.0, np.round(frame.positions, _SAME_PLACE) + 0.0  # no negative zeros
     parts = [array.tobytes() for array in arrays] + [np.asarray(frame.numbers).tobytes(), bytes(frame.pbc)]
     return hashlib.sha256(b"|".join(parts)).hexdigest()[:16]

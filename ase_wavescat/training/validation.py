@@ -290,14 +290,18 @@ def composition_bin(fraction: float) -> str:
 
 
 def collect_metrics(frames: Sequence[Frame], validation: CrossValidation, species: Sequence[int]) -> dict[str, Any]:
-    """Held-out errors: all frames, by kind, by fraction of the first species; and how the fit was regularised."""
+    """Held-out errors: of all frames, by kind, by fraction of the first species, by source where there are several; and
+    how the fit was regularised."""
     first = min(species)
+    sources = [frame.source for frame in frames]
+    by_source = {"by_source": summarise_by(validation.errors, sources)} if len(set(sources)) > 1 else {}
     bins = [composition_bin(float(np.mean(frame.numbers == first))) for frame in frames]
     return {
         **summarise(validation.errors),
         "by_kind": summarise_by(validation.errors, [frame.config_type for frame in frames]),
         "by_composition": summarise_by(validation.errors, bins),
         "composition_of": chemical_symbols[first],
+        **by_source,
         "mean_of_members": summarise(validation.bagged),
         "far_off": [frames[i].name for i in far_off(validation.errors)],
         **validation.fit,
@@ -321,7 +325,7 @@ def format_metrics(metrics: Mapping[str, Any]) -> str:
         "                                 meV/atom               eV/A              eV/A^3",
     ]
     rows = [("all", metrics), ("mean of members", metrics["mean_of_members"])]
-    rows += list(metrics["by_kind"].items())
+    rows += [*metrics.get("by_source", {}).items(), *metrics["by_kind"].items()]
     rows += [(f"{metrics['composition_of']} {name}", row) for name, row in metrics["by_composition"].items()]
     names = (
         ("energy_mae_mev_per_atom", 12, 2),

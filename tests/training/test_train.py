@@ -24,6 +24,7 @@ from ase_wavescat.training.settings import Settings
 from ase_wavescat.training.sources import Source
 from ase_wavescat.training.store import FeatureStore
 from ase_wavescat.training.train import train
+from ase_wavescat.training.validation import format_metrics
 
 from .conftest import SPECIES_ENERGIES, make_structures, write_frames
 
@@ -237,7 +238,10 @@ def test_sources_that_share_a_zero_share_the_species_energies(exact, spec, tmp_p
     )  # fmt: skip
     np.testing.assert_allclose(own.species_energies[0], SPECIES_ENERGIES, atol=2e-2)
     np.testing.assert_allclose(shared.species_energies[0], np.array(SPECIES_ENERGIES) + 0.25, atol=2e-2)
-    assert shared.provenance["metrics"]["frames"] == len(structures)  # errors of the first source alone
+    metrics = shared.provenance["metrics"]  # errors of all that share the zero
+    assert metrics["frames"] == 2 * len(structures) == 2 * metrics["by_source"]["coarse"]["frames"]
+    assert "by_source" not in own.provenance["metrics"] and own.provenance["metrics"]["frames"] == len(structures)
+    assert "\ncoarse " in format_metrics(metrics)
 
 
 def test_given_references_leave_one_energy_an_atom(labelled, spec, tmp_path):
