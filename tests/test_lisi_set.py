@@ -1,0 +1,76 @@
+"""The data set beside the model: its split, what the model was made of, its errors where it was not trained."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ase_wavescat import load_model
+from ase_wavescat.evaluation.assessment import evaluate
+from ase_wavescat.structure_files import structures_of
+from ase_wavescat.training.dataset import Frame, read_frames
+from ase_wavescat.training.run_file import read_run
+
+MODELS = Path(__file__).parent.parent / "models"
+SET = MODELS / "lisi-dft"
+
+
+def frames(name: str) -> list[Frame]:
+    return read_frames(SET / f"{name}.extxyz.xz")
+
+
+def test_no_group_is_on_both_sides_of_the_split() -> None:
+    trained = {frame.group for name in ("converged", "cheap") for frame in frames(name)}
+    held_out = {frame.group for name in ("test", "test-cheap") for frame in frames(name)}
+    assert len(trained) > 200 and len(held_out) > 30
+    assert not trained & held_out
+
+
+def test_every_frame_has_all_labels_and_keys() -> None:
+    for name in ("converged", "cheap", "test", "test-cheap"):
+        for atoms in structures_of(SET / f"{name}.extxyz.xz"):
+            assert {"energy", "forces", "stress"} <= set(atoms.calc.results)
+            assert isinstance(atoms.info["round"], np.integer)
+            assert {"config_type", "group", "x", "temperature", "kpts", "energy_sigma0"} <= set(atoms.info)
+            assert atoms.info["x"] == pytest.approx(np.mean(atoms.numbers == 3), abs=1e-4)
+            assert 0 < atoms.info["energy_sigma0"] - atoms.get_potential_energy() < 0.01 * len(atoms)
+
+
+def test_references_are_below_all_glasses_of_the_elements() -> None:
+    references = json.loads((SET / "references.json").read_text())
+    for symbol, number in (("Li", 3), ("Si", 14)):
+        pure = [f for name in ("converged", "cheap", "test") for f in frames(name) if (f.numbers == number).all()]
+        assert len(pure) > 3
+        assert min(frame.energy / len(frame) for frame in pure) > references[symbol]["energy"] - 0.005
+
+
+def test_the_model_was_made_of_these_files() -> None:
+    recorded = {entry["name"]: entry["sha256"] for entry in load_model(MODELS / "lisi.h5").provenance["data"]}
+    files = [path for source in read_run(MODELS / "lisi.toml").data for path in source.paths()]
+    assert recorded == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_errors_on_held_out_groups() -> None:
+    """Bounds a little above what docs/accuracy.md says."""
+    errors = evaluate(load_model(MODELS / "lisi.h5"), frames("test"), workers=1, progress=False).errors()
+    assert 0.003 < errors.energy.mae < 0.0065
+    assert 0.05 < errors.forces.mae < 0.089
+
+
+@pytest.mark.slow
+def test_the_run_file_makes_the_model(tmp_path: Path) -> None:
+    """To 1e-6 of its predictions; half an hour and 3 GB."""
+    run = replace(read_run(MODELS / "lisi.toml"), output=tmp_path / "lisi.h5", store=tmp_path / "features")
+    again, shipped = run.train(progress=False), load_model(MODELS / "lisi.h5")
+    transform = shipped.transform()
+    for frame in frames("test")[::8]:
+        structure = frame.cell, frame.positions, frame.numbers
+        one, other = (model.predict(transform, *structure) for model in (again, shipped))
+        assert one.energy == pytest.approx(other.energy, rel=1e-6)
+        scale = np.abs(other.gradient[0]).max()
+        np.testing.assert_allclose(one.gradient[0], other.gradient[0], atol=1e-6 * scale)
