@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
 
 from ase_wavescat import load_model
 from ase_wavescat.evaluation.assessment import evaluate
@@ -60,6 +63,28 @@ def test_errors_on_held_out_groups() -> None:
     errors = evaluate(load_model(MODELS / "lisi.h5"), frames("test"), workers=1, progress=False).errors()
     assert 0.003 < errors.energy.mae < 0.0065
     assert 0.05 < errors.forces.mae < 0.089
+
+
+def test_labels_join_the_side_of_their_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(SET)
+    add_labels = importlib.import_module("add_labels")
+    for name in ("test", "test-cheap", "cheap"):
+        few = structures_of(SET / f"{name}.extxyz.xz")[:3]
+        add_labels.write_file(tmp_path / f"{name}.extxyz.xz", few)
+    held_out, new, known = structures_of(tmp_path / "test.extxyz.xz")[0], few[0].copy(), few[1]
+    for atoms, calculator in ((held_out, held_out.calc), (new, few[0].calc)):
+        atoms.positions += 0.01
+        atoms.calc = SinglePointCalculator(atoms, **calculator.results)
+    new.info["group"] = "a new melt"
+    write(tmp_path / "labels.extxyz", [held_out, new, known], format="extxyz")
+    for _ in range(2):  # the second time all are there
+        add_labels.main([tmp_path / "labels.extxyz"], "cheap", tmp_path)
+        counts = [len(structures_of(tmp_path / f"{name}.extxyz.xz")) for name in ("test", "test-cheap", "cheap")]
+        assert counts == [3, 4, 4]
+    del new.info["kpts"]
+    write(tmp_path / "labels.extxyz", new, format="extxyz")
+    with pytest.raises(SystemExit, match="lacks kpts"):
+        add_labels.main([tmp_path / "labels.extxyz"], "converged", tmp_path)
 
 
 @pytest.mark.slow
