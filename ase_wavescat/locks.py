@@ -23,7 +23,8 @@ def held(path: str | os.PathLike[str]) -> Iterator[bool]:
 
 def _begin(connection: sqlite3.Connection) -> bool:
     try:
-        connection.execute("BEGIN EXCLUSIVE")
+        # not EXCLUSIVE: of two that ask for that at once, each can be refused for the other's sake
+        connection.execute("BEGIN IMMEDIATE")
     except sqlite3.OperationalError as error:
         if "locked" not in str(error):
             raise
