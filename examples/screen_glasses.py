@@ -23,7 +23,7 @@ COMPOSITIONS = ("LiSi", "Li12Si7", "Li7Si3", "Li13Si4", "Li15Si4")
 def main(output: Path, cells: int = 20, atoms: int = 20, steps: int = 100, workers: int | None = None) -> None:
     screening = screen(
         random_packings(COMPOSITIONS, cells, atoms, seed=1),
-        model="lisi.h5",
+        model="lisi-fast.h5",
         output=output,
         fmax=0.1,
         steps=steps,
