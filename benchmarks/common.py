@@ -67,6 +67,11 @@ def update_documents(documents: Sequence[Path], name: str, text: str) -> None:
         print(f"table in {document}")
 
 
+def quarter(fraction: float) -> str:
+    """The quarter of the composition that a fraction of lithium lies in; the last one holds pure lithium as well."""
+    return f"Li fraction {('0-0.25', '0.25-0.5', '0.5-0.75', '0.75-1')[min(int(4 * fraction + 1e-9), 3)]}"
+
+
 def standard_options(parser: argparse.ArgumentParser, name: str) -> None:
     """--json and --document, the same for every benchmark."""
     parser.add_argument("--json", type=Path, default=Path(f"{name}.json"), help="where the figures go")

@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from common import standard_options, table, update_documents, write_json
+from common import quarter, standard_options, table, update_documents, write_json
 
 from ase_wavescat.structure_files import structures_of
 
 FOLDER = Path("models/lisi-dft")
 FILES = ("converged", "cheap", "test", "test-cheap")
-QUARTERS = ("0 to 0.25", "0.25 to 0.5", "0.5 to 0.75", "0.75 to 1")
 
 
 def kind(atoms: Atoms) -> str:
@@ -27,7 +26,7 @@ def kind(atoms: Atoms) -> str:
 
 
 def lithium(atoms: Atoms) -> str:
-    return f"Li {QUARTERS[min(int(4 * np.mean(atoms.numbers == 3)), 3)]}"
+    return quarter(float(np.mean(atoms.numbers == 3)))
 
 
 def source_round(atoms: Atoms) -> str:

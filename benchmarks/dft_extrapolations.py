@@ -15,8 +15,6 @@ between the two ends.
 from __future__ import annotations
 
 import argparse
-import io
-import lzma
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -69,10 +67,8 @@ def collect(pools: Path, labels: Sequence[Path], data: Path) -> None:
             frames.append(frame)
     if not frames:
         raise SystemExit(f"none of the {len(wanted)} structures in {pools} has a label; label them first")
-    text = io.StringIO()
-    write(text, frames, format="extxyz")
     with atomic_path(data) as temporary:
-        temporary.write_bytes(lzma.compress(text.getvalue().encode()))
+        write(temporary, frames, format="extxyz")
     print(f"{len(frames)} of {len(wanted)} structures have labels; in {data}")
 
 

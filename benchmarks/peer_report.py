@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import units
-from common import table
+from common import quarter, table
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from PIL import Image
 
-from ase_wavescat.atomic_write import atomic_path
 from ase_wavescat.evaluation.reliability import Reliability
 from ase_wavescat.plotting import BLUE, GREY, ORANGE
 from ase_wavescat.training.dataset import Frame
 
 SPECIES = {"Li": 3, "Si": 14}
-QUARTERS = ("0-0.25", "0.25-0.5", "0.5-0.75", "0.75-1")
 SIGMAS = {1: 0.6827, 2: 0.9545}
 """Shares of a normal distribution within so many standard deviations."""
 
@@ -65,8 +59,8 @@ def fractions(frames: Sequence[Frame]) -> np.ndarray:
 
 
 def quarters_of(frames: Sequence[Frame]) -> list[str]:
-    """The quarter of the composition that each frame lies in; the last one holds pure lithium as well."""
-    return [f"Li fraction {QUARTERS[min(int(4 * x + 1e-9), 3)]}" for x in fractions(frames)[:, 0]]
+    """The quarter of the composition that each frame lies in."""
+    return [quarter(x) for x in fractions(frames)[:, 0]]
 
 
 def energy_errors(
@@ -287,11 +281,3 @@ def _parity(axes: Axes, labelled: np.ndarray, predicted: np.ndarray, colour: str
     axes.plot(ends, slope_of(predicted, labelled) * ends, "--", color="black", linewidth=1)
     axes.set(xlim=ends, ylim=ends, aspect="equal")
     axes.set_xlabel("force, DFT (eV/Å)", fontsize=8)
-
-
-def save_picture(figure: Figure, path: Path) -> None:
-    """A PNG of 96 colours: the shades would make it several times as large."""
-    content = io.BytesIO()
-    FigureCanvasAgg(figure).print_figure(content, format="png", dpi=150)
-    with atomic_path(path) as temporary:
-        Image.open(content).convert("RGB").quantize(96, dither=Image.Dither.NONE).save(temporary, optimize=True)

@@ -44,9 +44,9 @@ from peer_report import (
     model_figures,
     model_table,
     picture,
-    save_picture,
     summary_table,
 )
+from small_pictures import save_small
 from tqdm import tqdm
 
 from ase_wavescat import WaveScatCalculator, WaveScatWarning, find_model, load_model
@@ -294,7 +294,7 @@ def report(chosen: argparse.Namespace, frames: Sequence[Frame], found: Compariso
     update_documents(chosen.document, "peers", text)
     update_documents(chosen.summary, "peers", summary)
     if chosen.picture:
-        save_picture(picture(list(found.models.values()), frames, references), chosen.picture)
+        save_small(picture(list(found.models.values()), frames, references), chosen.picture)
     figures: dict[str, Any] = {"data": chosen.data.name, "models": models, "calibration": calibration}
     write_json(chosen.json, figures | {"differences_from_numerical_derivatives": found.derivatives})
 

@@ -29,7 +29,7 @@ from common import machine, standard_options, table, update_documents, write_jso
 from ase_wavescat.active_learning import Learning, Limits, Plan, Round, Watch
 from ase_wavescat.active_learning.rounds import HEADER
 from ase_wavescat.active_learning.selection import assess
-from ase_wavescat.active_learning.trial import sureness, try_out
+from ase_wavescat.active_learning.trial import try_out
 from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.evaluation.assessment import evaluate
 from ase_wavescat.model_file import load_model
@@ -114,11 +114,9 @@ def measure(
     mark = _digest([f"{PLAN} {WATCH} {LIMITS} {SEED} {list(starts)} {ensemble.calibration}".encode()])
     trial = try_out(starts, ensemble, folder / f"trial-{mark}", PLAN, WATCH, LIMITS, seed=SEED, workers=workers)
     print(trial.endurance.summary(), flush=True)
-    own = sureness(assess(trial.pool, ensemble, workers)[0], LIMITS)
     return Round(
         number=number, labels=labels, new=0, failed=0, energy_error=errors.energy.mae, force_error=errors.forces.mae,
-        **dataclasses.asdict(own), endurance=trial.endurance.median, lasted=trial.endurance.lasted,
-        runs=len(trial.endurance.times), longest=WATCH.longest,
+        **trial.figures(assess(trial.pool, ensemble, workers)[0], LIMITS),
     )  # fmt: skip
 
 

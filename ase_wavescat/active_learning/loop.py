@@ -22,7 +22,7 @@ from ase_wavescat.active_learning.exploration import Plan
 from ase_wavescat.active_learning.labelling import label, plain_settings
 from ase_wavescat.active_learning.rounds import Learning, Round, stop_reason
 from ase_wavescat.active_learning.selection import Limits, Selection, select
-from ase_wavescat.active_learning.trial import Trial, sureness, try_out
+from ase_wavescat.active_learning.trial import Trial, try_out
 from ase_wavescat.atomic_write import atomic_path
 from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.errors import DataError
@@ -332,7 +332,6 @@ class _Loop:
 
     def _measure(self, number: int, ensemble: Ensemble, trial: Trial, selection: Selection) -> Round:
         energy, forces = self._errors(ensemble)
-        own = sureness(selection.candidates, self.campaign.limits)
         labels = self._place(number) / LABELS
         trial.endurance.write(self._place(number), "endurance")
         return Round(
@@ -342,11 +341,7 @@ class _Loop:
             failed=len(list(labels.glob("*.failed"))),
             energy_error=energy,
             force_error=forces,
-            **dataclasses.asdict(own),
-            endurance=trial.endurance.median,
-            lasted=trial.endurance.lasted,
-            runs=len(trial.endurance.times),
-            longest=trial.endurance.watch.longest,
+            **trial.figures(selection.candidates, self.campaign.limits),
         )
 
     def _errors(self, ensemble: Ensemble) -> tuple[float, float]:

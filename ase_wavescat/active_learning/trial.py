@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import warnings
 from collections.abc import Mapping
@@ -42,6 +43,16 @@ class Trial:
 
     pool: dict[str, Atoms]
     endurance: Endurance
+
+    def figures(self, candidates: tuple[Candidate, ...], limits: Limits) -> dict[str, Any]:
+        """What a `Round` says of it: the `sureness` of the pool, given as candidates, and the endurance."""
+        return {
+            **dataclasses.asdict(sureness(candidates, limits)),
+            "endurance": self.endurance.median,
+            "lasted": self.endurance.lasted,
+            "runs": len(self.endurance.times),
+            "longest": self.endurance.watch.longest,
+        }
 
 
 @dataclass(frozen=True)

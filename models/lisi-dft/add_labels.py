@@ -9,8 +9,6 @@ on its side of the split: test groups are those of the test files; a new group i
 from __future__ import annotations
 
 import argparse
-import io
-import lzma
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -62,10 +60,8 @@ def read_set(folder: Path) -> dict[str, list[Atoms]]:
 def write_file(path: Path, structures: list[Atoms]) -> None:
     """In an order that does not depend on that in which labels came."""
     ordered = sorted(structures, key=lambda atoms: (atoms.info["round"], str(atoms.info["group"]), fingerprint(atoms)))
-    text = io.StringIO()
-    write(text, ordered, format="extxyz")
     with atomic_path(path) as temporary:
-        temporary.write_bytes(lzma.compress(text.getvalue().encode(), preset=9 | lzma.PRESET_EXTREME))
+        write(temporary, ordered, format="extxyz")
 
 
 def main(labels: list[Path], mesh: str, folder: Path = HERE) -> None:
@@ -77,9 +73,9 @@ def main(labels: list[Path], mesh: str, folder: Path = HERE) -> None:
         for atoms in structures_of(path):
             new = entry(atoms, str(path))
             name = FILES[mesh, str(new.info["group"]) in test_groups]
-            if fingerprint(new) not in seen[name]:
+            if (mark := fingerprint(new)) not in seen[name]:
                 known[name].append(new)
-                seen[name].add(fingerprint(new))
+                seen[name].add(mark)
                 added[name] += 1
     for name in added:
         write_file(folder / f"{name}.extxyz.xz", known[name])
