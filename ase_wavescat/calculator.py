@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from ase_wavescat.blas import one_blas_thread
 from ase_wavescat.ensemble import Ensemble, Prediction
 from ase_wavescat.errors import StructureError, WaveScatWarning
 from ase_wavescat.model_file import load_model
@@ -144,7 +146,7 @@ class WaveScatCalculator(Calculator):
 
         Stress is left out of the results where an open structure's cell has no volume.
         """
-        with self._lock:
+        with self._working():
             prediction = self._predict(atoms)
             super().calculate(atoms, list(properties), list(system_changes))
             structure = self.atoms
@@ -162,7 +164,7 @@ class WaveScatCalculator(Calculator):
 
     def get_member_energies(self, atoms: Atoms | None = None) -> np.ndarray:
         """(M,) eV, whole cell."""
-        with self._lock:
+        with self._working():
             return self._predict(atoms).member_energies.copy()
 
     def get_member_stresses(self, atoms: Atoms | None = None) -> np.ndarray:
@@ -170,7 +172,7 @@ class WaveScatCalculator(Calculator):
 
         A reverse pass for each. Raises PropertyNotImplementedError without a volume, as the stress does.
         """
-        with self._lock:
+        with self._working():
             structure = self.atoms if atoms is None else atoms
             if structure is not None:
                 _require_volume(structure)
@@ -180,18 +182,18 @@ class WaveScatCalculator(Calculator):
 
     def get_energy_uncertainty(self, atoms: Atoms | None = None) -> float:
         """Calibrated standard deviation over members, eV, whole cell."""
-        with self._lock:
+        with self._working():
             return self._predict(atoms).energy_uncertainty
 
     def get_forces_uncertainty(self, atoms: Atoms | None = None) -> np.ndarray:
         """(N, 3) eV/A: calibrated standard deviation over members."""
-        with self._lock:
+        with self._working():
             return self._predict(atoms).forces_uncertainty.copy()
 
     def get_domain_messages(self, atoms: Atoms | None = None) -> dict[str, str]:
         """What lies outside the domain of the model's training set, a sentence by kind: composition, distance,
         features. Empty inside, and for models that record no domain."""
-        with self._lock:
+        with self._working():
             return self._predict(atoms).domain_messages()
 
     def forget_warnings(self) -> None:
@@ -205,6 +207,12 @@ class WaveScatCalculator(Calculator):
             atoms.arrays["forces_uncertainty"] = self.get_forces_uncertainty(atoms)
 
     # ------------------------------------------------------------ inside
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        """One caller at a time, and one thread for its linear algebra."""
+        with self._lock, one_blas_thread():
+            yield
 
     def _predict(self, atoms: Atoms | None) -> Prediction:
         """The last prediction where the structure is the same, else a new one."""

@@ -11,6 +11,7 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
+from ase_wavescat.blas import one_blas_thread
 from ase_wavescat.errors import StructureError, WaveScatError
 from ase_wavescat.scattering.features import ModulusFeature
 from ase_wavescat.scattering.presets import preset
@@ -107,7 +108,8 @@ def scattering_features(
     _check_species(structures, spec, single)
     wanted = tuple(spec.keys if keys is None else keys)
     parts = _parts(spec, wanted)
-    rows = [_evaluate(structure, parts, len(wanted), derivatives) for structure in structures]
+    with one_blas_thread():
+        rows = [_evaluate(structure, parts, len(wanted), derivatives) for structure in structures]
     labels = tuple(spec.features[spec.index(key)].label for key in wanted)
     counts = np.array([len(structure) for structure in structures])
     if single:
