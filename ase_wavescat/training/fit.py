@@ -21,7 +21,8 @@ are not penalised, so this changes no minimum, but it removes most of the size o
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.linalg import blas, cho_solve, cholesky, eigh, lapack
@@ -62,6 +63,12 @@ class Observation:
     @property
     def atoms(self) -> float:
         return float(self.counts.sum())
+
+    def of(self, columns: np.ndarray) -> Observation:
+        """With some features only, by their indices."""
+        rows = {name: getattr(self, name) for name in ("force_rows", "stress_rows")}
+        kept = {name: block[:, columns] for name, block in rows.items() if block is not None}
+        return replace(self, features=self.features[columns], **kept)
 
 
 @dataclass(frozen=True)
@@ -119,6 +126,13 @@ class Statistics:
         factors = (weights.energy, weights.forces, weights.stress)
         square = sum(n * (a * size) ** 2 for n, a, size in zip(self.counts, factors, sizes, strict=True))
         return np.where(self.active & (square > 0), np.sqrt(square), 1.0)
+
+    def of(self, columns: np.ndarray) -> Statistics:
+        """Those of some features, by their indices."""
+        sizes = ("std", "energy_std", "force_rms", "stress_rms", "active")
+        return replace(
+            self, composition=self.composition[:, columns], **{name: getattr(self, name)[columns] for name in sizes}
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,6 +270,21 @@ class Fit:
         self.species_energies = self.statistics.species_energies(np.ones(len(self.groups)))
         self.memory_limit, self.progress = memory_limit, progress
 
+    def of(self, columns: np.ndarray) -> Fit:
+        """The same problem with some features only, by their indices: for supports among them, in far less time."""
+        contacts = self.contacts
+        return Fit(
+            _Columns(self.observations, columns),
+            self.groups,
+            self.weights,
+            self.statistics.of(columns),
+            self.penalty[columns],
+            None if contacts is None else replace(contacts, rows=contacts.rows[:, columns]),
+            self.towards[columns],
+            self.memory_limit,
+            self.progress,
+        )
+
     def solve(self, multiplicities: np.ndarray, strengths: Sequence[float]) -> Solutions:
         """Fit every selection, multiplicities (D, G), with every strength (K,): D K solutions, strengths innermost."""
         equations = self.normal_equations(multiplicities)
@@ -367,6 +396,19 @@ class Fit:
         matrix *= self.root[:, None] * self.root
         constant = start + eliminate @ (gram[e, y] - gram[e, e] @ start)
         return NormalEquations(self, matrix, self.root * right, (constant, eliminate @ gram[e, w]))
+
+
+class _Columns(Sequence[Observation]):
+    """Observations with some of their features."""
+
+    def __init__(self, observations: Sequence[Observation], columns: np.ndarray) -> None:
+        self._observations, self._columns = observations, columns
+
+    def __len__(self) -> int:
+        return len(self._observations)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._observations[index].of(self._columns)
 
 
 def collect(found: Iterable[tuple[np.ndarray, np.ndarray, float, bool]]) -> Solutions:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -91,33 +92,44 @@ def sparse(problem: Problem, settings: Settings) -> Outcome:
     largest = min(settings.size or SIZES[-1], len(fit.scale))
     cost = _cost(problem.observations)
     sets = np.concatenate([training_sets(fold), np.ones((1, len(fold)), dtype=int)])
-    chosen = [_selection(problem, groups, strength, largest, cost, settings.seed) for groups in sets]
+    chosen = _selections(problem, sets, strength, largest, cost, settings.seed)
     largest = min(len(selection.order) for selection in chosen)  # where the others add nothing
     if largest == 0:
         raise DataError("no feature explains anything beyond the composition; use other data or features")
     sizes = [size for size in SIZES if size < largest] + [largest]
-    curve = _size_curve(problem, chosen[:-1], strength, sizes)
+    columns, within = _columns_of(chosen, largest)
+    few = replace(problem, fit=fit.of(columns))
+    curve = _size_curve(few, within[:-1], strength, sizes)
     for point in curve:
         point["milliseconds"] = cost.total(chosen[-1].support(point["features"]))
         point["stability"] = float(chosen[-1].stability[: point["features"]].mean())
     enough = ENOUGH * min(point["loss"] for point in curve)
     size = largest if settings.size else next(point["features"] for point in curve if point["loss"] <= enough)
-    search = search_strength(fit, fold, settings.strengths, judged, [of_fold.support(size) for of_fold in chosen[:-1]])
-    validation = cross_validate(fit, fold, search, MEMBERS_PER_FOLD, settings.seed, judged)
-    curves = {"size_curve": curve, "learning_curve": learning_curve(fit, fold, search, judged, settings.seed)}
-    support = chosen[-1].support(size)
-    return Outcome(support, *members(problem, search.strength, settings, support), validation, curves)
+    supports = [of_fold.support(size) for of_fold in within]
+    search = search_strength(few.fit, fold, settings.strengths, judged, supports[:-1])
+    validation = cross_validate(few.fit, fold, search, MEMBERS_PER_FOLD, settings.seed, judged)
+    curves = {"size_curve": curve, "learning_curve": learning_curve(few.fit, fold, search, judged, settings.seed)}
+    return Outcome(columns[supports[-1]], *members(few, search.strength, settings, supports[-1]), validation, curves)
 
 
-def _selection(
-    problem: Problem, groups: np.ndarray, strength: float, size: int, cost: SupportCost, seed: int
-) -> Consolidation:
-    """Nested supports on which the groups (G,) of a training set and bootstraps of them agree."""
-    rng, mine = np.random.default_rng([seed, 3]), np.flatnonzero(groups)
-    draws = bootstrap(mine, len(groups), AGREEING - 1, rng, problem.judged_groups)
-    rows = np.concatenate([groups[None], draws])
-    selections = problem.fit.normal_equations(rows, np.broadcast_to(groups, rows.shape))
-    return consolidate((selection.with_prior(strength) for selection in selections), size, cost)
+def _selections(
+    problem: Problem, sets: np.ndarray, strength: float, size: int, cost: SupportCost, seed: int
+) -> list[Consolidation]:
+    """For each training set, groups (K, G): nested supports on which it and bootstraps of it agree."""
+    rows = []
+    for groups in sets:
+        rng, mine = np.random.default_rng([seed, 3]), np.flatnonzero(groups)
+        rows += [groups[None], bootstrap(mine, len(groups), AGREEING - 1, rng, problem.judged_groups)]
+    equations = problem.fit.normal_equations(np.concatenate(rows), np.repeat(sets, AGREEING, axis=0))
+    return [
+        consolidate((own.with_prior(strength) for own in islice(equations, AGREEING)), size, cost) for _ in sets
+    ]
+
+
+def _columns_of(chosen: Sequence[Consolidation], size: int) -> tuple[np.ndarray, list[Consolidation]]:
+    """Indices of all features that are in a support of that size, and the selections among these."""
+    columns = np.unique(np.concatenate([selection.order[:size] for selection in chosen]))
+    return columns, [replace(own, order=np.searchsorted(columns, own.order[:size])) for own in chosen]
 
 
 def _size_curve(

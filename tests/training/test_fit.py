@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ase_wavescat.training.contacts import Contacts
 from ase_wavescat.training.fit import Fit, LabelWeights, Observation, measure
 
 FEATURES, SPECIES = 7, 2
@@ -166,16 +167,23 @@ def test_the_prior_draws_towards_given_weights():
 
 
 def test_a_support_is_a_fit_of_its_features_alone():
-    observations, _, _ = make(np.random.default_rng(12), noise=0.3)
+    """In the whole problem, in the problem of some features, and in one that never had the others."""
+    rng = np.random.default_rng(12)
+    observations, _, _ = make(rng, noise=0.3)
     support, groups, everything = np.array([5, 0, 3]), np.arange(18), np.ones((1, 18), dtype=int)
-    fit = Fit(observations, groups, WEIGHTS)
+    contacts = Contacts(rng.normal(size=(4, FEATURES)), rng.normal(size=4), np.full(4, 0.5))
+    fit = Fit(observations, groups, WEIGHTS, contacts=contacts)
     weights, species, _, _ = next(fit.normal_equations(everything)).solve(1e-3, support)
+    assert np.count_nonzero(weights) == 3
+    some = np.array([0, 2, 3, 5])
+    of_some, species_of_some, _, _ = next(fit.of(some).normal_equations(everything)).solve(1e-3, np.array([3, 0, 2]))
     blocks = ("features", "force_rows", "stress_rows")
     fewer = [replace(o, **{name: getattr(o, name)[..., support] for name in blocks}) for o in observations]
-    alone = Fit(fewer, groups, WEIGHTS, penalty=fit.penalty[support]).solve(everything, [1e-3])
-    np.testing.assert_allclose(weights[support], alone.weights[0], rtol=1e-8)
-    np.testing.assert_allclose(species, alone.species_energies[0], rtol=1e-8)
-    assert np.count_nonzero(weights) == 3
+    kept = replace(contacts, rows=contacts.rows[:, support])
+    alone = Fit(fewer, groups, WEIGHTS, penalty=fit.penalty[support], contacts=kept).solve(everything, [1e-3])
+    for found, energies in ((of_some[[3, 0, 2]], species_of_some), (alone.weights[0], alone.species_energies[0])):
+        np.testing.assert_allclose(weights[support], found, rtol=1e-8)
+        np.testing.assert_allclose(species, energies, rtol=1e-8)
 
 
 def test_energies_that_a_selection_leaves_undetermined_stay_where_all_data_put_them():
