@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Every table and picture that depends on the shipped models, after these were trained anew; from the top folder:
+#
+#     bash benchmarks/renew.sh FOLDER [NAME ...]
+#
+# FOLDER keeps what a stopped run goes on from; models trained anew need a new one. NAME: only these of the scripts.
+# PEERS is a Python with ASE, chgnet and sevenn, as docs/accuracy.md says. Times are one core's.
+set -eu
+folder=$1
+shift
+mkdir -p "$folder"
+export OMP_NUM_THREADS=1
+
+renew() { # name of the script, its own options
+    local name=$1
+    shift
+    if [[ -z $wanted || " $wanted " == *" $name "* ]]; then
+        echo "== $name"
+        python "benchmarks/$name.py" "$@" --json "benchmarks/$name.json"
+    fi
+}
+
+wanted="$*"
+pictures=docs/pictures
+# Seconds to a few minutes each
+renew data_card --document models/lisi-dft/README.md
+renew k_points --document models/lisi-dft/README.md
+renew transform --document README.md docs/measurements.md
+renew invariance --document docs/measurements.md
+renew boundaries --document docs/measurements.md
+renew scaling --document docs/measurements.md
+renew dft_extrapolations --models lisi.h5 lisi-fast.h5 --document docs/extrapolation.md \
+    --picture $pictures/extrapolation.png
+renew workflow_numerics --document docs/workflows.md
+renew tiling --document docs/workflows.md
+renew crystals --document docs/workflows.md --picture $pictures/crystals.png
+# Ten minutes to an hour each
+renew peers --models lisi.h5 lisi-fast.h5 --python "${PEERS:-python}" --keep "$folder/peers" \
+    --document docs/accuracy.md --summary README.md --picture $pictures/peers.png
+renew dynamics "$folder/dynamics" --timed lisi-fast.h5 lisi.h5 --document docs/dynamics.md --pictures $pictures
+renew voltage --relaxed "$folder/voltage" --document docs/voltage.md --picture $pictures/voltage.png
+renew barriers --document docs/barriers.md --picture $pictures/barriers.png
+renew optimizers --document docs/workflows.md
+renew screening --document docs/screening.md
+renew rounds --store "$folder/rounds" --document docs/active_learning.md --picture $pictures/rounds.png
