@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ase_wavescat.cli.check import check
 from ase_wavescat.cli.elastic import elastic
 from ase_wavescat.cli.eos import eos
 from ase_wavescat.cli.explore import explore
@@ -24,6 +25,7 @@ for command in (
     suggest,
     train,
     evaluate,
+    check,
     relax,
     neb,
     hops,

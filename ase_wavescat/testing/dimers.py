@@ -1,0 +1,114 @@
+"""Two atoms: energy and force as functions of their distance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from itertools import combinations_with_replacement, pairwise
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import BaseCalculator
+
+from ase_wavescat.testing.boundaries import VACUUM
+from ase_wavescat.testing.outcome import Findings
+from ase_wavescat.testing.structures import bond_length
+from ase_wavescat.testing.subject import Subject, energy_of
+
+Curve = Callable[[float], tuple[float, float]]
+"""Distance (A) to energy (eV) and its slope (eV/A), which is minus the force that pushes the atoms apart."""
+
+# In sums of two covalent radii: where the scan begins, and below what distance no pair is bound (the shortest bond,
+# that of N2, is at 0.77).
+_SHORTEST, _UNBOUND = 0.4, 0.7
+_REACH = 12.0
+"""A."""
+_INTERVALS = 48
+_FINEST = 1e-6
+"""A: an interval over which a smooth force changes by less than its limit, whatever its slope."""
+_MOST_CALLS = 500
+_ALONG = np.array([0.36, 0.48, 0.8])
+"""Unit vector; along no axis, so that all components of the forces matter."""
+
+
+def dimer_continuity(subject: Subject) -> Findings:
+    """Pairs of stated elements from 0.4 sums of covalent radii to 12 A: the largest jumps of energy and force."""
+    findings, limits, calculator = Findings(), subject.tolerances, subject.new_with("forces")
+    for pair in _pairs(subject):
+        nodes = np.geomspace(_SHORTEST * bond_length(*pair), _REACH, _INTERVALS + 1).tolist()
+        energy, force = largest_jumps(
+            _curve(subject, calculator, pair), nodes, limits.dimer_energy, limits.dimer_forces
+        )
+        findings.add("energy", energy, "eV", limits.dimer_energy)
+        findings.add("force", force, "eV/Å", limits.dimer_forces)
+    return findings
+
+
+def holes(subject: Subject) -> Findings:
+    """Pairs at distances where none is bound, 0.7 down to 0.4 sums of covalent radii: how far the energy falls inwards.
+
+    Where it falls, atoms that are pushed together fuse.
+    """
+    findings, calculator = Findings(), subject.new()
+    for pair in _pairs(subject):
+        distances = bond_length(*pair) * np.linspace(_UNBOUND, _SHORTEST, 31)
+        energies = np.array([energy_of(calculator, _dimer(subject, pair, r)) for r in distances])
+        fall = float((np.maximum.accumulate(energies) - energies).max())
+        findings.add("energy", fall, "eV", subject.tolerances.hole)
+    return findings
+
+
+def _pairs(subject: Subject) -> Iterator[tuple[str, str]]:
+    """Each element with itself and the next one; all pairs where they are few."""
+    species = list(subject.species)
+    if len(species) <= 3:
+        return combinations_with_replacement(species, 2)
+    return iter([*zip(species, species, strict=True), *pairwise(species)])
+
+
+def _dimer(subject: Subject, pair: Sequence[str], distance: float) -> Atoms:
+    """Alone in space, or in a wide box where the calculator refuses open structures."""
+    alone = not subject.refusal((False, False, False))
+    edge = VACUUM + _REACH
+    return Atoms(pair, [np.zeros(3), distance * _ALONG], cell=[edge, edge, edge], pbc=not alone)
+
+
+def _curve(subject: Subject, calculator: BaseCalculator, pair: Sequence[str]) -> Curve:
+    """Each distance is computed once."""
+
+    @cache
+    def curve(distance: float) -> tuple[float, float]:
+        atoms = _dimer(subject, pair, distance)
+        pull = -float(calculator.get_property("forces", atoms)[1] @ _ALONG)
+        return energy_of(calculator, atoms), pull
+
+    return curve
+
+
+def largest_jumps(curve: Curve, nodes: Sequence[float], energy: float, force: float) -> tuple[float, float]:
+    """The largest jumps of energy (eV) and slope (eV/A) between the first and the last node (A).
+
+    Over an interval (a, b) of length h and middle m, a smooth E has, but for terms of order h^5 and h^4,
+        E(b) - E(a) = h (E'(a) + 4 E'(m) + E'(b)) / 6    (Simpson),
+        E'(m) = 3 (E(b) - E(a)) / 2h - (E'(a) + E'(b)) / 4    (Hermite).
+    Intervals where one of these is missed by more than the limits `energy` and `force` are halved until it is met, or
+    until they are 1e-6 A long: what E and E' change by over these are the jumps.
+    """
+    worst_energy = worst_force = 0.0
+    waiting, calls = list(pairwise(nodes)), 0
+    while waiting:
+        a, b = waiting.pop()
+        m, h = 0.5 * (a + b), b - a
+        (low, slope_low), (_, slope), (high, slope_high) = curve(a), curve(m), curve(b)
+        calls += 1
+        step = abs(high - low - h * (slope_low + 4 * slope + slope_high) / 6)
+        bend = abs(slope - 1.5 * (high - low) / h + 0.25 * (slope_low + slope_high))
+        if h <= _FINEST:
+            step, bend = abs(high - low - 0.5 * h * (slope_low + slope_high)), abs(slope_high - slope_low)
+        elif not (step <= energy and bend <= force) and calls < _MOST_CALLS:
+            waiting += [(a, m), (m, b)]
+            continue
+        worst_energy, worst_force = float(np.fmax(worst_energy, step)), float(np.fmax(worst_force, bend))
+        if np.isnan(step + bend):
+            return np.nan, np.nan
+    return worst_energy, worst_force

@@ -1,0 +1,54 @@
+"""The conformance kit on a model: what `wavescat check` measures, as a table.
+
+    python benchmarks/conformance.py [--model lisi.h5] [--calls 10000] [--json FILE] [--document FILE ...]
+
+Leaves with status 1 where a check fails, after writing the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from functools import partial
+
+from ase.data import chemical_symbols
+from common import machine, standard_options, table, update_documents, write_json
+
+from ase_wavescat import WaveScatCalculator, load_model
+from ase_wavescat.testing import Conformance, Subject, check_calculator
+
+
+def measure(model: str, calls: int) -> Conformance:
+    ensemble = load_model(model)
+    species = [chemical_symbols[number] for number in ensemble.spec.species]
+    make = partial(WaveScatCalculator, ensemble)
+    return check_calculator(Subject(make, species, thread_safe=True, calls=calls, progress=True))
+
+
+def report(model: str, result: Conformance, seconds: float) -> str:
+    """The table, what the checks note, and how long it took."""
+    rows = table(["check", "quantity", "figure", "limit", "verdict"], result.rows())
+    notes = "".join(f"\n- {note}" for note in result.notes())
+    return f"{machine()}\n\n`wavescat check {model}`, {seconds / 60:.1f} minutes:\n\n{rows}\n{notes}".rstrip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="lisi.h5")
+    parser.add_argument("--calls", type=int, default=10_000, help="over which the memory is watched")
+    standard_options(parser, "conformance")
+    chosen = parser.parse_args()
+    start = time.perf_counter()
+    result = measure(chosen.model, chosen.calls)
+    seconds = time.perf_counter() - start
+    text = report(chosen.model, result, seconds)
+    print(text)
+    write_json(chosen.json, {"model": chosen.model, "seconds": seconds, **json.loads(result.to_json())})
+    update_documents(chosen.document, "conformance", text)
+    if not result.passed:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
