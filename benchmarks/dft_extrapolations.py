@@ -8,8 +8,8 @@
 The first makes glasses and bands by the (first) model and writes the structures to label, four files in POOLS. They are
 labelled by any code, converged in k-points; for example each by `examples/label_with_gpaw.py POOLS/strains.extxyz
 LABELS`. The second puts the labels that are there, files or folders of them, together with what the pools say of each
-structure, into one file of frames. The third compares. Labels may be missing: curves need three points, bands an image
-between the two ends.
+structure, into one file of frames. The third compares models that were trained on none of them. Labels may be missing:
+curves need three points, bands an image between the two ends.
 """
 
 from __future__ import annotations
@@ -27,16 +27,18 @@ from ase.io import write
 from ase.units import GPa
 from common import machine, standard_options, table, update_documents, write_json
 from extrapolation_pools import make
+from held_out import check_held_out
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from same_structures import partners
 from small_pictures import save_small
 
-from ase_wavescat import WaveScatCalculator
+from ase_wavescat import WaveScatCalculator, find_model
 from ase_wavescat.atomic_write import atomic_path
-from ase_wavescat.errors import WaveScatWarning
+from ase_wavescat.errors import WaveScatError, WaveScatWarning
 from ase_wavescat.plotting import BLUE, GREY, ORANGE
 from ase_wavescat.structure_files import files_of, structures_of
+from ase_wavescat.training.dataset import read_frames
 from ase_wavescat.workflows import path_energies
 from ase_wavescat.workflows.checks import evaluated, with_calculator
 from ase_wavescat.workflows.equation_of_state import PARABOLA_REACH, fit_parabola
@@ -56,7 +58,7 @@ Rows = list[dict[str, Any]]
 
 def collect(pools: Path, labels: Sequence[Path], data: Path) -> None:
     """Frames of the pools that have labels, with the labels and what the pools say, into one file."""
-    wanted = [atoms for file in files_of(sorted(pools.glob("*.extxyz"))) for atoms in structures_of(file)]
+    wanted = [atoms for file in files_of(pools) for atoms in structures_of(file)]
     wanted = [atoms for atoms in wanted if "parent" in atoms.info]
     labelled = [atoms for file in files_of(list(labels)) for atoms in structures_of(file)]
     frames = []
@@ -99,13 +101,15 @@ class Curve:
         """(bulk modulus in GPa, equilibrium volume in A^3/atom) of the labels, and (M, 2) of the columns of energies.
 
         All through the same points, those within 4 % of the lowest label: a cubic term changes a parabola with the
-        range that it is fitted in.  None where one of the curves has no minimum.
+        range that it is fitted in.  None where one of the curves has no minimum, or that of the labels lies beyond the
+        points.
         """
         near = np.abs(self.strains - self.strains[np.argmin(self.labels)]) <= PARABOLA_REACH + 1e-9
         found = []
         for column in (self.labels, *self.energies.T):
             fit = fit_parabola(self.strains[near], column[near], self.volume, self.atoms)
-            if fit is None:
+            beyond = fit is not None and not self.strains[near].min() <= fit.strain <= self.strains[near].max()
+            if fit is None or (beyond and column is self.labels):
                 return None
             found.append((fit.bulk_modulus, fit.volume / self.atoms))
         return found[0], np.array(found[1:])
@@ -153,6 +157,9 @@ def hops(frames: Sequence[Atoms], calculator: WaveScatCalculator) -> Rows:
         if not first or len(path) < 3 or path[-1].info["image"] != last:
             print(f"{parent}: band left out, it has no labels of both ends and an image between")
             continue
+        if len({atoms.info.get("kpts") for atoms in path}) > 1:
+            print(f"{parent}: band left out, its labels are not all of one mesh")
+            continue
         labels, model = path_energies(path), path_energies(path, calculator)
         rows.append({
             "parent": parent, "x": path[0].info["x"], "images": len(path), "lengths": labels.lengths.tolist(),
@@ -190,14 +197,17 @@ def measure(frames: Sequence[Atoms], model: str) -> dict[str, Any]:
     calculator = WaveScatCalculator(model)
     curves, bands = strained(frames, calculator), hops(frames, calculator)
     larger, quenched = singles(frames, "larger", calculator), singles(frames, "quenched", calculator)
+    rows = {"curves": curves, "bands": bands, "larger": larger, "quenched": quenched}
+    data = errors(**rows)
     return {
-        "curves": curves, "bands": bands, "larger": larger, "quenched": quenched,
-        "summary": summary(curves, bands, larger, quenched),
-    }  # fmt: skip
+        **rows,
+        "summary": {name: float(np.abs(values).mean()) for name, values in data.items()},
+        "numbers": {name: len(values) for name, values in data.items()},
+    }
 
 
-def summary(curves: Rows, bands: Rows, larger: Rows, quenched: Rows) -> dict[str, float]:
-    """Mean absolute errors; what has no labels is not in it."""
+def errors(curves: Rows, bands: Rows, larger: Rows, quenched: Rows) -> dict[str, list[float]]:
+    """Of the kinds of SUMMARY; what has no labels is not in it."""
     fitted = [row for row in curves if "modulus" in row]
     parts: dict[str, list[float]] = {
         "bulk modulus": [row["modulus"] - row["label_modulus"] for row in fitted],
@@ -209,11 +219,11 @@ def summary(curves: Rows, bands: Rows, larger: Rows, quenched: Rows) -> dict[str
         "quenched": [row["error_mev_per_atom"] for row in quenched],
         "quenched forces": [row["force_mae"] for row in quenched],
     }
-    return {name: float(np.abs(values).mean()) for name, values in parts.items() if values}
+    return {name: values for name, values in parts.items() if values}
 
 
 SUMMARY: dict[str, tuple[str, str]] = {
-    "bulk modulus": ("bulk moduli, from strains of ±4 %", "{:.1f} GPa"),
+    "bulk modulus": ("bulk moduli, from strains within 4 % of the lowest", "{:.1f} GPa"),
     "volume": ("equilibrium volumes", "{:.2f} %"),
     "curves": ("energies along the strain", "{:.1f} meV/atom"),
     "barriers": ("barriers of hops, both ways", "{:.3f} eV"),
@@ -228,10 +238,13 @@ def text(results: dict[str, dict[str, Any]]) -> str:
     """The errors of all models, then what they are made of, for the first."""
     lines = []
     for name, (label, form) in SUMMARY.items():
-        values = [one["summary"].get(name) for one in results.values()]
-        if any(value is not None for value in values):
-            lines.append([label, *(form.format(value) for value in values), SINZ.get(name, "")])
-    parts = [table(["mean absolute error", *results, "Sinz et al. 2020, theirs"], lines)]
+        cells = [
+            f"{form.format(one['summary'][name])} ({one['numbers'][name]})" if name in one["summary"] else "-"
+            for one in results.values()
+        ]
+        if set(cells) != {"-"}:
+            lines.append([label, *cells, SINZ.get(name, "")])
+    parts = [table(["mean absolute error (of how many)", *results, "Sinz et al. 2020, theirs"], lines)]
     first = next(iter(results.values()))
     makers: tuple[Callable[[dict[str, Any]], str], ...] = (_curve_table, _band_table, _single_table)
     return "\n\n".join([*parts, *filter(None, (make_table(first) for make_table in makers))])
@@ -360,22 +373,33 @@ def options() -> argparse.Namespace:
     chosen = parser.parse_args()
     if chosen.collect and len(chosen.collect) < 2:
         parser.error("--collect needs the folder of the pools and at least one folder or file of labels")
+    if len({Path(model).name for model in chosen.models}) < len(chosen.models):
+        parser.error("two of the models have the same file name, which is what tables call them; copy one")
     return chosen
 
 
 def main() -> None:
-    chosen = options()
+    try:
+        run(options())
+    except WaveScatError as error:
+        raise SystemExit(str(error)) from error
+
+
+def run(chosen: argparse.Namespace) -> None:
+    """Raises DataError for data that cannot be read and for models that were trained on them."""
     warnings.simplefilter("ignore", WaveScatWarning)  # what leaves the domain is what is measured here
     if chosen.make:
-        return make(chosen.make, WaveScatCalculator(chosen.models[0]))
+        return make(chosen.make, find_model(chosen.models[0]))
     if chosen.collect:
         return collect(chosen.collect[0], chosen.collect[1:], chosen.data)
-    frames = structures_of(chosen.data)
+    frames, read = structures_of(chosen.data), read_frames(chosen.data)
+    for model in chosen.models:
+        check_held_out(model, read)
     results = {Path(model).name: measure(frames, model) for model in chosen.models}
     content = text(results)
     print(f"{machine()}\n\n{content}")
-    update_documents(chosen.document, "dft_extrapolations", content)
     write_json(chosen.json, {"frames": len(frames), "models": results})
+    update_documents(chosen.document, "dft_extrapolations", content)
     if chosen.picture:
         save_small(picture(next(iter(results.values()))), chosen.picture)
 

@@ -344,6 +344,8 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     calculator = WaveScatCalculator(file)
     steps = max(1, round(1000 * chosen.picoseconds / TIMESTEP / EVERY)) * EVERY
+    for model in chosen.timed or []:
+        find_model(model)  # before hours of dynamics
     samples = dict(given.split("=", 1) for given in chosen.sampled) if chosen.sampled is not None else SAMPLED
     structures = [glass(counts, calculator, folder) for counts in QUENCHED]
     runs, distributions = [], {}
@@ -360,8 +362,8 @@ def main() -> None:
     speed = timed(chosen.timed or [chosen.model], structures)
     content = text(runs, speed)
     print(content)
-    update_documents(chosen.document, "dynamics", content)
     write_json(chosen.json, {"temperature": chosen.temperature, "runs": runs, "milliseconds": speed})
+    update_documents(chosen.document, "dynamics", content)
     if chosen.pictures:
         save_small(energy_picture(runs, chosen.temperature), chosen.pictures / "dynamics.png")
         save_small(structure_picture(distributions), chosen.pictures / "dynamics-rdf.png")

@@ -1,12 +1,14 @@
 """Structures of the three extrapolations and of a quench, made by a model, to be labelled.
 
-Called by `dft_extrapolations.py --make`. Glasses and bands are kept as they are made, so that a second run goes on.
+Called by `dft_extrapolations.py --make`. Glasses and bands are kept as they are made, so that a second run goes on,
+with the same model.
 Frames say what belongs together: `config_type` (strain-curve, hop-path, larger, quenched), `parent` (the formula of the
 relaxed glass), `linear_strain`, and `image` of a band whose first image is the unstrained glass of the curve.
 """
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
@@ -17,6 +19,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.io import write
 
+from ase_wavescat import WaveScatCalculator
 from ase_wavescat.atomic_write import atomic_path
 from ase_wavescat.errors import PathError, WaveScatError, WaveScatWarning
 from ase_wavescat.structure_files import structures_of
@@ -133,10 +136,25 @@ def _write(file: Path, frames: list[Atoms]) -> None:
         write(temporary, frames, format="extxyz")
 
 
-def make(folder: Path, calculator: Calculator) -> None:
-    """strains, bands, larger and quenched.extxyz in `folder`, each as soon as it can be, in the order of importance."""
-    glasses = folder / "glasses"
+def claim(glasses: Path, model: Path) -> None:
+    """Note whose glasses these are. Raises WaveScatError where the folder holds those of another model, or of unknown:
+    labels of what they led to would belong to nothing."""
     glasses.mkdir(parents=True, exist_ok=True)
+    note, digest = glasses / "model.sha256", hashlib.sha256(model.read_bytes()).hexdigest()
+    owner = note.read_text().strip() if note.exists() else "unknown" if any(glasses.glob("*.extxyz")) else digest
+    if owner != digest:
+        raise WaveScatError(
+            f"{glasses} holds glasses of another model (SHA-256 {owner}, that of {model} is {digest}): take another"
+            f" folder, or, where you know that they are of this model, write its SHA-256 into {note}"
+        )
+    with atomic_path(note) as temporary:
+        temporary.write_text(digest + "\n")
+
+
+def make(folder: Path, model: Path) -> None:
+    """strains, bands, larger and quenched.extxyz in `folder`, each as soon as it can be, in the order of importance."""
+    glasses, calculator = folder / "glasses", WaveScatCalculator(model)
+    claim(glasses, model)
 
     def relaxed(fraction: float) -> Atoms:
         return glass(composition(fraction), calculator, glasses)

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,20 +99,20 @@ def serve(name: str, place: str) -> None:
 
     try:
         calculator, version = (_ours if name == OURS else PEERS[name].load)(place)
+        answer({"version": version})
+        atoms = Atoms()
+        for line in sys.stdin:
+            new = Atoms(**json.loads(line))
+            if np.array_equal(new.numbers, atoms.numbers) and np.array_equal(new.cell, atoms.cell):
+                atoms.positions = new.positions  # the same object: calculators may keep their neighbour lists
+            else:
+                atoms, atoms.calc = new, calculator
+            start = time.process_time()  # not the clock on the wall: other work on the machine does not count
+            energy, forces, stress = atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
+            seconds = time.process_time() - start
+            answer({"energy": float(energy), "forces": forces.tolist(), "stress": stress.tolist(), "seconds": seconds})
     except Exception as error:  # packages that are there, but not fit for one another, fail in many ways
-        return answer({"failed": f"{type(error).__name__}: {error}"})
-    answer({"version": version})
-    atoms = Atoms()
-    for line in sys.stdin:
-        new = Atoms(**json.loads(line))
-        if np.array_equal(new.numbers, atoms.numbers) and np.array_equal(new.cell, atoms.cell):
-            atoms.positions = new.positions  # the same object: calculators may keep their neighbour lists
-        else:
-            atoms, atoms.calc = new, calculator
-        start = time.process_time()  # not the clock on the wall: other work on the machine does not count
-        energy, forces, stress = atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
-        seconds = time.process_time() - start
-        answer({"energy": float(energy), "forces": forces.tolist(), "stress": stress.tolist(), "seconds": seconds})
+        answer({"failed": f"{type(error).__name__}: {error}"})
 
 
 # ---------------------------------------------------------------- here
@@ -150,9 +151,9 @@ class RemoteCalculator(Calculator):
         assert known is not None
         question = {"numbers": known.numbers, "positions": known.positions, "cell": known.cell.array, "pbc": known.pbc}
         assert self._process.stdin is not None
-        print(
-            json.dumps({key: value.tolist() for key, value in question.items()}), file=self._process.stdin, flush=True
-        )
+        line = json.dumps({key: value.tolist() for key, value in question.items()})
+        with suppress(BrokenPipeError):  # of a process that ended: there will be no answer, which says so
+            print(line, file=self._process.stdin, flush=True)
         found = self._answer()
         self.seconds = found["seconds"]
         energy = found["energy"]

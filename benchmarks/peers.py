@@ -6,7 +6,8 @@
 
 --python names an interpreter with ASE, chgnet and sevenn (their weights are inside); --network a folder with
 `annpot.py`, the potential of Artrith, Urban and Ceder (`default("04153")`). A peer that cannot be loaded is left out,
-unless --keep holds what an earlier run predicted for the same cells; a run that was stopped goes on from there.
+unless --keep holds what an earlier run predicted for the same cells; a run that was stopped goes on from there. What
+another version of a peer predicted is not used where the peer can be loaded.
 --summary: documents that get the first table only.
 
 Before anything of a model is trusted, its forces and stress are compared with differences of its energies. Elements of
@@ -32,7 +33,9 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.calculator import Calculator
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
+from ase.units import GPa
 from common import glass, machine, standard_options, update_documents, write_json
+from held_out import check_held_out
 from peer_calculators import OURS, PEERS, PeerError, RemoteCalculator
 from peer_report import (
     SPECIES,
@@ -49,10 +52,10 @@ from peer_report import (
 from small_pictures import save_small
 from tqdm import tqdm
 
-from ase_wavescat import WaveScatCalculator, WaveScatWarning, find_model, load_model
+from ase_wavescat import WaveScatCalculator, WaveScatWarning, find_model
 from ase_wavescat.atomic_write import atomic_path
 from ase_wavescat.errors import DataError
-from ase_wavescat.evaluation.assessment import Assessment, evaluate, trained_frames
+from ase_wavescat.evaluation.assessment import Assessment, evaluate
 from ase_wavescat.training.dataset import Frame, read_frames
 from ase_wavescat.training.sources import fingerprint
 from ase_wavescat.workflows import relax
@@ -63,6 +66,8 @@ SCAN = np.linspace(0.95, 1.05, 11)  # of the edge: a rough curve has several min
 WARM_UP, ROUNDS = 2, 9
 STEP, STRAIN = 0.01, 0.004  # A; shorter ones drown in the rounding of potentials in single precision
 TOLERANCE = 0.03  # of the largest component
+LEAST_FORCE, LEAST_STRESS = 0.2, 0.3 * GPa  # eV/A, eV/A^3: shares of less are shares of rounding
+SAME_ENERGY = 1e-4  # eV/atom: of one potential on another machine
 BESIDE = 2  # peers in the table by kind and composition
 
 
@@ -84,6 +89,16 @@ def atoms_of(frame: Frame) -> Atoms:
 # ---------------------------------------------------------------- one model
 
 
+def probe_of(frames: Sequence[Frame]) -> int:
+    """Index of the smallest frame whose derivatives tell something: not a crystal, where symmetry makes them zero."""
+
+    def rank(index: int) -> tuple[bool, int]:
+        forces, stress = (np.abs(part).max() for part in (frames[index].forces, frames[index].stress))
+        return bool(forces < LEAST_FORCE or stress < LEAST_STRESS), len(frames[index])
+
+    return min(range(len(frames)), key=rank)
+
+
 def check_derivatives(label: str, calculator: Calculator, atoms: Atoms) -> dict[str, float]:
     """Largest differences of forces (of two atoms) and stress from those of the energies, as shares of the largest
     component. Raises PeerError beyond the tolerance: another unit, sign or order, or no derivative at all."""
@@ -98,7 +113,7 @@ def check_derivatives(label: str, calculator: Calculator, atoms: Atoms) -> dict[
         "stress": float(np.abs(stress - numerical_stress).max() / np.abs(stress).max()),
     }
     for name, difference in differences.items():
-        if difference > TOLERANCE:
+        if not difference <= TOLERANCE:  # nor where it is no number
             raise PeerError(
                 f"the {name} of {label} are off the derivative of its energy by {100 * difference:.0f} % of the largest"
                 " component; check unit, sign and order"
@@ -119,16 +134,6 @@ def own_elements(calculator: Calculator) -> tuple[dict[str, float], dict[str, fl
         energies[symbol] = float(relaxation.energies[-1]) / len(best)
         volumes[symbol] = float(relaxation.volumes[-1]) / len(best)
     return energies, volumes
-
-
-def check_held_out(model: str, frames: Sequence[Frame]) -> None:
-    """Raises DataError for a model that was trained on any of the frames."""
-    seen = trained_frames(load_model(model), frames)
-    if seen:
-        raise DataError(
-            f"{model} was trained on {len(seen)} of these {len(frames)} cells, such as {seen[0].name}: its errors there"
-            " are not those of cells held out; give a model that has not seen them"
-        )
 
 
 def our_predictions(model: str, version: str, frames: Sequence[Frame]) -> tuple[Predictions, Assessment]:
@@ -183,6 +188,13 @@ def kept(folder: Path | None, name: str, frames: Sequence[Frame]) -> Predictions
         return Predictions(energies=file["energies"], forces=forces, stresses=file["stresses"], **facts)
 
 
+def is_of(predictions: Predictions, calculator: RemoteCalculator, frames: Sequence[Frame], probe: int) -> bool:
+    """Whether kept predictions are those of this potential: of its version, with its energy of one frame."""
+    energy = calculator.get_potential_energy(atoms_of(frames[probe]))
+    same = abs(energy - predictions.energies[probe]) < SAME_ENERGY * len(frames[probe])
+    return bool(same and predictions.version == calculator.version)
+
+
 # ---------------------------------------------------------------- all models
 
 
@@ -197,40 +209,54 @@ class Comparison:
 
 
 def compare(chosen: argparse.Namespace, frames: Sequence[Frame]) -> Comparison:
-    """Raises DataError and PeerError: see above."""
+    """Raises DataError for a model that has seen the frames, PeerError where one of ours fails: see above."""
     for model in chosen.models:
         check_held_out(model, frames)
     found = Comparison()
-    smallest = atoms_of(min(frames, key=len))
+    probe = probe_of(frames)
     with ExitStack() as stack:
         for model in chosen.models:
             remote = stack.enter_context(RemoteCalculator(OURS, str(find_model(model))))
             predictions, assessment = our_predictions(model, remote.version, frames)
             label = predictions.label
             found.models[label], found.assessments[label], found.running[label] = predictions, assessment, remote
-            found.derivatives[label] = check_derivatives(label, remote, smallest)
+            found.derivatives[label] = check_derivatives(label, remote, atoms_of(frames[probe]))
         for name in chosen.peers:
-            label, earlier = PEERS[name].label, kept(chosen.keep, name, frames)
-            try:
-                python = sys.executable if name == "ann" else chosen.python
-                remote = stack.enter_context(RemoteCalculator(name, str(chosen.network.absolute()), python))
-            except PeerError as error:
-                what = "is taken from an earlier run" if earlier else "is left out"
-                print(f"{label} {what}: {error}; it needs {PEERS[name].packages}")
-                if earlier:
-                    found.models[label] = earlier
-                continue
-            found.derivatives[label] = check_derivatives(label, remote, smallest)
-            found.models[label] = earlier or their_predictions(label, remote, frames)
-            found.running[label] = remote
-            if chosen.keep:
-                keep(chosen.keep, name, frames, found.models[label])
+            add_peer(name, chosen, frames, probe, found, stack)
         for label, seconds in times_of_calls(found.running).items():
             found.models[label] = replace(found.models[label], seconds=seconds, in_this_run=True)
     for name in chosen.peers:
         if chosen.keep and PEERS[name].label in found.running:
             keep(chosen.keep, name, frames, found.models[PEERS[name].label])
     return found
+
+
+def add_peer(
+    name: str, chosen: argparse.Namespace, frames: Sequence[Frame], probe: int, found: Comparison, stack: ExitStack
+) -> None:
+    """Into what was found: predictions of a peer, new or kept; one that cannot be loaded or trusted is left out."""
+    label, earlier = PEERS[name].label, kept(chosen.keep, name, frames)
+    try:
+        python = sys.executable if name == "ann" else chosen.python
+        remote = stack.enter_context(RemoteCalculator(name, str(chosen.network.absolute()), python))
+    except PeerError as error:
+        what = "is taken from an earlier run" if earlier else "is left out"
+        print(f"{label} {what}: {error}; it needs {PEERS[name].packages}")
+        if earlier:
+            found.models[label] = earlier
+        return
+    try:
+        derivatives = check_derivatives(label, remote, atoms_of(frames[probe]))
+        if earlier and not is_of(earlier, remote, frames, probe):
+            print(f"{label} is evaluated anew: what was kept is of {earlier.version}, or of other weights")
+            earlier = None
+        predictions = earlier or their_predictions(label, remote, frames)
+    except PeerError as error:  # one of several must not end hours of the others
+        print(f"{label} is left out: {error}")
+        return
+    found.models[label], found.derivatives[label], found.running[label] = predictions, derivatives, remote
+    if chosen.keep:
+        keep(chosen.keep, name, frames, predictions)
 
 
 def times_of_calls(calculators: Mapping[str, RemoteCalculator]) -> dict[str, float]:
@@ -291,12 +317,12 @@ def report(chosen: argparse.Namespace, frames: Sequence[Frame], found: Compariso
     }
     text = "\n\n".join(f"### {heading}\n\n{content}" for heading, content in sections.items())
     print(f"\n{text}")
+    figures: dict[str, Any] = {"data": chosen.data.name, "models": models, "calibration": calibration}
+    write_json(chosen.json, figures | {"differences_from_numerical_derivatives": found.derivatives})
     update_documents(chosen.document, "peers", text)
     update_documents(chosen.summary, "peers", summary)
     if chosen.picture:
         save_small(picture(list(found.models.values()), frames, references), chosen.picture)
-    figures: dict[str, Any] = {"data": chosen.data.name, "models": models, "calibration": calibration}
-    write_json(chosen.json, figures | {"differences_from_numerical_derivatives": found.derivatives})
 
 
 def main() -> None:

@@ -82,6 +82,7 @@ def up_to(number: int, run: Run, given: Sequence[Sequence[Atoms]], store: Path) 
             weights = {kind: weight for kind, weight in source.config_type_weights.items() if kind in kinds}
             sources.append(replace(source, files=file, config_type_weights=weights))
     content = [str(run.features), str(run.fit), str(run.repulsion)]
+    content += [] if run.prior is None else [_digest([run.prior.read_bytes()])]
     content += [str(replace(source, files=())) + _digest([Path(str(source.files)).read_bytes()]) for source in sources]
     own = folder / _digest([text.encode() for text in content])
     own.mkdir(exist_ok=True)
@@ -151,9 +152,9 @@ def main() -> None:
     )
     text = f"{head}\n\n{as_table(rows, counts)}"
     print(f"{machine()}\n\n{text}")
-    update_documents(chosen.document, "rounds", text)
     figures: dict[str, Any] = {"rounds": [dataclasses.asdict(row) for row in rows], "labels": counts}
     write_json(chosen.json, {"limits": dataclasses.asdict(LIMITS), "starts": list(starts), **figures})
+    update_documents(chosen.document, "rounds", text)
     if chosen.picture:
         save_figure(Learning(tuple(rows), "", []).plot(), chosen.picture)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,7 @@ from ase.units import GPa
 
 from ase_wavescat import WaveScatCalculator
 from ase_wavescat.ensemble import Ensemble
+from ase_wavescat.errors import WaveScatError
 from ase_wavescat.structure_files import structures_of
 from ase_wavescat.workflows.checks import evaluated
 
@@ -65,6 +67,13 @@ def test_a_curve_without_a_minimum_has_no_modulus(benchmark: ModuleType) -> None
     assert benchmark.Curve(STRAINS, energies(40, 0, 500), -energies(40, 0, 500)[:, None], 500.0, 25).fits() is None
 
 
+def test_a_modulus_is_of_a_minimum_between_the_points(benchmark: ModuleType) -> None:
+    inside, beyond = energies(40, 0.01, 500), energies(40, 0.06, 500)
+    assert benchmark.Curve(STRAINS, beyond, inside[:, None], 500.0, 25).fits() is None
+    fits = benchmark.Curve(STRAINS, inside, beyond[:, None], 500.0, 25).fits()
+    assert fits is not None and fits[1][0, 0] == pytest.approx(40)  # an error of the model, which must count
+
+
 def labelled(atoms: Atoms, calculator: WaveScatCalculator, shift: float) -> Atoms:
     """As a labeller gives it back that keeps nothing of what the pool says: energies shifted by so many eV/atom."""
     bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
@@ -91,7 +100,7 @@ def test_labels_are_found_by_structure_and_compared(
     frames = [*pools.curve(relaxed), *path, other]
     calculator = WaveScatCalculator(small_ensemble)
     (tmp_path / "pools").mkdir()
-    write(tmp_path / "pools" / "all.extxyz", frames)
+    write(tmp_path / "pools" / "all.extxyz.xz", frames, format="extxyz")
     write(tmp_path / "labels.extxyz", [labelled(atoms, calculator, 0.01) for atoms in frames[::-1]])
     benchmark.collect(tmp_path / "pools", [tmp_path / "labels.extxyz"], tmp_path / "data.extxyz.xz")
     found = structures_of(tmp_path / "data.extxyz.xz")
@@ -102,7 +111,15 @@ def test_labels_are_found_by_structure_and_compared(
     assert summary["barriers"] == pytest.approx(0, abs=1e-6) and summary["larger forces"] == pytest.approx(0, abs=1e-6)
     assert result["bands"][0]["images"] == 3
     text = benchmark.text({"small.h5": result})
-    assert "energies along the strain | 10.0 meV/atom" in text and "| -10.0 |" in text
+    assert "energies along the strain | 10.0 meV/atom (5) |" in text and "| -10.0 |" in text
+    few = [
+        atoms for atoms in found if abs(atoms.info.get("linear_strain", 0)) < 0.03 and "larger" not in str(atoms.info)
+    ]
+    part = benchmark.measure(few, small_ensemble)
+    assert part["numbers"]["curves"] == 3 and part["numbers"]["barriers"] == 2 and "larger" not in part["summary"]
+    assert "| hop in |" in benchmark.text({"small.h5": part})
+    benchmark.picture(part)
+    benchmark.picture({"curves": [], "bands": []})
 
 
 def test_a_curve_of_two_meshes_is_left_out(
@@ -117,6 +134,53 @@ def test_a_curve_of_two_meshes_is_left_out(
         frame.calc = labelled(frame, calculator, 0.0).calc
         frame.info["kpts"] = kpts
     assert benchmark.strained(frames, calculator) == [] and "not all of one mesh" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore::ase_wavescat.errors.WaveScatWarning")
+def test_a_band_of_two_meshes_is_left_out(
+    benchmark: ModuleType, pools: ModuleType, small_ensemble: Ensemble, make_structure: Callable[..., Atoms],
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    relaxed = make_structure(atoms=4, side=9.0)
+    relaxed.info["x"] = 0.5
+    calculator = WaveScatCalculator(small_ensemble)
+    frames = [pools.curve(relaxed)[0], *(pools.named(relaxed, relaxed, "hop-path", image=i, images=3) for i in (1, 2))]
+    for index, (frame, kpts) in enumerate(zip(frames, ("3x3x3", "3x3x3", "2x2x2"), strict=True)):
+        frame.positions[0] += 0.2 * index
+        frame.calc = labelled(frame, calculator, 0.0).calc
+        frame.info["kpts"] = kpts
+    assert benchmark.hops(frames, calculator) == [] and "not all of one mesh" in capsys.readouterr().out
+    frames[2].info["kpts"] = "3x3x3"
+    assert len(benchmark.hops(frames, calculator)) == 1
+
+
+def test_errors_are_of_models_that_have_not_seen_the_frames(
+    benchmark: ModuleType, small_ensemble: Ensemble, make_structure: Callable[..., Atoms], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    atoms = labelled(make_structure(atoms=6), WaveScatCalculator(small_ensemble), 0.0)
+    atoms.info |= {"config_type": "larger", "parent": "one", "group": "one", "x": 0.5}
+    write(tmp_path / "data.extxyz", atoms)
+    monkeypatch.setattr(importlib.import_module("held_out"), "trained_frames", lambda ensemble, frames: frames)
+    for models, message in ((["lisi.h5"], "lisi.h5 was trained on 1 of these 1"), (["a/x.h5", "b/x.h5"], "2")):
+        monkeypatch.setattr(sys, "argv", ["x", "--data", str(tmp_path / "data.extxyz"), "--models", *models])
+        with pytest.raises(SystemExit, match=message):
+            benchmark.main()
+    assert "same file name" in capsys.readouterr().err
+
+
+def test_glasses_of_one_model_are_not_taken_for_those_of_another(pools: ModuleType, tmp_path: Path) -> None:
+    one, other, glasses = tmp_path / "one.h5", tmp_path / "other.h5", tmp_path / "pools" / "glasses"
+    one.write_bytes(b"1")
+    other.write_bytes(b"2")
+    for _ in range(2):
+        pools.claim(glasses, one)
+        (glasses / "Li2.extxyz").touch()
+    with pytest.raises(WaveScatError, match="glasses of another model"):
+        pools.claim(glasses, other)
+    (glasses / "model.sha256").unlink()
+    with pytest.raises(WaveScatError, match="SHA-256 unknown"):
+        pools.claim(glasses, one)
 
 
 def test_a_glass_too_small_for_one_mesh_is_refused(pools: ModuleType, make_structure: Callable[..., Atoms]) -> None:

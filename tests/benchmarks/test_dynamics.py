@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from ase import Atoms, units
 
 from ase_wavescat import WaveScatCalculator
 from ase_wavescat.ensemble import Domain, Ensemble
+from ase_wavescat.errors import ModelNotFoundError
 from ase_wavescat.workflows import rdf
 
 
@@ -90,3 +92,12 @@ def test_sampled_frames_are_chosen_by_temperature_and_composition(
     assert [atoms.info["temperature"] for atoms in benchmark.sampled_frames(given, fraction)] == [600]
     assert benchmark.sampled_frames(given, fraction + 0.1) == []
     assert "missing.extxyz" in capsys.readouterr().out
+
+
+def test_a_model_to_be_timed_that_is_not_there_is_missed_before_the_dynamics(
+    benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark, "glass", lambda *_: pytest.fail("work was done"))
+    monkeypatch.setattr(sys, "argv", ["dynamics.py", str(tmp_path), "--timed", "no-such-model.h5"])
+    with pytest.raises(ModelNotFoundError, match="no-such-model"):
+        benchmark.main()

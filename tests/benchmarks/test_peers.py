@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +19,10 @@ from ase import Atoms
 from ase.calculators.lj import LennardJones
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
+
+from ase_wavescat.ensemble import Ensemble
+from ase_wavescat.errors import DataError
+from ase_wavescat.model_file import save_model
 
 pytest.importorskip("ase.calculators.fd", reason="this ASE has no finite differences that a benchmark needs")
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -39,7 +46,7 @@ def benchmark() -> Iterator[Callable[[str], ModuleType]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(BENCHMARKS))
         yield importlib.import_module
-    for name in ("common", "peers", "peer_report", "peer_calculators"):
+    for name in ("common", "held_out", "peers", "peer_report", "peer_calculators"):
         sys.modules.pop(name, None)
 
 
@@ -130,10 +137,103 @@ def test_stresses_that_are_no_derivatives_are_refused(
 def test_a_model_is_not_shown_on_cells_that_it_was_trained_on(
     data: Path, benchmark: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    peers = benchmark("peers")
-    monkeypatch.setattr(peers, "trained_frames", lambda ensemble, frames: frames[:2])
+    monkeypatch.setattr(benchmark("held_out"), "trained_frames", lambda ensemble, frames: frames[:2])
     with pytest.raises(SystemExit, match=r"trained on 2 of these 6 cells, such as test.extxyz#0"):
         run(benchmark, monkeypatch, "--data", str(data), "--peers")
+
+
+def test_a_model_that_does_not_say_what_it_was_trained_on_is_refused(
+    data: Path, benchmark: Callable[[str], ModuleType], small_ensemble: Ensemble, tmp_path: Path
+) -> None:
+    save_model(tmp_path / "model.h5", small_ensemble)
+    with pytest.raises(DataError, match="does not record the structures"):
+        benchmark("held_out").check_held_out(str(tmp_path / "model.h5"), benchmark("peers").held_out_frames(data))
+
+
+def test_derivatives_are_tried_where_they_are_not_zero_by_symmetry(
+    data: Path, benchmark: Callable[[str], ModuleType]
+) -> None:
+    peers = benchmark("peers")
+    frames = peers.held_out_frames(data)
+    assert peers.probe_of(frames) == 0  # all have twenty atoms
+    small = replace(frames[0], numbers=frames[0].numbers[:8], positions=frames[0].positions[:8])
+    crystal = replace(small, forces=np.full((8, 3), 1e-6), stress=frames[0].stress)
+    loose = replace(small, forces=frames[0].forces[:8], stress=np.full(6, 1e-6))
+    assert peers.probe_of([crystal, loose, *frames]) == 2
+    assert peers.probe_of([crystal, loose]) == 0  # better than nothing
+    assert peers.probe_of([*frames, replace(small, forces=frames[0].forces[:8])]) == 6
+
+
+class Remote(LennardJones):
+    """In place of a potential in another process."""
+
+    version, seconds, fails = "one", 0.0, False
+
+    def __init__(self, *_: object, epsilon: float = 0.3) -> None:
+        super().__init__(sigma=2.2, epsilon=epsilon, rc=4.5, smooth=True)
+
+    def calculate(self, *arguments: Any, **options: Any) -> None:
+        if self.fails:
+            raise importlib.import_module("peer_calculators").PeerError("out of memory")
+        super().calculate(*arguments, **options)
+
+    def __enter__(self) -> Remote:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def test_what_another_version_of_a_peer_predicted_is_not_used_and_one_that_fails_is_left_out(
+    data: Path,
+    benchmark: Callable[[str], ModuleType],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    peers = benchmark("peers")
+    frames = peers.held_out_frames(data)
+    predicted: list[str] = []
+
+    def predict(label: str, calculator: Remote, _: object) -> Any:
+        predicted.append(calculator.version)
+        energies = np.array([calculator.get_potential_energy(peers.atoms_of(frame)) for frame in frames])
+        forces, stresses = tuple(frame.forces for frame in frames), np.array([frame.stress for frame in frames])
+        return peers.Predictions(label, False, calculator.version, energies, forces, stresses, {}, {})
+
+    monkeypatch.setattr(peers, "RemoteCalculator", Remote)
+    monkeypatch.setattr(peers, "their_predictions", predict)
+
+    def add() -> dict[str, Any]:
+        found = peers.Comparison()
+        with ExitStack() as stack:
+            chosen = Namespace(keep=tmp_path, python="", network=tmp_path)
+            peers.add_peer("chgnet", chosen, frames, 0, found, stack)
+        assert list(found.models) == list(found.running) == list(found.derivatives)
+        return dict(found.models)
+
+    assert add()["CHGNet"].version == "one" and add()["CHGNet"].version == "one" and predicted == ["one"]
+    monkeypatch.setattr(Remote, "version", "two")
+    assert add()["CHGNet"].version == "two" and predicted == ["one", "two"]
+    assert "CHGNet is evaluated anew: what was kept is of one" in capsys.readouterr().out
+    other = Remote(epsilon=0.31)
+    assert not peers.is_of(peers.kept(tmp_path, "chgnet", frames), other, frames, 0)
+    monkeypatch.setattr(Remote, "fails", True)
+    assert add() == {} and "CHGNet is left out: out of memory" in capsys.readouterr().out
+
+
+def test_a_process_that_fails_says_why(benchmark: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    (tmp_path / "annpot.py").write_text(
+        "from ase.calculators.lj import LennardJones\n\n\nclass Bad(LennardJones):\n"
+        "    def calculate(self, *arguments, **options):\n        raise ValueError('atoms too close')\n\n\n"
+        "def default(name):\n    return Bad()\n"
+    )
+    calculators = benchmark("peer_calculators")
+    with (
+        calculators.RemoteCalculator("ann", str(tmp_path), sys.executable) as remote,
+        pytest.raises(calculators.PeerError, match="ValueError: atoms too close"),
+    ):
+        remote.get_potential_energy(Atoms("Li2", [[0, 0, 0], [3, 0, 0]], cell=[6, 6, 6], pbc=True))
 
 
 def test_zeros_of_energy_forgive_more_and_more(data: Path, benchmark: Callable[[str], ModuleType]) -> None:

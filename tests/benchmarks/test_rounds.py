@@ -64,6 +64,12 @@ def test_a_model_in_the_store_is_of_the_same_frames_and_settings(
     assert benchmark.up_to(0, run, more, tmp_path)[0].output != models[0]
     other = replace(run, fit=replace(run.fit, members=7))
     assert benchmark.up_to(0, other, given, tmp_path)[0].output != models[0]
+    prior = tmp_path / "prior.h5"
+    drawn = []
+    for content in (b"one", b"another"):
+        prior.write_bytes(content)
+        drawn.append(benchmark.up_to(0, replace(run, prior=prior), given, tmp_path)[0].output)
+    assert len({*drawn, models[0]}) == 3
     del given[0][0].info["round"]
     write(tmp_path / "converged.extxyz", given[0])
     with pytest.raises(SystemExit, match="has no key 'round'"):
