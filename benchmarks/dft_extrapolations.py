@@ -229,7 +229,7 @@ SUMMARY: dict[str, tuple[str, str]] = {
     "barriers": ("barriers of hops, both ways", "{:.3f} eV"),
     "larger": ("glasses of 80 to 100 atoms, energies", "{:.1f} meV/atom"),
     "larger forces": ("their forces", "{:.3f} eV/Å"),
-    "quenched": ("glasses of 64 atoms at the end of the model's melt and quench, energies", "{:.1f} meV/atom"),
+    "quenched": ("glasses of 64 atoms at the end of a model's melt and quench, energies", "{:.1f} meV/atom"),
     "quenched forces": ("their forces", "{:.3f} eV/Å"),
 }
 
