@@ -3,8 +3,9 @@
     OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python label_with_gpaw.py POOL.extxyz LABELS [--mesh-length 15]
 
 Needs gpaw and its setups (Debian: gpaw, gpaw-data, libopenblas0-serial). LABELS gets one file a structure, with energy
-(free energy), forces and stress, and is data for `wavescat train`. Two meshes of k-points belong in two folders: 23.5 A
-is converged for cells of 24 to 44 atoms, 15 A takes a quarter of the time, for many training labels.
+(free energy; `energy_sigma0` is extrapolated to no smearing), forces, stress and mesh (`kpts`), and is data for
+`wavescat train`. Two meshes of k-points belong in two folders: 23.5 A is converged for cells of 24 to 44 atoms, 15 A
+takes a quarter of the time, for many training labels.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ def main(pool: Path, folder: Path, length: float = CONVERGED) -> Labelling:
     ((_, name),) = named([pool])
     stem = name.partition(".")[0]
     structures = {f"{stem}-{index:04d}": atoms for index, atoms in enumerate(structures_of(pool))}
+    for atoms in structures.values():
+        atoms.info["kpts"] = "x".join(map(str, mesh(atoms, length)))
     done = label(structures, folder, lambda atoms: calculator(atoms, length), settings(length))
     print(done.summary())
     print(f"labels: {folder}")

@@ -71,5 +71,5 @@ def test_the_labels_of_the_data_set_carry_their_settings(tmp_path: Path, monkeyp
     assert done.labelled == ("pool-0000", "pool-0001")
     assert asked[0] == ([3, 5, 5], 15.0)  # 15 / 7.22 and 15 / 3.61, rounded up
     first = read(tmp_path / "labels" / "pool-0000.extxyz")
-    assert json.loads(first.info["settings"]) == example.settings(15.0)
+    assert json.loads(first.info["settings"]) == example.settings(15.0) and first.info["kpts"] == "3x5x5"
     assert len(read_frames(tmp_path / "labels", "none")) == 2

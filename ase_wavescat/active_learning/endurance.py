@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from tqdm import tqdm
 
-from ase_wavescat.active_learning.selection import Limits, held_out_limits
+from ase_wavescat.active_learning.selection import Limits, check_judge, held_out_limits
 from ase_wavescat.calculator import WaveScatCalculator
 from ase_wavescat.each import for_each
 from ase_wavescat.ensemble import Ensemble
@@ -91,12 +92,12 @@ class Endurance(Result):
 
     @property
     def median(self) -> float:
-        """ps; a lower bound where it is `watch.longest`: then at least half of them lasted."""
+        """ps; a lower bound where at least half of them lasted."""
         return float(np.median(self.times))
 
     def median_words(self) -> str:
         """The median in ps, with its sign where it is a bound."""
-        return f"{'> ' if self.median >= self.watch.longest else ''}{self.median:.2g}"
+        return time_words(self.median, self.lasted, len(self.times))
 
     def summary(self) -> str:
         kinds = [reason.partition(":")[0] for reason in self.reasons if reason]
@@ -122,6 +123,11 @@ class Endurance(Result):
         return figure
 
 
+def time_words(median: float, lasted: int, runs: int) -> str:
+    """The median of the times (ps) of runs, with a sign where it is a lower bound, as so many of them lasted."""
+    return f"{'> ' if 2 * lasted >= runs else ''}{median:.2g}"
+
+
 def endure(
     starts: Sequence[Atoms],
     ensemble: Ensemble,
@@ -143,11 +149,7 @@ def endure(
     Raises DataError, before any dynamics, without structures, for structures that cannot be evaluated, and for a model
     without members or domain.
     """
-    if not starts:
-        raise DataError("there are no structures to begin with; give at least one")
-    check_judge(ensemble)
-    for number, atoms in enumerate(starts):
-        check_structure(atoms, f"structure {number}")
+    check_starts({f"structure {number}": atoms for number, atoms in enumerate(starts)}, ensemble)
     limits = limits or held_out_limits(ensemble)
     bare = [Atoms(a.numbers, a.positions, cell=a.cell, pbc=a.pbc, info=dict(a.info)) for a in starts]
     items = [(atoms, watch, limits, [seed, number]) for number, atoms in enumerate(bare)]
@@ -157,10 +159,17 @@ def endure(
     return Endurance(watch, limits, np.array(times), tuple(reasons), list(ends))
 
 
-def check_judge(ensemble: Ensemble) -> None:
-    """DataError for a model that cannot say where it is uncertain."""
-    if ensemble.members < 2 or ensemble.domain is None:
-        raise DataError("the model has no members or no training domain to judge by; train it with several members")
+def check_starts(starts: Mapping[str, Atoms], ensemble: Ensemble) -> None:
+    """DataError without structures, for those that the model cannot evaluate, and for a model that cannot judge."""
+    if not starts:
+        raise DataError("there are no structures to begin with; give at least one")
+    check_judge(ensemble)
+    for name, atoms in starts.items():
+        check_structure(atoms, name)
+        unknown = sorted(set(atoms.numbers.tolist()) - set(ensemble.spec.species))
+        if unknown:
+            elements = ", ".join(chemical_symbols[z] for z in unknown)
+            raise DataError(f"{name} holds {elements}, which the model does not know; leave it out")
 
 
 def _run(

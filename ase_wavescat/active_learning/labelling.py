@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import io
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -53,10 +54,12 @@ def label(
 
     Any number of processes may do this at once on one folder, of any part of a pool: a structure is locked while one
     works on it. A killed process loses the structure that it was at. What fails is named in FOLDER/NAME.failed and not
-    tried again unless that file is removed.
+    tried again unless that file is removed. What concerns all of them, a full disk or a code that is not installed,
+    ends the run by its own error, and nothing is named as failed.
 
     pool: structures by names fit for files.  calculator: makes the calculator of a structure; where it knows a
-    free energy, that is the label, since forces are its derivative.
+    free energy, that is the label, since forces are its derivative; the energy extrapolated to no smearing, where it is
+    another, is in info["energy_sigma0"].
     settings: what the labels depend on, written with every label and into FOLDER/settings.json; a folder takes labels
     of one kind only.  report: called with one line a structure.
 
@@ -68,7 +71,7 @@ def label(
         _check_name(name)
         check_structure(atoms, name)
         _check_same(folder / f"{name}.extxyz", atoms)
-    _check_settings(folder, settings)
+    check_settings(folder, settings)
     labelled, failed, left = [], {}, []
     for name, atoms in pool.items():
         reason = _label_one(name, atoms, folder, calculator, settings, report)
@@ -90,7 +93,9 @@ def _check_same(path: Path, atoms: Atoms) -> None:
     """What was labelled by this name before must be this structure."""
     if not path.exists():
         return
-    (labelled,) = structures_of(path)
+    labelled, *more = structures_of(path)
+    if more:
+        raise DataError(f"{path} holds {1 + len(more)} structures, a label is of one; take another folder")
     same = np.array_equal(labelled.numbers, atoms.numbers) and np.array_equal(labelled.pbc, atoms.pbc)
     if not (same and np.allclose(labelled.cell, atoms.cell, atol=1e-5) and _close(labelled, atoms)):
         raise DataError(f"{path} is the label of another structure; give this one another name, or take another folder")
@@ -100,8 +105,8 @@ def _close(one: Atoms, other: Atoms) -> bool:
     return bool(np.allclose(one.positions, other.positions, atol=1e-5))
 
 
-def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
-    """A new folder gets the settings; in an old one they must be the same."""
+def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """A folder of labels, made when missing, has these settings and no others: DataError where it has."""
     wanted, path = plain_settings(settings), folder / SETTINGS
     folder.mkdir(parents=True, exist_ok=True)
     if not path.exists():
@@ -140,19 +145,28 @@ def _label_one(
     with held(lock) as ours:
         if not ours or target.exists() or failure.exists():
             return None
-        for remains in folder.glob(f".{glob.escape(name)}-*.extxyz"):  # of a killed process; the lock is ours
-            remains.unlink(missing_ok=True)
+        _remove_remains(name, folder)
         start, reason = time.perf_counter(), ""
         try:
-            done = _labelled(atoms, calculator(atoms), settings)
-            with atomic_path(target) as temporary:
-                write(temporary, done, format="extxyz")
+            content = io.StringIO()
+            write(content, _labelled(atoms, calculator(atoms), settings), format="extxyz")
+        except ImportError:  # a code that is not installed
+            raise
         except Exception as error:  # whatever a foreign code raises concerns this structure only
             reason = f"{type(error).__name__}: {error}"
-            failure.write_text(reason + "\n", encoding="utf-8")
+        with atomic_path(failure if reason else target) as temporary:
+            temporary.write_text(f"{reason}\n" if reason else content.getvalue(), encoding="utf-8")
     lock.unlink(missing_ok=True)
     report(f"{name}: {reason or 'done'}, {time.perf_counter() - start:.0f} s")
     return reason
+
+
+def _remove_remains(name: str, folder: Path) -> None:
+    """What a killed process was writing; the lock is ours. What begins alike is another structure's: name-1, say."""
+    for ending in (".extxyz", ".failed"):
+        for remains in folder.glob(f".{glob.escape(name)}-*{ending}"):
+            if "-" not in remains.stem[len(name) + 2 :]:
+                remains.unlink(missing_ok=True)
 
 
 def _labelled(atoms: Atoms, calculator: BaseCalculator, settings: Mapping[str, Any]) -> Atoms:
@@ -164,11 +178,17 @@ def _labelled(atoms: Atoms, calculator: BaseCalculator, settings: Mapping[str, A
         names.remove("stress")
     results: dict[str, Any] = {name: calculator.get_property(name, work) for name in names}
     free = "free_energy" in calculator.implemented_properties
-    results["energy"] = calculator.get_property("free_energy" if free else "energy", work)
+    extrapolated = calculator.get_property("energy", work)
+    results["energy"] = calculator.get_property("free_energy", work) if free else extrapolated
     for name, value in results.items():
         if value is None or not np.all(np.isfinite(value)):
             raise CalculatorError(f"the {name} is {value}")
     labelled = without_results(atoms)  # labels of another method would be taken for these
+    for key, value in labelled.info.items():
+        if isinstance(value, str):  # a structure has one line for these
+            labelled.info[key] = " ".join(value.splitlines())
+    if extrapolated != results["energy"]:
+        labelled.info["energy_sigma0"] = extrapolated
     labelled.info["settings"] = json.dumps(dict(settings))
     labelled.calc = SinglePointCalculator(labelled, **results)
     return labelled

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
 from ase.io import write
+from ase.io.extxyz import key_val_dict_to_str, key_val_str_to_dict
 
 from ase_wavescat.active_learning.endurance import Watch
 from ase_wavescat.active_learning.exploration import Plan
-from ase_wavescat.active_learning.labelling import label, plain_settings
+from ase_wavescat.active_learning.labelling import check_settings, label, plain_settings
 from ase_wavescat.active_learning.rounds import Learning, Round, stop_reason
 from ase_wavescat.active_learning.selection import Limits, Selection, select
 from ase_wavescat.active_learning.trial import Trial, try_out
@@ -30,8 +32,9 @@ from ase_wavescat.evaluation.assessment import evaluate
 from ase_wavescat.locks import held
 from ase_wavescat.model_file import load_model
 from ase_wavescat.structure_files import Paths, check_structure, structure_bytes, structures_of
+from ase_wavescat.training.checks import check_places, group_numbers
 from ase_wavescat.training.dataset import Frame, read_frames
-from ase_wavescat.training.sources import Source, read_sources
+from ase_wavescat.training.sources import FORMATION, Source, fingerprint, read_sources
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import BaseCalculator
@@ -98,21 +101,27 @@ def learn(
 
     starts: structures to explore from; what comes of one is one group, info["group"] or start-NNN.
     calculator, settings: as `label`. Other processes may label FOLDER/round-NN/selected.extxyz into its labels/ at the
-        same time, each structure by the name selected-NNNN; None: all labels are theirs, and are waited for.
+        same time, in the same settings, each structure by the name selected-NNNN; None: all labels are theirs, and are
+        waited for.
     run: how to train; `output` becomes the model of the last round, `store` (default: FOLDER/features) keeps the
-        features, so that only new frames are computed. New labels belong to the first source of `run.data`.
+        features, so that only new frames are computed. New labels are total energies, and belong to the first source of
+        `run.data`: they have its name, weight and zero of energy.
     test: labelled structures that are never trained on, for the held-out errors; without, these are cross-validated.
 
-    Raises DataError before any work for starts that cannot be evaluated, a test set that shares a group with what is
-    trained on, and a folder of another loop or in use by another process; DataError where all labels of a round fail;
-    and what `train` raises.
+    Raises DataError before any work for starts that cannot be evaluated, a test set that shares a group or a structure
+    with what is trained on, elements and groups that the first model would not have, a run whose model could not judge
+    states or not take new labels, and a folder of another loop or in use by another process; DataError where all labels
+    of a round fail; and what `train` raises.
     """
-    named = _named(starts)
+    named, folder = _named(starts), Path(folder)
     frames = read_frames(test) if test is not None else []
     known = read_sources(run.data) if run.data else []
-    _check_groups(named, known, frames)
+    begun = [_as_frame(name, atoms) for name, atoms in named.items()]
+    _check_apart([*known, *begun], frames)
+    _check_run(run, folder)
+    first = [begun[index] for index in _order(len(begun), campaign)[: campaign.count]]
+    _check_first_model(known or first, [*begun, *frames], run)
     description = _description(named, settings, run, campaign, frames)
-    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with held(folder / ".loop.lock") as ours:
         if not ours:
@@ -132,38 +141,92 @@ def _named(starts: Iterable[Atoms]) -> dict[str, Atoms]:
         name = f"start-{number:03d}"
         check_structure(atoms, name)
         bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-        bare.info = {"config_type": "start", "group": str(atoms.info.get("group", name))}
+        bare.info = {"config_type": "start", "group": _as_read(str(atoms.info.get("group", name)))}
         named[name] = bare
     if not named:
         raise DataError("there are no structures to begin with; give at least one")
     return named
 
 
-def _check_groups(starts: Mapping[str, Atoms], known: Sequence[Frame], test: Sequence[Frame]) -> None:
-    trained = {frame.group for frame in known} | {atoms.info["group"] for atoms in starts.values()}
-    shared = sorted(trained & {frame.group for frame in test})
-    if shared:
+def _as_read(group: str) -> str:
+    """A group's name after a file: what looks like a number there becomes one, 007 is 7."""
+    return str(key_val_str_to_dict(key_val_dict_to_str({"group": group}))["group"])
+
+
+def _as_frame(name: str, start: Atoms) -> Frame:
+    """A start as what is trained on, its labels still unknown."""
+    pbc = (bool(start.pbc[0]), bool(start.pbc[1]), bool(start.pbc[2]))
+    return Frame(
+        start.cell.array, start.positions, start.numbers, energy=math.nan, forces=None, stress=None,
+        group=start.info["group"], config_type=start.info["config_type"], name=name, pbc=pbc,
+    )  # fmt: skip
+
+
+def _check_apart(trained: Sequence[Frame], test: Sequence[Frame]) -> None:
+    """What is trained on or explored from has no group and no structure of the test set."""
+    groups = sorted({_as_read(frame.group) for frame in trained} & {_as_read(frame.group) for frame in test})
+    if groups:
         raise DataError(
-            f"{len(shared)} groups of the test set are also trained on or explored, such as {shared[0]!r}: errors would"
+            f"{len(groups)} groups of the test set are also trained on or explored, such as {groups[0]!r}: errors would"
             " look too good; leave them out of one of the two, or give them other names"
         )
+    seen = {fingerprint(frame): frame.name for frame in trained}
+    shared = [frame for frame in test if fingerprint(frame) in seen]
+    if shared:
+        raise DataError(
+            f"{len(shared)} structures of the test set are also trained on or explored, under other groups, such as"
+            f" {shared[0].name}, which is {seen[fingerprint(shared[0])]}: errors would look too good; leave them out of"
+            " one of the two"
+        )
+
+
+def _check_run(run: Run, folder: Path) -> None:
+    """Its model can judge states, can be written, and can take new labels."""
+    if run.fit.members < 2:
+        raise DataError("a model of one member has no spread to select by; give the run several members")
+    check_places(run.output, run.store or folder / "features", run.data)
+    first = run.data[0] if run.data else None
+    if first is not None and first.energies == FORMATION and not first.references:
+        raise DataError(
+            f"new labels are total energies, and belong to source {first.name!r}, whose formation energies have another"
+            " zero; give it references, which turn them into total energies"
+        )
+
+
+def _check_first_model(trained: Sequence[Frame], others: Sequence[Frame], run: Run) -> None:
+    """What round 0 trains on has groups enough, and all elements of the starts and of the test set."""
+    group_numbers(trained, run.fit)
+    elements = {z for frame in trained for z in frame.numbers.tolist()}
+    for frame in others:
+        unknown = sorted(set(frame.numbers.tolist()) - elements)
+        if unknown:
+            raise DataError(
+                f"{frame.name} holds {', '.join(chemical_symbols[z] for z in unknown)}, which none of the"
+                f" {len(trained)} structures does that the first model is trained on; label more of the starts (count),"
+                " or leave it out"
+            )
+
+
+def _order(count: int, campaign: Campaign) -> list[int]:
+    """Indices of the starts: the first are labelled in round 0, the last are explored from first."""
+    return np.random.default_rng(campaign.seed).permutation(count).tolist()
 
 
 def _description(
     starts: Mapping[str, Atoms], settings: Mapping[str, Any], run: Run, campaign: Campaign, test: Sequence[Frame]
 ) -> dict[str, Any]:
     """All that the rounds depend on; how many rounds, and when to end, may change from call to call."""
-    free = ("rounds", "tolerance")
+    free, spec = ("rounds", "tolerance"), run.features.spec
     plain = {part.name: str(getattr(campaign, part.name)) for part in dataclasses.fields(campaign)}
     return {
         **{name: value for name, value in plain.items() if name not in free},
         "starts given": _digest(structure_bytes(atoms) + atoms.info["group"].encode() for atoms in starts.values()),
         "settings": plain_settings(settings),
-        "features": str(run.features),
+        "features": str(run.features) if spec is None else _digest([spec.read_bytes()]),
         "fit": str(run.fit),
         "repulsion": run.repulsion,
         "prior": "" if run.prior is None else _digest([run.prior.read_bytes()]),
-        "data": [f"{source.name}: {_digest(path.read_bytes() for path in source.paths())}" for source in run.data],
+        "data": [f"{replace(one, files=())}: {_digest(path.read_bytes() for path in one.paths())}" for one in run.data],
         "test": _digest(frame.positions.tobytes() + str(frame.energy).encode() for frame in test),
     }
 
@@ -251,7 +314,7 @@ class _Loop:
 
     def _order(self) -> list[str]:
         names = list(self.starts)
-        return [names[index] for index in np.random.default_rng(self.campaign.seed).permutation(len(names))]
+        return [names[index] for index in _order(len(names), self.campaign)]
 
     # ------------------------------------------------------------ labels
 
@@ -271,7 +334,7 @@ class _Loop:
         """All of them labelled or failed, by this process or by others."""
         pool = {f"selected-{index:04d}": atoms for index, atoms in enumerate(structures_of(place / SELECTED))}
         labels = place / LABELS
-        labels.mkdir(exist_ok=True)
+        check_settings(labels, self.settings)  # before others come with theirs
         while _waiting(pool, labels):
             if self.calculator is not None:
                 label(pool, labels, self.calculator, self.settings, report=self._say)
@@ -300,12 +363,19 @@ class _Loop:
     def _train(self, number: int) -> Ensemble:
         model = self._place(number) / MODEL
         if not model.exists():
-            name = self.run.data[0].name if self.run.data else "labels"
-            files = self._label_files(number)
-            new = (Source(files, name),) if files else ()
             store = self.run.store or self.folder / "features"
-            replace(self.run, output=model, store=store, data=(*self.run.data, *new)).train(self.progress)
+            data = (*self.run.data, *self._new_sources(number))
+            replace(self.run, output=model, store=store, data=data).train(self.progress)
         return load_model(model)
+
+    def _new_sources(self, number: int) -> list[Source]:
+        files = self._label_files(number)
+        if not files:
+            return []
+        if not self.run.data:
+            return [Source(files)]
+        first = self.run.data[0]
+        return [Source(files, first.name, weight=first.weight, zero=first.zero)]
 
     def _try_out(self, number: int, ensemble: Ensemble) -> Trial:
         order, plan = self._order()[::-1], self.campaign  # what round 0 labels comes last

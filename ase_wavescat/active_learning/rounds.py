@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ase import Atoms
 
+from ase_wavescat.active_learning.endurance import time_words
 from ase_wavescat.atomic_write import atomic_path
 from ase_wavescat.plotting import BLUE, GREY, ORANGE
 from ase_wavescat.workflows.result import Result
@@ -62,11 +63,10 @@ class Round:
 
     def cells(self) -> list[str]:
         """For a table with the columns `HEADER`."""
-        bound = "> " if self.endurance >= self.longest else ""
         return [
             f"{self.number}", f"{self.labels}", f"{1e3 * self.energy_error:.1f}", f"{self.force_error:.3f}",
             f"{1e3 * self.energy_spread:.1f}", f"{self.force_spread:.3f}", f"{100 * self.uncertain:.0f}",
-            f"{bound}{self.endurance:.2g} ({self.lasted} of {self.runs})",
+            f"{time_words(self.endurance, self.lasted, self.runs)} ({self.lasted} of {self.runs})",
         ]  # fmt: skip
 
 

@@ -183,8 +183,7 @@ def select(
         raise DataError(f"at least one structure must be asked for, got {count}")
     if not pool:
         raise DataError("the pool is empty; give files with structures")
-    if ensemble.members < 2 or ensemble.domain is None:
-        raise DataError("the model has no members or no training domain to judge by; train it with several members")
+    check_judge(ensemble)
     limits = limits or held_out_limits(ensemble)
     candidates, failed = assess(pool, ensemble, workers, progress)
     if not candidates:
@@ -200,6 +199,12 @@ def select(
     uncertain = needs > 1
     counts = int(np.count_nonzero(uncertain)), int(np.count_nonzero(uncertain & ~new))
     return Selection(candidates, tuple(chosen), limits, *counts, failed)
+
+
+def check_judge(ensemble: Ensemble) -> None:
+    """DataError for a model that cannot say where it is uncertain."""
+    if ensemble.members < 2 or ensemble.domain is None:
+        raise DataError("the model has no members or no training domain to judge by; train it with several members")
 
 
 def held_out_limits(ensemble: Ensemble) -> Limits:

@@ -15,7 +15,7 @@ from ase import Atoms
 from ase.io import write
 from tqdm import tqdm
 
-from ase_wavescat.active_learning.endurance import Endurance, Watch, check_judge, follow
+from ase_wavescat.active_learning.endurance import Endurance, Watch, check_starts, follow
 from ase_wavescat.active_learning.exploration import Plan, explore
 from ase_wavescat.active_learning.selection import Candidate, Limits
 from ase_wavescat.atomic_write import atomic_path
@@ -85,11 +85,10 @@ def try_out(
         is kept, so that a run that was stopped goes on. It must be of this model and settings.
     seed: the same gives the same states, whatever the number of workers (processes; default: all cores).
 
-    Raises DataError without structures and for a model without members or domain.
+    Raises DataError, before any work, without structures, for structures that cannot be evaluated, and for a model
+    without members or domain.
     """
-    if not starts:
-        raise DataError("there are no structures to begin with; give at least one")
-    check_judge(ensemble)
+    check_starts(starts, ensemble)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     seeds = np.random.SeedSequence(seed).generate_state(len(starts)).tolist()
@@ -113,7 +112,8 @@ def _try_one(ensemble: Ensemble, transform: Transform, item: _Item) -> None:
         warnings.simplefilter("ignore", WaveScatWarning)  # that states lie outside the domain: that is what is counted
         exploration = explore(with_calculator(atoms, calculator), plan, seed=seed)
     relaxed = with_calculator(exploration.states[0], calculator)
-    time, reason, end = follow(relaxed, watch, limits, np.random.default_rng([seed, 1]))
+    own = np.random.default_rng([seed, len(plan.temperatures)])  # the others are those of the exploration's dynamics
+    time, reason, end = follow(relaxed, watch, limits, own)
     for file, structures in ((f"{name}.extxyz", exploration.states), (f"{name}-exit.extxyz", [end])):
         with atomic_path(folder / file) as temporary:
             write(temporary, structures, format="extxyz")

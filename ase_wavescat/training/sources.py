@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 
 from ase_wavescat.errors import DataError, WaveScatWarning
@@ -112,17 +113,22 @@ def _listed(source: Source) -> str:
 
 
 def _check_zeros(sources: Sequence[Source]) -> None:
-    own = {source.name for source in sources if source.zero is None}
+    zeros: dict[str, set[str]] = defaultdict(set)
+    for source in sources:
+        zeros[source.name].add(_zero(source))
+    for name, several in zeros.items():
+        if len(several) > 1:
+            found = ", ".join(map(repr, sorted(several)))
+            raise DataError(f"the sources named {name!r} have several zeros of energy: {found}; give all of them one")
+    own = sorted(name for name, zero in zeros.items() if zero == {name})
     formations: dict[str, bool] = {}
     for source in sources:
-        if source.zero is not None and source.zero not in own:
-            raise DataError(
-                f"the zero of source {source.name!r} is that of {source.zero!r}, which is no source with a zero of its"
-                f" own{did_you_mean(source.zero, sorted(own))}; there are {', '.join(map(repr, sorted(own))) or 'none'}"
-            )
-        if source.zero is not None and source.name in own:
-            raise DataError(f"of the sources named {source.name!r} some have a zero, some none; give all one")
         zero, formation = _zero(source), source.energies == FORMATION and not source.references
+        if zero not in own:
+            raise DataError(
+                f"the zero of source {source.name!r} is that of {zero!r}, which is no source with a zero of its"
+                f" own{did_you_mean(zero, own)}; there are {', '.join(map(repr, own)) or 'none'}"
+            )
         if formations.setdefault(zero, formation) != formation:
             raise DataError(
                 f"sources with the zero of {zero!r} mix total and formation energies without references, which"
@@ -231,8 +237,9 @@ def _spread(copies: Sequence[Frame]) -> float:
     return float(np.ptp([frame.energy for frame in copies])) / len(copies[0])
 
 
-def fingerprint(frame: Frame) -> str:
+def fingerprint(frame: Frame | Atoms) -> str:
     """Sixteen hexadecimal digits, the same for structures that agree to about 0.001 A."""
-    arrays = np.round(frame.cell, _SAME_PLACE) + 0.0, np.round(frame.positions, _SAME_PLACE) + 0.0  # no negative zeros
-    parts = [array.tobytes() for array in arrays] + [np.asarray(frame.numbers).tobytes(), bytes(frame.pbc)]
+    arrays = np.asarray(frame.cell), frame.positions
+    parts = [(np.round(array, _SAME_PLACE) + 0.0).tobytes() for array in arrays]  # no negative zeros
+    parts += [np.asarray(frame.numbers).tobytes(), bytes(map(bool, frame.pbc))]
     return hashlib.sha256(b"|".join(parts)).hexdigest()[:16]

@@ -13,7 +13,7 @@ from ase import Atoms
 from ase.io import read
 
 from ase_wavescat import WaveScatCalculator
-from ase_wavescat.active_learning import Limits, Plan, Watch, endure
+from ase_wavescat.active_learning import Endurance, Limits, Plan, Watch, endure
 from ase_wavescat.active_learning.selection import Candidate
 from ase_wavescat.active_learning.trial import sureness, try_out
 from ase_wavescat.ensemble import Domain, Ensemble
@@ -94,7 +94,9 @@ def test_a_runaway_gives_the_state_before(ensemble: Ensemble, starts: list[Atoms
     assert all(np.isfinite(end.positions).all() and end.info["config_type"] == "exit" for end in ended.ends)
 
 
-def test_bad_input_is_refused(small_ensemble: Ensemble, ensemble: Ensemble, starts: list[Atoms]) -> None:
+def test_bad_input_is_refused(
+    small_ensemble: Ensemble, ensemble: Ensemble, starts: list[Atoms], tmp_path: Path
+) -> None:
     for wrong in ({"temperature": 0.0}, {"picoseconds": -1.0}, {"timestep": float("nan")}, {"every": 0}):
         with pytest.raises(DataError):
             Watch(**wrong)
@@ -104,6 +106,34 @@ def test_bad_input_is_refused(small_ensemble: Ensemble, ensemble: Ensemble, star
         endure([], ensemble, SHORT, WIDE)
     with pytest.raises(DataError, match="structure 1 has no atoms"):
         endure([starts[0], Atoms()], ensemble, SHORT, WIDE)
+    xenon = Atoms("Xe", cell=5 * np.eye(3), pbc=True)
+    with pytest.raises(DataError, match="structure 1 holds Xe, which the model does not know"):
+        endure([starts[0], xenon], ensemble, SHORT, WIDE, workers=1)
+    with pytest.raises(DataError, match="noble holds Xe"):
+        try_out({"first": starts[0], "noble": xenon}, ensemble, tmp_path / "pool", Plan(), SHORT, WIDE, workers=1)
+    assert not (tmp_path / "pool").exists()
+
+
+def test_the_median_is_a_bound_where_half_of_the_runs_lasted(starts: list[Atoms]) -> None:
+    """Between a run that ended and one that did not: later than the middle of what was seen of both."""
+    watch, reasons = Watch(600.0, 2.0), ("outside: far", "", "", "outside: far")
+    half = Endurance(watch, WIDE, np.array([0.5, 2.0, 2.0, 0.5]), reasons, [])
+    assert half.median_words() == "> 1.2" and "median > 1.2 ps, 2 lasted" in half.summary()
+    fewer = Endurance(watch, WIDE, np.array([0.5, 2.0, 0.5]), ("outside: far", "", "outside: far"), [])
+    assert fewer.median_words() == "0.5"
+
+
+def test_dynamics_that_are_followed_are_none_of_the_pool(
+    ensemble: Ensemble, starts: list[Atoms], tmp_path: Path
+) -> None:
+    plan = Plan(temperatures=(300.0, 300.0, 300.0), picoseconds=0.004, timestep=2.0, snapshots=1, strains=(), hops=0)
+    watch = Watch(temperature=300.0, picoseconds=0.004, timestep=2.0, every=2)
+    trial = try_out({"a": starts[0]}, ensemble, tmp_path, plan, watch, WIDE, workers=1, progress=False)
+    runs = [atoms.positions for atoms in trial.pool.values() if atoms.info["config_type"] == "md"]
+    runs.append(trial.endurance.ends[0].positions)
+    assert len(runs) == 4
+    for index, one in enumerate(runs):
+        assert all(np.abs(one - other).max() > 1e-4 for other in runs[:index])
 
 
 def test_a_trial_is_kept_start_by_start(ensemble: Ensemble, starts: list[Atoms], tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from ase.io import read
 
+from ase_wavescat.active_learning import labelling
 from ase_wavescat.active_learning.labelling import label
 from ase_wavescat.errors import DataError
 from ase_wavescat.locks import held
@@ -111,6 +112,45 @@ def test_a_structure_that_another_process_works_on_is_left_to_it(tmp_path: Path)
     assert not list(tmp_path.glob(".copper-1*")) and len(read_frames(tmp_path)) == 1
 
 
+def test_what_another_process_is_writing_stays(tmp_path: Path) -> None:
+    """The names of structures may begin alike: copper-0 and copper-0-1."""
+    others, remains = (tmp_path / f".copper-0{more}-ab_3xy9z.extxyz" for more in ("-1", ""))
+    for path in (others, remains):
+        path.write_text("4\n")
+    label(make_pool(1), tmp_path, lambda atoms: EMT(), SETTINGS, report=lambda line: None)
+    assert others.exists() and not remains.exists()
+
+
+def test_a_code_that_is_not_there_is_no_failure_of_the_structure(tmp_path: Path) -> None:
+    def calculator(atoms: Atoms) -> EMT:
+        raise ModuleNotFoundError("No module named 'gpaw'")
+
+    with pytest.raises(ModuleNotFoundError):
+        label(make_pool(2), tmp_path, calculator, SETTINGS, report=lambda line: None)
+    assert not list(tmp_path.glob("*.failed"))
+
+
+def test_a_full_disk_is_no_failure_of_the_structure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments, **named) -> None:
+        raise OSError(28, "No space left on device")
+
+    label({}, tmp_path, lambda atoms: EMT(), SETTINGS)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(labelling, "atomic_path", full)
+        label(make_pool(1), tmp_path, lambda atoms: EMT(), SETTINGS, report=lambda line: None)
+    assert sorted(path.name for path in tmp_path.glob("copper*")) == []
+    again = label(make_pool(1), tmp_path, lambda atoms: EMT(), SETTINGS, report=lambda line: None)
+    assert again.labelled == ("copper-0",)
+
+
+def test_texts_of_several_lines_do_not_spoil_a_label(tmp_path: Path) -> None:
+    pool = make_pool(1)
+    pool["copper-0"].info["comment"] = "found in\nsome paper"
+    label(pool, tmp_path, lambda atoms: EMT(), SETTINGS, report=lambda line: None)
+    (frame,) = read_frames(tmp_path)
+    assert frame.info["comment"] == "found in some paper"
+
+
 def _run(folder: str, slow: bool) -> None:
     label(make_pool(6), folder, lambda atoms: SlowEMT() if slow else EMT(), SETTINGS, report=lambda line: None)
 
@@ -161,6 +201,11 @@ def test_names_and_folders_that_do_not_fit(tmp_path: Path) -> None:
     label({"a": atoms}, tmp_path, lambda atoms: EMT(), SETTINGS, report=lambda line: None)
     with pytest.raises(DataError, match="label of another structure"):
         label({"a": make_pool(2)["copper-1"]}, tmp_path, lambda atoms: EMT(), SETTINGS)
+    label_file = tmp_path / "a.extxyz"
+    label_file.write_text(2 * label_file.read_text())
+    with pytest.raises(DataError, match="holds 2 structures"):
+        label({"a": atoms}, tmp_path, lambda atoms: EMT(), SETTINGS)
+    (tmp_path / "a.extxyz").unlink()
     (tmp_path / "settings.json").write_text('{"method": ')
     with pytest.raises(DataError, match="cannot be read"):
         label({"a": atoms}, tmp_path, lambda atoms: EMT(), SETTINGS)
@@ -179,4 +224,6 @@ class Smeared(Calculator):
 def test_the_free_energy_is_the_label(tmp_path: Path) -> None:
     label(make_pool(1), tmp_path, lambda atoms: Smeared(), SETTINGS, report=lambda line: None)
     (frame,) = read_frames(tmp_path)
-    assert frame.energy == -3.5
+    assert frame.energy == -3.5 and frame.info["energy_sigma0"] == -3.0
+    label({"plain": make_pool(1)["copper-0"]}, tmp_path / "plain", lambda atoms: EMT(), SETTINGS, report=print)
+    assert "energy_sigma0" not in read_frames(tmp_path / "plain")[0].info

@@ -23,7 +23,7 @@ from ase_wavescat.structure_files import structures_of
 from ase_wavescat.training.dataset import read_frames
 from ase_wavescat.training.run_file import Features, Run
 from ase_wavescat.training.settings import Settings
-from ase_wavescat.training.sources import Source
+from ase_wavescat.training.sources import Source, read_sources
 
 SETTINGS = {"method": "effective-medium theory"}
 CAMPAIGN = Campaign(
@@ -225,6 +225,107 @@ def test_what_cannot_be_is_refused_before_any_work(test_files: Path, tmp_path: P
             Campaign(Limits(0.01, 0.1), **wrong)
 
 
+def refused(message: str, folder: Path, starts: list[Atoms], run: Run | None = None, **given) -> None:
+    """By `learn`, before it makes the folder."""
+    run = run or run_to(folder.parent / "model.h5")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises((DataError, FileNotFoundError), match=message):
+        patch.setattr(loop, "_Loop", None)  # what would go on to work fails
+        learn(starts, lambda atoms: EMT(), SETTINGS, run, folder, given.pop("campaign", CAMPAIGN), **given)
+    assert not folder.exists()
+
+
+def test_groups_of_the_test_set_are_found_as_files_give_them_back(tmp_path: Path) -> None:
+    held_out, starts = crystals(2, seed=100), crystals(3)
+    for atoms, group in zip([*held_out, *starts], ("7", "8.5", "007", "b", "c"), strict=True):
+        atoms.info["group"] = group
+    label(dict(zip("ab", held_out, strict=True)), tmp_path / "test", lambda atoms: EMT(), SETTINGS, report=print)
+    refused("1 groups of the test set .* such as '7'", tmp_path / "loop", starts, test=tmp_path / "test")
+
+
+def test_structures_of_the_test_set_are_found_under_any_group(test_files: Path, tmp_path: Path) -> None:
+    starts = [*crystals(3), crystals(4, seed=100)[2]]
+    refused(r"1 structures of the test set .* is start-003", tmp_path / "loop", starts, test=test_files)
+    (tmp_path / "data.extxyz").write_text((test_files / "held-out-1.extxyz").read_text())
+    known = Source([tmp_path / "data.extxyz", test_files / "held-out-0.extxyz"], group_key="none")
+    run = replace(run_to(tmp_path / "model.h5"), data=(known,))
+    refused(r"2 structures of the test set", tmp_path / "loop", crystals(3), run, test=test_files)
+
+
+def test_a_first_model_that_could_not_be_is_refused_before_any_label(test_files: Path, tmp_path: Path) -> None:
+    folder, starts = tmp_path / "loop", crystals(3)
+    refused("belong to 1 group", folder, starts, campaign=replace(CAMPAIGN, count=1))
+    silver = crystals(3)
+    for atoms in silver:
+        atoms.info["group"] = "one"
+    refused(r"belong to 1 group \('one'\)", folder, silver)
+    silver[1].numbers[0] = 47
+    for atoms in silver:
+        del atoms.info["group"]
+    first = next(seed for seed in range(9) if np.random.default_rng(seed).permutation(3)[2] == 1)
+    refused("start-001 holds Ag", folder, silver, campaign=replace(CAMPAIGN, count=2, seed=first))
+    refused("held-out-0.*holds Cu", folder, [atoms.copy() for atoms in map(to_silver, starts)], test=test_files)
+    run = run_to(tmp_path / "model.h5")
+    refused("one member has no spread", folder, starts, replace(run, fit=Settings(members=1)))
+    refused("no folder", folder, starts, replace(run, output=tmp_path / "nowhere" / "model.h5"))
+    formation = Source(test_files, "formation", energies="formation")
+    refused("new labels are total energies", folder, starts, replace(run, data=(formation,)))
+
+
+def to_silver(atoms: Atoms) -> Atoms:
+    atoms.numbers[:] = 47
+    return atoms
+
+
+def test_new_labels_have_the_weight_and_the_zero_of_the_first_source(
+    test_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[tuple[Source, ...]] = []
+    monkeypatch.setattr(Run, "train", lambda self, progress: trained.append(self.data))
+    monkeypatch.setattr(loop, "load_model", lambda path: None)
+    cheap, fine = tmp_path / "cheap", tmp_path / "fine"
+    for folder, seed in ((cheap, 300), (fine, 400)):
+        pool = {f"{folder.name}-{index}": atoms for index, atoms in enumerate(crystals(2, seed))}
+        for name, atoms in pool.items():
+            atoms.info["group"] = name
+        label(pool, folder, lambda atoms: EMT(), SETTINGS, report=print)
+    data = (Source(cheap, "cheap", weight=0.3, zero="fine"), Source(fine, "fine"))
+    run = replace(run_to(tmp_path / "model.h5"), data=data)
+    work = loop._Loop({}, None, SETTINGS, run, tmp_path, CAMPAIGN, [], [], False)
+    labels = tmp_path / "round-00" / "labels"
+    labels.mkdir(parents=True)
+    (labels / "selected-0000.extxyz").write_text((test_files / "held-out-0.extxyz").read_text())
+    work._train(0)
+    assert trained[0][:2] == data
+    frames = read_sources(trained[0])
+    assert [(frame.source, frame.weight, frame.zero) for frame in frames[-1:]] == [("cheap", 0.3, "fine")]
+
+
+def test_a_loop_with_other_weights_or_zeros_is_another(test_files: Path, tmp_path: Path) -> None:
+    data = (Source(test_files, "one"),)
+    run = replace(run_to(tmp_path / "model.h5"), data=data)
+    marks = [
+        loop._description({}, SETTINGS, replace(run, data=(source,)), CAMPAIGN, [])["data"]
+        for source in (data[0], replace(data[0], weight=0.5), replace(data[0], zero="other"), data[0])
+    ]
+    assert marks[0] == marks[3] and len(set(map(str, marks))) == 3
+    for text in ("one", "two", "one"):
+        (tmp_path / "spec.json").write_text(text)
+        spec = replace(run, features=Features(spec=tmp_path / "spec.json"))
+        marks.append(loop._description({}, SETTINGS, spec, CAMPAIGN, [])["features"])
+    assert marks[4] == marks[6] != marks[5]
+
+
+def test_labels_that_others_make_have_the_settings_of_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def other_settings(seconds: float) -> None:
+        (selected,) = tmp_path.glob("loop/round-00/selected.extxyz")
+        pool = {f"selected-{i:04d}": atoms for i, atoms in enumerate(structures_of(selected))}
+        label(pool, selected.parent / "labels", lambda atoms: EMT(), {"method": "another"}, report=print)
+
+    monkeypatch.setattr(loop.time, "sleep", other_settings)
+    with pytest.raises(DataError, match="holds labels of other settings"):
+        go(tmp_path / "loop", None)
+
+
 # ---------------------------------------------------------------- when it ends
 
 FIRST = Round(0, 10, 10, 0, 0.020, 0.20, 50, 0.8, 0.01, 0.1, 0.5, 0, 4, 2.0)
@@ -257,3 +358,4 @@ def test_a_round_is_read_as_it_was_written(tmp_path: Path) -> None:
     again = Round.read(tmp_path / "round.json")
     assert np.isnan(again.force_error) and replace(again, force_error=0.2) == FIRST
     assert FIRST.cells()[-1] == "0.5 (0 of 4)" and replace(FIRST, endurance=2.0, lasted=3).cells()[-1] == "> 2 (3 of 4)"
+    assert replace(FIRST, endurance=1.25, lasted=2).cells()[-1] == "> 1.2 (2 of 4)"

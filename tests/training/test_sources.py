@@ -64,8 +64,13 @@ def test_zeros_are_shared_on_request(good: Path, cheap: Path) -> None:
         read_sources([Source(good, "fine", zero="coarse"), Source(cheap, "coarse", zero="fine")])
     with pytest.raises(DataError, match="sources with the zero of 'fine' mix total and"):
         read_sources([Source(good, "fine"), Source(cheap, "coarse", energies="formation", zero="fine")])
-    with pytest.raises(DataError, match="of the sources named 'fine' some have a zero"):
-        read_sources([Source(good, "fine"), Source(cheap, "fine", zero="fine")])
+    with pytest.raises(DataError, match="sources named 'fine' have several zeros of energy: 'fine', 'other'"):
+        read_sources([Source(good, "fine"), Source(good, "other"), Source(cheap, "fine", zero="other")])
+    several = [Source(good, "a"), Source(good, "b"), Source(cheap, "c", zero="a"), Source(cheap, "c", zero="b")]
+    with pytest.raises(DataError, match="sources named 'c' have several zeros of energy: 'a', 'b'"):
+        read_sources(several)
+    same = [Source(good, "fine"), Source(cheap, "fine", zero="fine")]
+    assert {frame.zero for frame in read_sources(same)} == {"fine"}
 
 
 def test_formation_energies_become_totals(good: Path, cheap: Path) -> None:
