@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
@@ -77,16 +79,53 @@ def test_labels_join_the_side_of_their_group(tmp_path: Path, monkeypatch: pytest
     for atoms, calculator in ((held_out, held_out.calc), (new, few[0].calc)):
         atoms.positions += 0.01
         atoms.calc = SinglePointCalculator(atoms, **calculator.results)
+        atoms.info["kpts"] = "2x2x2"
     new.info["group"] = "a new melt"
     write(tmp_path / "labels.extxyz", [held_out, new, known], format="extxyz")
     for _ in range(2):  # the second time all are there
         add_labels.main([tmp_path / "labels.extxyz"], "cheap", tmp_path)
         counts = [len(structures_of(tmp_path / f"{name}.extxyz.xz")) for name in ("test", "test-cheap", "cheap")]
         assert counts == [3, 4, 4]
+    del new.info["x"], new.info["temperature"]  # of what is no dynamics, say
+    completed = add_labels.entry(new, "labels", "cheap").info
+    assert completed["x"] == pytest.approx(np.mean(new.numbers == 3)) and completed["temperature"] == 0
     del new.info["kpts"]
     write(tmp_path / "labels.extxyz", new, format="extxyz")
     with pytest.raises(SystemExit, match="lacks kpts"):
         add_labels.main([tmp_path / "labels.extxyz"], "converged", tmp_path)
+
+
+def test_labels_that_would_spoil_the_set_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(SET)
+    add_labels = importlib.import_module("add_labels")
+
+    def refused(message: str, mesh: str, change: Callable[[Atoms], None]) -> None:
+        atoms = few[0].copy()
+        atoms.positions += 0.02
+        atoms.calc = SinglePointCalculator(atoms, **few[0].calc.results)
+        atoms.info["kpts"] = "2x2x2"
+        change(atoms)
+        write(tmp_path / "labels.extxyz", atoms, format="extxyz")
+        with pytest.raises(SystemExit, match=message):
+            add_labels.main([tmp_path / "labels.extxyz"], mesh, tmp_path)
+
+    few = structures_of(SET / "cheap.extxyz.xz")[:2]
+    refused("no test structures", "cheap", lambda atoms: None)
+    held_out = structures_of(SET / "test-cheap.extxyz.xz")[:2]
+    add_labels.write_file(tmp_path / "test-cheap.extxyz.xz", held_out)
+    refused("2x2x2 .* is not the converged mesh", "converged", lambda atoms: None)
+    refused("4x4x4 .* is not the cheap mesh", "cheap", lambda atoms: atoms.info.update(kpts="4x4x4"))
+    nothing = np.full((len(few[0]), 3), np.nan)
+    refused("forces .* not finite", "cheap", lambda atoms: atoms.calc.results.update(forces=nothing))
+
+    def leak(atoms: Atoms) -> None:
+        atoms.set_cell(held_out[1].cell)
+        del atoms[:]
+        atoms.extend(held_out[1])
+        atoms.calc = SinglePointCalculator(atoms, **held_out[1].calc.results)
+
+    refused("is a structure of the other side", "cheap", leak)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["labels.extxyz", "test-cheap.extxyz.xz"]
 
 
 @pytest.mark.slow
