@@ -3,7 +3,7 @@
     from ase.calculators.emt import EMT
     from ase_wavescat.testing import Subject, check_calculator
 
-    print(check_calculator(Subject(EMT, ["Cu", "Au"])).table())
+    print(check_calculator(Subject(EMT, ["Cu", "Au"], picklable=False)).table())
 
 In the tests of a calculator, with pytest:
 

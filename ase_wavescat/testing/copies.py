@@ -28,9 +28,10 @@ _SWITCH = 1e-5
 
 def copies(subject: Subject) -> Findings:
     """A deep copy and a pickle of a calculator that has results answer as it does, and leave it alone."""
-    _require_picklable(subject)
-    limits, findings, calculator = subject.tolerances, Findings(), subject.new()
-    expected = [ask(subject.new(), atoms) for atoms in subject.structures]
+    if not subject.picklable:
+        raise NotApplicable("the calculator is not said to be picklable")
+    limits, findings, calculator, fresh = subject.tolerances, Findings(), subject.new(), subject.new()
+    expected = [ask(fresh, atoms) for atoms in subject.structures]
     last = ask(calculator, subject.structures[-1])
     for twin in (copy.deepcopy(calculator), pickle.loads(pickle.dumps(calculator))):
         for atoms, answer in zip(subject.structures, expected, strict=True):
@@ -40,14 +41,8 @@ def copies(subject: Subject) -> Findings:
     return findings
 
 
-def _require_picklable(subject: Subject) -> None:
-    if not subject.picklable:
-        raise NotApplicable("the calculator is not said to be picklable")
-
-
 def spawned_process(subject: Subject) -> Findings:
-    """A calculator that was sent to a new process, and one made there, answer as one does here."""
-    _require_picklable(subject)
+    """A calculator that is made in a new process, and one that is sent there, answer as one does here."""
     try:
         pickle.dumps(subject.make)
     except Exception as error:  # pickle raises errors of many kinds
@@ -55,9 +50,12 @@ def spawned_process(subject: Subject) -> Findings:
     limits, findings, calculator = subject.tolerances, Findings(), subject.new()
     expected = [ask(calculator, atoms) for atoms in subject.structures]
     with worker_pool(1, end_with_parent, ()) as pool:
-        sent = pool.submit(_answers, calculator, subject.structures)
-        made = pool.submit(_answers_of_new, subject.make, subject.structures)
-        for task in (sent, made):
+        tasks = [pool.submit(_answers_of_new, subject.make, subject.structures)]
+        if subject.picklable:
+            tasks.append(pool.submit(_answers, calculator, subject.structures))
+        else:
+            findings.notes.append("none was sent there: the calculator is not said to be picklable")
+        for task in tasks:
             for before, after in zip(expected, task.result(), strict=True):
                 findings.compare(before, after, limits.energy, limits.forces, limits.stress)
     return findings

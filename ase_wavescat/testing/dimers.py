@@ -26,6 +26,8 @@ _REACH = 12.0
 _INTERVALS = 48
 _FINEST = 1e-6
 """A: an interval over which a smooth force changes by less than its limit, whatever its slope."""
+_RESOLVED = 0.1
+"""Of the limits: so well must the curve between the nodes be known."""
 _MOST_CALLS = 500
 _ALONG = np.array([0.36, 0.48, 0.8])
 """Unit vector; along no axis, so that all components of the forces matter."""
@@ -91,8 +93,8 @@ def largest_jumps(curve: Curve, nodes: Sequence[float], energy: float, force: fl
     Over an interval (a, b) of length h and middle m, a smooth E has, but for terms of order h^5 and h^4,
         E(b) - E(a) = h (E'(a) + 4 E'(m) + E'(b)) / 6    (Simpson),
         E'(m) = 3 (E(b) - E(a)) / 2h - (E'(a) + E'(b)) / 4    (Hermite).
-    Intervals where one of these is missed by more than the limits `energy` and `force` are halved until it is met, or
-    until they are 1e-6 A long: what E and E' change by over these are the jumps.
+    Intervals where one of these is missed by more than a tenth of the limits `energy` and `force` are halved until it
+    is met, or until they are 1e-6 A long: what E and E' change by over these are the jumps.
     """
     worst_energy = worst_force = 0.0
     waiting, calls = list(pairwise(nodes)), 0
@@ -105,7 +107,7 @@ def largest_jumps(curve: Curve, nodes: Sequence[float], energy: float, force: fl
         bend = abs(slope - 1.5 * (high - low) / h + 0.25 * (slope_low + slope_high))
         if h <= _FINEST:
             step, bend = abs(high - low - 0.5 * h * (slope_low + slope_high)), abs(slope_high - slope_low)
-        elif not (step <= energy and bend <= force) and calls < _MOST_CALLS:
+        elif not (step <= _RESOLVED * energy and bend <= _RESOLVED * force) and calls < _MOST_CALLS:
             waiting += [(a, m), (m, b)]
             continue
         worst_energy, worst_force = float(np.fmax(worst_energy, step)), float(np.fmax(worst_force, bend))
