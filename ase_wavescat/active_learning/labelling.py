@@ -184,6 +184,7 @@ def _labelled(atoms: Atoms, calculator: BaseCalculator, settings: Mapping[str, A
         if value is None or not np.all(np.isfinite(value)):
             raise CalculatorError(f"the {name} is {value}")
     labelled = without_results(atoms)  # labels of another method would be taken for these
+    labelled.info.pop("energy_sigma0", None)
     for key, value in labelled.info.items():
         if isinstance(value, str):  # a structure has one line for these
             labelled.info[key] = " ".join(value.splitlines())

@@ -14,7 +14,7 @@ from ase.data import chemical_symbols
 from tqdm import tqdm
 
 from ase_wavescat.each import for_each
-from ase_wavescat.ensemble import Ensemble
+from ase_wavescat.ensemble import Domain, Ensemble
 from ase_wavescat.errors import DataError, StructureError
 from ase_wavescat.plotting import GREY, ORANGE
 from ase_wavescat.processes import cores
@@ -183,13 +183,13 @@ def select(
         raise DataError(f"at least one structure must be asked for, got {count}")
     if not pool:
         raise DataError("the pool is empty; give files with structures")
-    check_judge(ensemble)
+    domain = check_judge(ensemble)
     limits = limits or held_out_limits(ensemble)
     candidates, failed = assess(pool, ensemble, workers, progress)
     if not candidates:
         name, reason = next(iter(failed.items()))
         raise DataError(f"no structure of the pool can be evaluated; {name}: {reason}")
-    scale = np.where(ensemble.domain.std > 0, ensemble.domain.std, np.inf)
+    scale = np.where(domain.std > 0, domain.std, np.inf)
     places = np.array([candidate.features for candidate in candidates]) / scale
     taken = np.array(_features(known, ensemble, workers)).reshape(-1, len(scale)) / scale
     needs = np.array([candidate.need(limits) for candidate in candidates])
@@ -201,10 +201,11 @@ def select(
     return Selection(candidates, tuple(chosen), limits, *counts, failed)
 
 
-def check_judge(ensemble: Ensemble) -> None:
-    """DataError for a model that cannot say where it is uncertain."""
+def check_judge(ensemble: Ensemble) -> Domain:
+    """The model's domain; DataError for a model that cannot say where it is uncertain."""
     if ensemble.members < 2 or ensemble.domain is None:
         raise DataError("the model has no members or no training domain to judge by; train it with several members")
+    return ensemble.domain
 
 
 def held_out_limits(ensemble: Ensemble) -> Limits:
