@@ -10,20 +10,10 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from functools import partial
 
-from ase.data import chemical_symbols
 from common import machine, standard_options, table, update_documents, write_json
 
-from ase_wavescat import WaveScatCalculator, load_model
-from ase_wavescat.testing import Conformance, Subject, check_calculator
-
-
-def measure(model: str, calls: int) -> Conformance:
-    ensemble = load_model(model)
-    species = [chemical_symbols[number] for number in ensemble.spec.species]
-    make = partial(WaveScatCalculator, ensemble)
-    return check_calculator(Subject(make, species, thread_safe=True, calls=calls, progress=True))
+from ase_wavescat.testing import Conformance, check_calculator, model_subject
 
 
 def report(model: str, result: Conformance, seconds: float) -> str:
@@ -40,7 +30,7 @@ def main() -> None:
     standard_options(parser, "conformance")
     chosen = parser.parse_args()
     start = time.perf_counter()
-    result = measure(chosen.model, chosen.calls)
+    result = check_calculator(model_subject(chosen.model, calls=chosen.calls, progress=True))
     seconds = time.perf_counter() - start
     text = report(chosen.model, result, seconds)
     print(text)

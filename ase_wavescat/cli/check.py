@@ -25,21 +25,11 @@ def check(model: str, figures: Path | None, names: tuple[str, ...], calls: int, 
     Symmetries, boundaries, derivatives, sizes, dimers, dynamics, copies, threads and memory: a table of figures, limits
     and verdicts. The exit status is 1 where a check fails.
     """
-    from functools import partial
-
-    from ase.data import chemical_symbols
-
     from ase_wavescat.atomic_write import atomic_path
-    from ase_wavescat.calculator import WaveScatCalculator
-    from ase_wavescat.model_file import load_model
-    from ase_wavescat.testing import CHECKS, Subject, check_calculator, chosen_checks
+    from ase_wavescat.testing import CHECKS, check_calculator, chosen_checks, model_subject
 
     checks = chosen_checks(names) if names else CHECKS
-    ensemble = load_model(model)
-    species = [chemical_symbols[number] for number in ensemble.spec.species]
-    make = partial(WaveScatCalculator, ensemble)
-    subject = Subject(make, species, thread_safe=True, calls=calls, seed=seed, progress=not quiet)
-    result = check_calculator(subject, checks)
+    result = check_calculator(model_subject(model, calls=calls, seed=seed, progress=not quiet), checks)
     click.echo(result.table())
     if figures is not None:
         with atomic_path(figures) as temporary:

@@ -19,6 +19,7 @@ In the tests of a calculator, with pytest:
 from __future__ import annotations
 
 from ase_wavescat.testing.kit import CHECKS, check_calculator, chosen_checks
+from ase_wavescat.testing.models import model_subject
 from ase_wavescat.testing.outcome import Check, Conformance, Figure, Findings, NotApplicable, Outcome
 from ase_wavescat.testing.structures import usual_structures
 from ase_wavescat.testing.subject import Answer, Subject, ask
@@ -38,5 +39,6 @@ __all__ = [
     "ask",
     "check_calculator",
     "chosen_checks",
+    "model_subject",
     "usual_structures",
 ]

@@ -33,7 +33,7 @@ class Tolerances:
     forces: float = 1e-7
     stress: float = 1e-8
     repeat: float = 0.0
-    vacuum_energy: float = 1e-5
+    vacuum_energy: float = 2e-5
     vacuum_forces: float = 1e-3
     numerical_forces: float = 1e-5
     numerical_stress: float = 1e-6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import unittest
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,10 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 
-from ase_wavescat import WaveScatCalculator
+from ase_wavescat import save_model
 from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.errors import CalculatorError, DataError
-from ase_wavescat.testing import CHECKS, Subject, Tolerances, check_calculator, chosen_checks
+from ase_wavescat.testing import CHECKS, Subject, Tolerances, check_calculator, chosen_checks, model_subject
 from ase_wavescat.testing.outcome import FAILS, NOT_APPLICABLE, PASSES, Check, Findings, Outcome
 from faulty_calculators import (
     AfraidOfGold,
@@ -75,11 +75,12 @@ def test_emt_conforms(name: str) -> None:
     outcome(name, EMT).require()
 
 
-def test_a_wavelet_model_conforms(small_ensemble: Ensemble) -> None:
-    subject = Subject(partial(WaveScatCalculator, small_ensemble), ("Li", "Si"), thread_safe=True, calls=CALLS)
-    result = check_calculator(subject)
+def test_a_wavelet_model_conforms(small_ensemble: Ensemble, tmp_path: Path) -> None:
+    save_model(tmp_path / "model.h5", small_ensemble)
+    result = check_calculator(model_subject(tmp_path / "model.h5", calls=CALLS))
     assert result.passed, result.table()
     assert {one.verdict for one in result.outcomes} == {PASSES}, result.table()
+    assert result.species == ("Li", "Si")
 
 
 FAULTS = [

@@ -10,7 +10,7 @@ from ase_wavescat.testing.dimers import largest_jumps
 from ase_wavescat.testing.memory import resident
 from ase_wavescat.testing.structures import boxed, cluster, usual_structures
 
-NODES = np.geomspace(1.0, 12.0, 49).tolist()
+NODES = np.geomspace(1.0, 12.0, 25).tolist()
 
 
 @pytest.mark.parametrize(
