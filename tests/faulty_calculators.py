@@ -99,7 +99,7 @@ class Noisy(Sound):
 
 class Leaky(Sound):
     def spoil(self, atoms: Atoms, results: dict[str, Any]) -> None:
-        self.hoard = [*getattr(self, "hoard", []), np.ones(25_000)]
+        self.hoard = [*getattr(self, "hoard", []), np.ones(50_000)]
 
 
 class OneBufferForAll(Sound):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 from pathlib import Path
@@ -34,7 +35,6 @@ def flat_memory(subject: Subject) -> Findings:
     for call in tqdm(range(subject.calls), "memory", disable=not subject.progress, leave=False, unit="call"):
         ask(calculator, strained(atoms, _STRAIN * rng.uniform(-1, 1) * random_strain(rng)))
         if call >= _WARMING * subject.calls and call % (subject.calls // _SAMPLES) == 0:
-            gc.collect()
             calls.append(call)
             held.append(resident())
     slope = float(np.polynomial.Polynomial.fit(calls, held, 1).deriv()(0.0))
@@ -44,5 +44,12 @@ def flat_memory(subject: Subject) -> Findings:
 
 
 def resident() -> float:
-    """MB of memory that this process holds now (Linux)."""
+    """MB of memory that this process holds now, without what is garbage or free (Linux).
+
+    Memory that was freed, and that the C library keeps for later, would hide a leak until it is used up.
+    """
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
+    if trim is not None:
+        trim(0)
     return int(_STATUS.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
