@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +15,7 @@ from ase.data import chemical_symbols
 from ase_wavescat.repulsion import PairRepulsion, pair_name, pair_table
 from ase_wavescat.scattering.boundary import FULLY_PERIODIC, Periodicity, padded_cell
 from ase_wavescat.scattering.execution import Execution
+from ase_wavescat.scattering.limits import plain_array
 from ase_wavescat.scattering.neighbours import neighbour_pairs
 from ase_wavescat.scattering.spec import ScatteringSpec
 
@@ -27,6 +29,7 @@ FEATURE_MARGIN = 0.1
 FEATURE_SHARE = 0.01
 FAR_OUTSIDE = 1.0  # of the range: so far, one feature is enough
 FORCE_COMPONENTS = 8
+LONGEST_CLOSEST = 50.0  # A; a distance that pairs of atoms are searched for up to
 
 
 def _frozen(values: Any, shape: tuple[int | None, ...], name: str) -> np.ndarray:
@@ -70,15 +73,20 @@ class Domain:
             raise ValueError("the features' std must not be negative")
         fractions = {int(z): (float(low), float(high)) for z, (low, high) in self.fractions.items()}
         for number, (low, high) in fractions.items():
+            if not 0 < number < len(chemical_symbols):
+                raise ValueError(f"fractions are given for the atomic number {number}, which is no element")
             if not 0 <= low <= high <= 1:
                 raise ValueError(
                     f"the fractions of {chemical_symbols[number]} seen must ascend in [0, 1]: {low}, {high}"
                 )
         closest = {(min(a, b), max(a, b)): float(distance) for (a, b), distance in self.closest.items()}
         for pair, distance in closest.items():
-            if not (np.isfinite(distance) and distance > 0):
+            if not 0 < pair[0] <= pair[1] < len(chemical_symbols):
+                raise ValueError(f"a closest distance is given for atomic numbers {pair}, which are no elements")
+            if not 0 < distance <= LONGEST_CLOSEST:
                 raise ValueError(
-                    f"the closest {pair_name(pair)} distance seen must be a positive length, got {distance}"
+                    f"the closest {pair_name(pair)} distance seen must be a positive length of at most"
+                    f" {LONGEST_CLOSEST} A, got {distance}"
                 )
         object.__setattr__(self, "fractions", dict(sorted(fractions.items())))
         object.__setattr__(self, "closest", dict(sorted(closest.items())))
@@ -182,9 +190,9 @@ class Ensemble:
         keys = tuple(self.keys)
         if not keys:
             raise ValueError("a model needs at least one feature, got none")
-        if len(set(keys)) != len(keys):
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise ValueError(f"the feature {twice!r} is named twice")
+        ((most, times),) = Counter(keys).most_common(1)
+        if times > 1:
+            raise ValueError(f"the feature {most!r} is named {times} times")
         for key in keys:
             self.spec.index(key)
         weights = _frozen(self.weights, (None, len(keys)), "the member weights")
@@ -248,9 +256,9 @@ class Ensemble:
         repeat. Rows of `cell` and `reference_cell` along the others do not matter and may be zero.
         Raises StructureError.
         """
-        cell = np.array(cell, dtype=float)
-        positions = np.array(positions, dtype=float)
-        numbers = np.array(numbers, dtype=int)
+        cell = plain_array(cell, float, "cell")
+        positions = plain_array(positions, float, "positions")
+        numbers = plain_array(numbers, int, "atomic numbers")
         pbc = tuple(map(bool, pbc))
         evaluation = transform.evaluate(cell, positions, numbers, reference_cell, pbc)
         # pairs may reach further than the features

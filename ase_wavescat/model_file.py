@@ -1,5 +1,8 @@
 """Model files: one HDF5 file, no pickle, every part checked on the way in.
 
+A file is taken as the work of a stranger: nothing outside of it is read (no links, no external or virtual storage), no
+filter but the checksum is run, and what is declared must be stored, so that the file's size bounds memory and time.
+
 Layout, version 2
     /                   attributes format = "ase-wavescat-model", version = 2
     /spec               the ScatteringSpec as JSON
@@ -9,6 +12,7 @@ Layout, version 2
     /calibration        attributes energy_scale, force_scale
     /domain             optional: minimum, maximum, mean, std (F,) per atom, tables fractions and closest
     /provenance         JSON: data sets, label source, citation, licence, command, versions, metrics
+After HDF5's own end: a checksum of all bytes before, see `model_bytes`.
 """
 
 from __future__ import annotations
@@ -17,7 +21,8 @@ import difflib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+import reprlib
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +33,7 @@ import numpy as np
 from ase_wavescat.atomic_write import atomic_path
 from ase_wavescat.ensemble import Calibration, Domain, Ensemble
 from ase_wavescat.errors import ModelFileError, ModelNotFoundError
+from ase_wavescat.model_bytes import check_bytes, seal
 from ase_wavescat.repulsion import PairRepulsion
 from ase_wavescat.scattering.spec import ScatteringSpec
 
@@ -41,12 +47,18 @@ _CUTOFF = np.dtype([("first", "i4"), ("second", "i4"), ("cutoff", "f8")])
 _FRACTION = np.dtype([("species", "i4"), ("minimum", "f8"), ("maximum", "f8")])
 _CLOSEST = np.dtype([("first", "i4"), ("second", "i4"), ("distance", "f8")])
 _STATISTICS = ("minimum", "maximum", "mean", "std")
-_REQUIRED = {
-    "spec", "features", "members", "members/weights", "baseline", "baseline/species_energies", "calibration",
-    "provenance",
-}  # fmt: skip
-_OPTIONAL = {"baseline/repulsion", "domain"}
-_DOMAIN = {"domain/fractions", "domain/closest", *(f"domain/{name}" for name in _STATISTICS)}
+_PARTS: dict[str, tuple[set[str], set[str]]] = {  # of each group: what must be there, what may be there
+    "": ({"spec", "features", "members", "baseline", "calibration", "provenance"}, {"domain"}),
+    "members": ({"weights"}, set()),
+    "baseline": ({"species_energies"}, {"repulsion"}),
+    "calibration": (set(), set()),
+    "domain": ({"fractions", "closest", *_STATISTICS}, set()),
+}
+
+_LARGEST_TEXT = 2**24  # bytes of JSON
+_LARGEST_TABLE = 10_000  # rows; pairs of elements are 7021
+_LONGEST_KEY = 1000
+_READ_AT_ONCE = 2**28  # bytes that the texts of some rows of a table can take at most
 
 
 # ---------------------------------------------------------------- writing
@@ -59,23 +71,29 @@ def save_model(path: str | os.PathLike[str], ensemble: Ensemble) -> None:
     Raises FileNotFoundError for a missing folder, TypeError for provenance that is not plain data.
     """
     provenance = json.dumps(_plain(ensemble.provenance), allow_nan=False)
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs["format"] = FORMAT
-        file.attrs["version"] = VERSION
-        file.create_dataset("spec", data=json.dumps(ensemble.spec.to_dict(), allow_nan=False), dtype=_TEXT)
-        labels = [(key, ensemble.spec.features[ensemble.spec.index(key)].label) for key in ensemble.keys]
-        file.create_dataset("features", data=np.array(labels, dtype=_FEATURE))
-        _write_numbers(file, "members/weights", ensemble.weights)
-        _write_numbers(file, "baseline/species_energies", ensemble.species_energies)
-        if ensemble.repulsion is not None:
-            rows = [(a, b, cutoff) for (a, b), cutoff in ensemble.repulsion.cutoffs.items()]
-            file.create_dataset("baseline/repulsion", data=np.array(rows, dtype=_CUTOFF))
-        calibration = file.create_group("calibration")
-        calibration.attrs["energy_scale"] = ensemble.calibration.energy_scale
-        calibration.attrs["force_scale"] = ensemble.calibration.force_scale
-        if ensemble.domain is not None:
-            _write_domain(file, ensemble.domain)
-        file.create_dataset("provenance", data=provenance, dtype=_TEXT)
+    with atomic_path(path) as temporary:
+        with h5py.File(temporary, "w") as file:
+            _write_ensemble(file, ensemble)
+            file.create_dataset("provenance", data=provenance, dtype=_TEXT)
+        seal(temporary)
+
+
+def _write_ensemble(file: h5py.File, ensemble: Ensemble) -> None:
+    file.attrs["format"] = FORMAT
+    file.attrs["version"] = VERSION
+    file.create_dataset("spec", data=json.dumps(ensemble.spec.to_dict(), allow_nan=False), dtype=_TEXT)
+    labels = [(key, ensemble.spec.features[ensemble.spec.index(key)].label) for key in ensemble.keys]
+    file.create_dataset("features", data=np.array(labels, dtype=_FEATURE))
+    _write_numbers(file, "members/weights", ensemble.weights)
+    _write_numbers(file, "baseline/species_energies", ensemble.species_energies)
+    if ensemble.repulsion is not None:
+        rows = [(a, b, cutoff) for (a, b), cutoff in ensemble.repulsion.cutoffs.items()]
+        file.create_dataset("baseline/repulsion", data=np.array(rows, dtype=_CUTOFF))
+    calibration = file.create_group("calibration")
+    calibration.attrs["energy_scale"] = ensemble.calibration.energy_scale
+    calibration.attrs["force_scale"] = ensemble.calibration.force_scale
+    if ensemble.domain is not None:
+        _write_domain(file, ensemble.domain)
 
 
 def _plain(value: Any) -> Any:
@@ -124,17 +142,14 @@ def load_model(path: str | os.PathLike[str]) -> Ensemble:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
-    with path.open("rb") as file:
-        signature = file.read(8)
-    if signature != b"\x89HDF\r\n\x1a\n":
-        what = "is empty" if not signature else "is not an HDF5 file"
-        raise ModelFileError(f"{path} {what}; a model file is written by `wavescat train` or save_model")
+    check_bytes(path)
     try:
         # Files are replaced whole, never changed, so reading needs no lock (which network file systems may refuse).
         handle = h5py.File(path, "r", locking=False)
-    except (OSError, RuntimeError) as error:
+    except Exception as error:  # damage shows in any of h5py's errors
         raise ModelFileError(
-            f"{path} is truncated or damaged ({path.stat().st_size} bytes; {error}); copy it again from its source"
+            f"{path} is truncated or damaged ({path.stat().st_size} bytes; {_short(error)}); copy it again from its"
+            " source"
         ) from None
     with handle:
         yield handle
@@ -142,28 +157,34 @@ def _opened(path: Path) -> Iterator[h5py.File]:
 
 @contextmanager
 def _blame(path: Path) -> Iterator[None]:
-    """Turn what goes wrong inside a file into an error that names the file."""
+    """Turn whatever goes wrong inside a file into an error that names the file."""
     try:
         yield
     except ModelFileError:
         raise
     except (OSError, RuntimeError) as error:
-        raise ModelFileError(f"{path} is damaged ({error}); copy it again from its source") from None
-    except (ValueError, TypeError, KeyError) as error:
-        raise ModelFileError(f"{path} is not a valid model: {error}") from error
+        raise ModelFileError(f"{path} is damaged ({_short(error)}); copy it again from its source") from None
+    except Exception as error:
+        raise ModelFileError(f"{path} is not a valid model: {_short(error)}") from error
+
+
+def _short(error: Exception) -> str:
+    """Its message, without line ends and control characters, which would be the file's."""
+    text = "".join(letter if letter.isprintable() else "?" for letter in str(error) or type(error).__name__)
+    return text if len(text) <= 500 else f"{text[:500]} ..."
 
 
 def _check_format(file: h5py.File, path: Path) -> None:
-    written = file.attrs.get("format")
-    if written != FORMAT:
+    with _blame(path):
+        written, version = _attribute(file, "format"), _attribute(file, "version")
+    if not isinstance(written, str) or written != FORMAT:
         raise ModelFileError(
-            f"{path} is an HDF5 file but no model (attribute format is {written!r}, expected {FORMAT!r}); "
+            f"{path} is an HDF5 file but no model (attribute format is {reprlib.repr(written)}, expected {FORMAT!r}); "
             "give a file written by `wavescat train` or save_model"
         )
-    version = file.attrs.get("version")
     if not isinstance(version, (int, np.integer)) or version < 1:
         raise ModelFileError(
-            f"{path} has the version {version!r}, expected a whole number; copy it again from its source"
+            f"{path} has the version {reprlib.repr(version)}, expected a whole number; copy it again from its source"
         )
     if version < VERSION:
         raise ModelFileError(
@@ -176,61 +197,127 @@ def _check_format(file: h5py.File, path: Path) -> None:
         )
 
 
+def _attribute(holder: h5py.Group, name: str) -> Any:
+    """A single value, None where it is absent; ValueError for anything else."""
+    if name not in holder.attrs:
+        return None
+    space = holder.attrs.get_id(name).get_space()
+    if space.get_simple_extent_type() != h5py.h5s.SCALAR:
+        raise ValueError(f"the attribute {name} must be a single value")
+    return holder.attrs[name]
+
+
 def _check_contents(file: h5py.File, path: Path) -> None:
-    """Nothing may be missing and nothing unknown be there: an unread part could change what the model means."""
-    present: set[str] = set()
+    """Nothing may be missing and nothing unknown be there: an unread part could change what the model means.
+
+    Nor may a part be a link: it could lead to another file, or in a circle.
+    """
+    missing: list[str] = []
+    unknown: list[str] = []
     with _blame(path):
-        file.visit(present.add)
-    required = _REQUIRED | (_DOMAIN if "domain" in present else set())
-    missing = sorted(required - present)
+        present = set(file)
+        for group, (required, optional) in _PARTS.items():
+            if group and group not in present:
+                continue
+            names = _names_in(file, group)
+            missing += [f"{group}/{name}".lstrip("/") for name in required - names]
+            unknown += [f"{group}/{name}".lstrip("/") for name in names - required - optional]
     if missing:
-        raise ModelFileError(f"{path} lacks {', '.join(missing)}; write it anew with save_model")
-    unknown = sorted(present - required - _OPTIONAL)
+        raise ModelFileError(f"{path} lacks {', '.join(sorted(missing))}; write it anew with save_model")
     if unknown:
-        raise ModelFileError(f"{path} holds parts unknown to version {VERSION}: {', '.join(unknown)}; remove them")
+        raise ModelFileError(
+            f"{path} holds parts unknown to version {VERSION}: {_listed(sorted(unknown))}; remove them"
+        )
+
+
+def _names_in(file: h5py.File, group: str) -> set[str]:
+    """The names in a group, none of which may be a soft or external link."""
+    holder = file[group] if group else file
+    if not isinstance(holder, h5py.Group):
+        raise ValueError(f"{group} is no group")
+    for name in holder:
+        if not isinstance(holder.get(name, getlink=True), h5py.HardLink):
+            raise ValueError(f"{_listed([f'{group}/{name}'.lstrip('/')])} is a link to elsewhere; parts must be inside")
+    return set(holder)
+
+
+def _listed(names: list[str]) -> str:
+    """A few names, safe to print."""
+    shown = [repr(name[:80])[1:-1] for name in names[:5]]
+    return ", ".join(shown) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _read_ensemble(file: h5py.File) -> Ensemble:
-    keys = tuple(_text(row) for row in _table(file, "features", _FEATURE)["key"])
-    calibration = file["calibration"].attrs
-    missing = sorted({"energy_scale", "force_scale"} - set(calibration))
+    scales = {name: _attribute(file["calibration"], name) for name in ("energy_scale", "force_scale")}
+    missing = [name for name, value in scales.items() if value is None]
     if missing:
         raise ValueError(f"the calibration lacks {', '.join(missing)}")
     return Ensemble(
         spec=ScatteringSpec.from_dict(_json(file, "spec")),
-        keys=keys,
+        keys=_keys(file),
         weights=_numbers(file, "members/weights"),
         species_energies=_numbers(file, "baseline/species_energies"),
         repulsion=_read_repulsion(file),
         domain=_read_domain(file),
-        calibration=Calibration(float(calibration["energy_scale"]), float(calibration["force_scale"])),
+        calibration=Calibration(**{name: _number(value, name) for name, value in scales.items()}),
         provenance=_json(file, "provenance"),
     )
 
 
+def _number(value: Any, name: str) -> float:
+    if not isinstance(value, (int, float, np.integer, np.floating)):
+        raise ValueError(f"the calibration's {name} must be a number, got {reprlib.repr(value)}")
+    return float(value)
+
+
 def _read_repulsion(file: h5py.File) -> PairRepulsion | None:
-    if "baseline/repulsion" not in file:
+    if "repulsion" not in file["baseline"]:
         return None
     rows = _table(file, "baseline/repulsion", _CUTOFF)
-    return PairRepulsion({(int(a), int(b)): float(cutoff) for a, b, cutoff in rows})
+    return PairRepulsion(_by_pair("baseline/repulsion", rows))
 
 
 def _read_domain(file: h5py.File) -> Domain | None:
     if "domain" not in file:
         return None
     fractions = _table(file, "domain/fractions", _FRACTION)
-    closest = _table(file, "domain/closest", _CLOSEST)
+    _once("domain/fractions", [int(row["species"]) for row in fractions])
     return Domain(
         **{name: _numbers(file, f"domain/{name}") for name in _STATISTICS},
         fractions={int(z): (float(low), float(high)) for z, low, high in fractions},
-        closest={(int(a), int(b)): float(distance) for a, b, distance in closest},
+        closest=_by_pair("domain/closest", _table(file, "domain/closest", _CLOSEST)),
     )
 
 
+def _by_pair(name: str, rows: np.ndarray) -> dict[tuple[int, int], float]:
+    """Rows (first, second, length) as a mapping of unordered pairs."""
+    pairs = [(min(int(a), int(b)), max(int(a), int(b))) for a, b, _ in rows]
+    _once(name, pairs)
+    return dict(zip(pairs, map(float, (length for *_, length in rows)), strict=True))
+
+
+def _once(name: str, keys: list[Any]) -> None:
+    if len(set(keys)) < len(keys):
+        raise ValueError(f"{name} names something twice")
+
+
 def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    if not isinstance(file[name], h5py.Dataset):
-        raise ValueError(f"{name} is a group, expected a dataset")
-    return file[name]
+    """A dataset that lies in the file, as large as it says, not compressed."""
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset):
+        raise ValueError(f"{name} is no dataset")
+    creation = dataset.id.get_create_plist()
+    if dataset.is_virtual or creation.get_external_count():
+        raise ValueError(f"{name} lies in other files; a model is one file")
+    filters = {creation.get_filter(index)[0] for index in range(creation.get_nfilters())}
+    if filters - {h5py.h5z.FILTER_FLETCHER32}:
+        raise ValueError(f"{name} is compressed or filtered (HDF5 filters {sorted(filters)}); models are stored plain")
+    if dataset.shape is None:
+        raise ValueError(f"{name} has no values")
+    declared = math.prod(dataset.shape) * dataset.id.get_type().get_size()
+    if declared > min(dataset.id.get_storage_size(), file.id.get_filesize()):
+        raise ValueError(f"{name} declares the shape {dataset.shape}, more than the file stores")
+    return dataset
 
 
 def _numbers(file: h5py.File, name: str) -> np.ndarray:
@@ -241,23 +328,70 @@ def _numbers(file: h5py.File, name: str) -> np.ndarray:
 
 
 def _table(file: h5py.File, name: str, dtype: np.dtype) -> np.ndarray:
+    """A table of numbers."""
+    dataset = _rows(file, name, dtype)
+    if len(dataset) > _LARGEST_TABLE:
+        raise ValueError(f"{name} has {len(dataset)} rows, the limit is {_LARGEST_TABLE}")
+    return dataset[()].astype(dtype)
+
+
+def _rows(file: h5py.File, name: str, dtype: np.dtype) -> h5py.Dataset:
+    """A table whose columns have the names and kinds of `dtype`; integers and reals of other sizes will do."""
     dataset = _dataset(file, name)
-    if dataset.dtype.names != dtype.names or dataset.ndim != 1:
-        raise ValueError(f"{name} must be a table with the columns {', '.join(dtype.names or ())}")
-    return dataset[()]
+    expected = dtype.names or ()
+    if dataset.dtype.names != expected or dataset.ndim != 1:
+        raise ValueError(f"{name} must be a table with the columns {', '.join(expected)}")
+    for column in expected:
+        if dataset.dtype[column].kind != dtype[column].kind:
+            raise ValueError(f"column {column} of {name} holds {dataset.dtype[column]}, expected {dtype[column]}")
+    return dataset
 
 
-def _json(file: h5py.File, name: str) -> Any:
-    text = _dataset(file, name)[()]
-    if not isinstance(text, (bytes, str)):
+def _keys(file: h5py.File) -> tuple[str, ...]:
+    """The features' keys, some at a time: a few bytes of a file can point to one long text over and over."""
+    table = _rows(file, "features", _FEATURE)
+    if h5py.check_string_dtype(table.dtype["key"]) is None:
+        raise ValueError("column key of features must hold texts")
+    column, step = table.fields("key"), max(1, _READ_AT_ONCE // file.id.get_filesize())
+    keys: list[str] = []
+    for start in range(0, len(table), step):
+        some = column[start : start + step]
+        longest = max(map(len, some))
+        if longest > _LONGEST_KEY:
+            raise ValueError(f"a feature's key has {longest} characters, the limit is {_LONGEST_KEY}")
+        keys += map(_decoded, some)
+    return tuple(keys)
+
+
+def _json(file: h5py.File, name: str) -> dict[str, Any]:
+    dataset = _dataset(file, name)
+    if dataset.shape != () or h5py.check_string_dtype(dataset.dtype) is None:
         raise ValueError(f"{name} must be JSON text")
-    value = json.loads(text)
+    stored = dataset[()]
+    if len(stored) > _LARGEST_TEXT:
+        raise ValueError(f"{name} has {len(stored)} characters, the limit is {_LARGEST_TEXT}")
+    try:
+        value = json.loads(_decoded(stored), object_pairs_hook=_unique, parse_constant=_no_number)
+    except RecursionError:
+        raise ValueError(f"{name} is nested too deeply") from None
     if not isinstance(value, dict):
         raise ValueError(f"{name} must be a JSON object, got {type(value).__name__}")
     return value
 
 
-def _text(value: bytes | str) -> str:
+def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    pairs = list(pairs)
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("a JSON object has a key twice")
+    return values
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number in JSON")
+
+
+def _decoded(value: bytes | str) -> str:
     return value.decode("utf-8") if isinstance(value, bytes) else value
 
 

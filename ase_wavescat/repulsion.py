@@ -18,6 +18,8 @@ from ase_wavescat.scattering.neighbours import neighbour_pairs
 
 _AMPLITUDES = np.array([0.18175, 0.50986, 0.28022, 0.02817])
 _EXPONENTS = np.array([3.19980, 0.94229, 0.40290, 0.20162])
+LONGEST_CUTOFF = 10.0
+"""A; twice the sum of the largest covalent radii."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,11 @@ class PairRepulsion:
             pair = (min(int(first), int(second)), max(int(first), int(second)))
             if not 1 <= pair[0] <= pair[1] < len(chemical_symbols):
                 raise ValueError(f"a repulsion cutoff is given for atomic numbers {pair}, which are no elements")
-            if not (np.isfinite(cutoff) and cutoff > 0):
-                raise ValueError(f"the repulsion cutoff of {pair_name(pair)} must be a positive length, got {cutoff}")
+            if not 0 < cutoff <= LONGEST_CUTOFF:
+                raise ValueError(
+                    f"the repulsion cutoff of {pair_name(pair)} must be a positive length of at most"
+                    f" {LONGEST_CUTOFF} A, got {cutoff}"
+                )
             if ordered.setdefault(pair, float(cutoff)) != float(cutoff):
                 raise ValueError(f"two different repulsion cutoffs are given for {pair_name(pair)}")
         object.__setattr__(self, "cutoffs", dict(sorted(ordered.items())))

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -30,6 +31,15 @@ from ase_wavescat.scattering.features import (
 
 Channel = tuple[str, tuple[tuple[int, float], ...]]
 
+# Far beyond what fits of any structure need, and within what can be computed: specifications come from files, too.
+LARGEST_SPEC = 1_000_000  # features; those of one preset for ten species are a hundred thousand
+LARGEST_N = 20  # the Laguerre polynomials of larger n lose their digits
+_MOST_SCALES = 100
+_WIDTHS = (0.01, 100.0)  # A
+_LARGEST_POWER = 32
+_SMALLEST_TOLERANCE = 1e-12
+_MOST_COMPARED = 20_000  # names, for a spelling that is close
+
 
 class SpecError(ValueError):
     """A specification that cannot be used; the message says which value and why."""
@@ -46,6 +56,7 @@ class Bands:
     spacing: float
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "count", _whole(self.count, "the count of bands"))
         _require(self.count >= 1, f"bands need a count of at least 1, got {self.count}")
         _require(math.isfinite(self.spacing) and self.spacing > 0, f"band spacing must be positive, got {self.spacing}")
 
@@ -70,6 +81,12 @@ class Maps:
         object.__setattr__(self, "wavelets", _wavelets(self.wavelets))
         object.__setattr__(self, "scales", _scales(self.scales))
         _require(self.span >= 0, f"the span of scales must not be negative, got {self.span}")
+
+    def count(self, species: int) -> int:
+        """How many maps `expand` makes for so many species."""
+        near = sum(abs(a - b) <= self.span + 1e-9 for a in self.scales for b in self.scales)
+        fields = [species * orbitals for orbitals in Counter(l for _, l in self.wavelets).values()]
+        return sum((many * many * near + many * len(self.scales)) // 2 for many in fields)
 
     def expand(self, species: Sequence[int]) -> tuple[Map, ...]:
         """All maps, each unordered pair of (species, wavelet) once."""
@@ -136,6 +153,11 @@ class Moduli:
         _require(0 < len(self.orders) == len(set(self.orders)), f"orders must be given once each, got {self.orders}")
         _require(set(self.orders) <= {0, 1, 2}, f"orders are among 0, 1, 2, got {self.orders}")
 
+    def most_features(self, spec: ScatteringSpec) -> int:
+        """How many features there can be at most, without making them."""
+        maps = len(spec.wavelets) * len(spec.scales)
+        return sum(maps**order for order in self.orders) * len(spec.channels) * len(self.powers)
+
     def features(self, spec: ScatteringSpec) -> list[Feature]:
         return [ModulusFeature(c, q, p) for p in self.paths(spec) for c, _ in spec.channels for q in self.powers]
 
@@ -187,6 +209,14 @@ class Correlations:
             any(v is not None for v in (self.pair, self.atom_maps, self.five_body, self.grid_maps)),
             "a correlations family without any part: give pair, atom_maps, five_body or grid_maps",
         )
+
+    def most_features(self, spec: ScatteringSpec) -> int:
+        """How many features there are, without making them."""
+        species = len(spec.species)
+        atom, five, grid = (m.count(species) if m else 0 for m in (self.atom_maps, self.five_body, self.grid_maps))
+        pair, three, four = (bands.count if bands else 0 for bands in (self.pair, self.three_body, self.four_body))
+        at_atoms = species * (atom + five * (five + 1) // 2)
+        return species * (species + 1) // 2 * pair + at_atoms + grid * (species * three + (grid + 1) * four // 2)
 
     def features(self, spec: ScatteringSpec) -> list[Feature]:
         features: list[Feature] = []
@@ -256,12 +286,22 @@ class ScatteringSpec:
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             _require(number, f"{name} must be a number, got {value!r}")
         _require(math.isfinite(self.beta) and self.beta > 0, f"beta must be a positive length in A, got {self.beta}")
-        _require(0 < self.tolerance <= 0.1, f"tolerance must lie in (0, 0.1], got {self.tolerance}")
+        valid = _SMALLEST_TOLERANCE <= self.tolerance <= 0.1
+        _require(valid, f"tolerance must lie in [{_SMALLEST_TOLERANCE}, 0.1], got {self.tolerance}")
+        low, high = (self.beta * 2.0**j for j in (self.scales[0], self.scales[-1]))
+        valid = _WIDTHS[0] <= low <= high <= _WIDTHS[1]
+        _require(valid, f"wavelets are {_WIDTHS[0]} to {_WIDTHS[1]} A wide, beta 2^j is {low:g} to {high:g} A")
         _require(len(self.families) > 0, "a spec needs at least one feature family")
         kinds = [type(family) for family in self.families]
         _require(len(set(kinds)) == len(kinds), "a spec holds each kind of family once: merge the two of the same kind")
         for family in self.families:
             self._check_family(family)
+        most = sum(family.most_features(self) for family in self.families)
+        _require(
+            most <= LARGEST_SPEC,
+            f"this spec has up to {most} features, the limit is {LARGEST_SPEC}: take fewer wavelets, scales, bands or"
+            " powers, a narrower span, or no five_body",
+        )
 
     def _check_family(self, family: Family) -> None:
         if isinstance(family, Moduli):
@@ -328,7 +368,7 @@ def _require(condition: bool, message: str) -> None:
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
     """The end of an error message: the known name closest to an unknown one, or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1)
+    close = difflib.get_close_matches(name, list(known), n=1) if len(known) <= _MOST_COMPARED else []
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
@@ -342,7 +382,7 @@ def element_number(species: int | str) -> int:
     if isinstance(species, str):
         _require(species in atomic_numbers, f"unknown element {species!r}")
         return atomic_numbers[species]
-    known = int(species) == species and 1 <= species < len(chemical_symbols)
+    known = 1 <= species < len(chemical_symbols) and int(species) == species
     _require(known, f"unknown atomic number {species}")
     return int(species)
 
@@ -366,6 +406,7 @@ def _powers(values: Any) -> tuple[Fraction, ...]:
         raise SpecError(f"powers q must be numbers or fractions such as '4/3', got {values!r}") from None
     small = [str(q) for q in powers if q < Fraction(1, 4)]
     _require(not small, f"powers q must be at least 1/4, got {', '.join(small)}: smaller ones see noise alone")
+    _require(max(powers) <= _LARGEST_POWER, f"powers q are at most {_LARGEST_POWER}, got {max(powers)}")
     return powers
 
 
@@ -375,6 +416,7 @@ def _wavelets(pairs: Sequence[Sequence[int]]) -> tuple[tuple[int, int], ...]:
     pairs = [[_whole(value, "n and l of a wavelet") for value in pair] for pair in pairs]
     for n, l in pairs:
         _require(l >= 0 and n >= l + 1, f"n must be at least l + 1 and l at least 0, got n = {n}, l = {l}")
+        _require(n <= LARGEST_N, f"n must be at most {LARGEST_N}, got {n}")
     wavelets = tuple((int(n), int(l)) for n, l in pairs)
     _require(
         len(wavelets) > 0 and len(set(wavelets)) == len(wavelets), f"wavelets must be given once each, got {wavelets}"
@@ -386,7 +428,9 @@ def _scales(values: Sequence[float]) -> tuple[float, ...]:
     _require(_is_sequence(values), f"scales are a sequence of numbers, got {values!r}")
     scales = tuple(float(j) for j in values)
     _require(len(scales) > 0 and all(math.isfinite(j) for j in scales), f"scales must be finite numbers, got {values}")
+    _require(len(scales) <= _MOST_SCALES, f"there may be {_MOST_SCALES} scales, got {len(scales)}")
     _require(list(scales) == sorted(set(scales)), f"scales must ascend, each once, got {values}")
+    _require(max(map(abs, scales)) <= _MOST_SCALES, f"scales are octaves, got {values}")
     return scales
 
 

@@ -1,0 +1,70 @@
+"""The bytes of a model file, before HDF5 sees them: what damage or bad intent can do to HDF5 itself is caught here.
+
+A checksum: after HDF5's own end comes a line "wavescat sha256 " with that of all bytes before. HDF5 takes it away when
+it opens the file for changes; files without are read as they are. Heaps of texts: HDF5 (2.0 at least) walks for ever
+through a global heap whose free space has the size zero, so these are walked through here first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from ase_wavescat.errors import ModelFileError
+
+LARGEST_FILE = 2**30
+"""Bytes; hundreds of times a large model."""
+
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_SEAL = b"\nwavescat sha256 "
+_HEAP = b"GCOL\x01\x00\x00\x00"  # HDF5 file format specification, III.E: global heap
+_HEADER = 16  # bytes, of a heap and of each object in it
+_LENGTH_SIZE = {0: 14, 1: 14, 2: 10, 3: 10}  # by version of the superblock: where it says how long lengths are
+
+
+def seal(path: Path) -> None:
+    """Put the checksum at the end of a finished HDF5 file."""
+    with path.open("r+b") as file:
+        digest = hashlib.sha256(file.read()).hexdigest()
+        file.write(_SEAL + digest.encode() + b"\n")
+
+
+def check_bytes(path: Path) -> None:
+    """Raise ModelFileError for what is no HDF5 file, too large, or damaged."""
+    size = path.stat().st_size
+    if size > LARGEST_FILE:
+        raise ModelFileError(f"{path} has {size} bytes, no model has more than {LARGEST_FILE}; is it another file?")
+    content = path.read_bytes()
+    if content[:8] != _SIGNATURE:
+        what = "is empty" if not content else "is not an HDF5 file"
+        raise ModelFileError(f"{path} {what}; a model file is written by `wavescat train` or save_model")
+    problem = _of_seal(content) or _of_heaps(content)
+    if problem:
+        raise ModelFileError(f"{path} is truncated or damaged ({size} bytes; {problem}); copy it again from its source")
+
+
+def _of_seal(content: bytes) -> str | None:
+    at = content.rfind(_SEAL)
+    if at < 0:
+        return None  # written before there were checksums, or changed on purpose
+    expected = _SEAL + hashlib.sha256(content[:at]).hexdigest().encode() + b"\n"
+    return None if content[at:] == expected else "its checksum does not agree"
+
+
+def _of_heaps(content: bytes) -> str | None:
+    """Every global heap must be filled by its objects to the end."""
+    where = _LENGTH_SIZE.get(content[8] if len(content) > 16 else -1)
+    if where is None or content[where] != 8:
+        return "its superblock is not one that models have"
+    at = content.find(_HEAP)
+    while at >= 0:
+        end = at + int.from_bytes(content[at + 8 : at + 16], "little")
+        place = at + _HEADER
+        while place + _HEADER <= end:
+            index = int.from_bytes(content[place : place + 2], "little")
+            size = int.from_bytes(content[place + 8 : place + 16], "little")
+            place += size if index == 0 else _HEADER + -(-size // 8) * 8
+            if place > min(end, len(content)) or (index == 0 and size < _HEADER):
+                return f"a heap of texts at byte {at} is broken"
+        at = content.find(_HEAP, at + _HEADER)
+    return None
