@@ -132,6 +132,8 @@ class WaveScatCalculator(Calculator):
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         with self._lock:
             structure = self.atoms if atoms is None else atoms
+            if structure is not None:
+                _refuse_masked(structure)
             if name == "stress" and allow_calculation and structure is not None:
                 _require_volume(structure)
             return super().get_property(name, atoms, allow_calculation)
@@ -151,14 +153,16 @@ class WaveScatCalculator(Calculator):
             super().calculate(atoms, list(properties), list(system_changes))
             structure = self.atoms
             assert structure is not None
-            self.results = {"energy": prediction.energy, "free_energy": prediction.energy}
+            results: dict[str, Any] = {"energy": prediction.energy, "free_energy": prediction.energy}
             if "forces" in properties or "stress" in properties:
                 numerical = self.parameters["forces"] == "finite-difference"
                 gradient, strain_gradient = self._differences(prediction) if numerical else prediction.gradient
-                self.results["forces"] = -gradient
+                results["forces"] = -gradient
                 if _has_stress(structure):
                     stress = strain_gradient / structure.get_volume()
-                    self.results["stress"] = full_3x3_to_voigt_6_stress(stress)
+                    results["stress"] = full_3x3_to_voigt_6_stress(stress)
+            _check_finite(results)
+            self.results = results
 
     # ------------------------------------------------------------ uncertainties
 
@@ -219,6 +223,7 @@ class WaveScatCalculator(Calculator):
         atoms = self.atoms if atoms is None else atoms
         if atoms is None:
             raise StructureError("the calculator has not seen a structure yet; pass one")
+        _refuse_masked(atoms)
         last = self._prediction
         if last is None or not _same_structure(last, atoms):
             last = self._forward(atoms)
@@ -270,6 +275,21 @@ class WaveScatCalculator(Calculator):
             change = energy(cell @ larger, positions @ larger) - energy(cell @ smaller, positions @ smaller)
             strain_gradient[a, b] = strain_gradient[b, a] = change / (2 * step)
         return gradient, strain_gradient
+
+
+def _refuse_masked(atoms: Atoms) -> None:
+    """Comparing structures looks at the values behind the mask, so that results of others would be taken for theirs."""
+    for name in ("positions", "numbers"):
+        if np.ma.is_masked(atoms.arrays[name]):
+            raise StructureError(f"the {name} of some atoms are masked; fill them or drop the atoms")
+
+
+def _check_finite(results: dict[str, Any]) -> None:
+    wrong = [name for name, value in results.items() if not np.isfinite(value).all()]
+    if wrong:
+        raise StructureError(
+            f"the {wrong[0]} of this structure is not finite; are atoms too close, or the model's weights senseless?"
+        )
 
 
 def _require_volume(atoms: Atoms) -> None:

@@ -64,8 +64,10 @@ def check_size(cell: Array, cutoff: float) -> None:
 
 
 def independent(vectors: Array) -> bool:
-    """Whether cell vectors (k, 3), none included, are neither zero nor parallel nor in one plane."""
-    return len(vectors) == 0 or float(np.linalg.svd(vectors, compute_uv=False)[-1]) > 1e-6
+    """Whether cell vectors (k, 3), none included, are finite and neither zero nor parallel nor in one plane."""
+    if len(vectors) == 0:
+        return True
+    return bool(np.isfinite(vectors).all()) and float(np.linalg.svd(vectors, compute_uv=False)[-1]) > 1e-6
 
 
 def _check_independent(vectors: Array) -> None:

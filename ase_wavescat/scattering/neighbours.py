@@ -6,6 +6,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from ase_wavescat.scattering.limits import reduced_cell
+
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
@@ -15,9 +17,10 @@ def neighbour_pairs(cell: Array, positions: Array, cutoff: float) -> tuple[IntAr
 
     cell: (3, 3) rows, A; positions: (N, 3), A, wrapped or not; cutoff: A.
     Returns (first (P,), second (P,), vectors (P, 3)), sorted by `first`; vectors = R_second + lattice shift - R_first.
-    An atom and its own images are pairs, an atom and itself is not.
+    An atom and its own images are pairs, an atom and itself is not. Raises StructureError for a cell without volume.
     """
-    cell = np.ascontiguousarray(cell, dtype=float)
+    # the bins of a strongly skewed cell are thin slices, of which the cutoff crosses any number
+    cell = np.ascontiguousarray(reduced_cell(np.asarray(cell, dtype=float)))
     inverse = np.linalg.inv(cell)
     heights = 1.0 / np.linalg.norm(inverse, axis=0)
     fractional = positions @ inverse

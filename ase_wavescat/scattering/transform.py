@@ -20,6 +20,7 @@ from ase_wavescat.scattering.correlations import CorrelationPlan, CorrelationSta
 from ase_wavescat.scattering.execution import Execution
 from ase_wavescat.scattering.features import AtomFeature, BandFeature, Feature, ModulusFeature, PairFeature, parse_key
 from ase_wavescat.scattering.grid import ReciprocalLattice
+from ase_wavescat.scattering.limits import check_cell, check_positions, plain_array
 from ase_wavescat.scattering.moduli import ModuliPlan
 from ase_wavescat.scattering.reach import reach
 from ase_wavescat.scattering.spec import Correlations, Moduli, ScatteringSpec
@@ -113,7 +114,14 @@ class Transform:
         cell, positions, species = self._check(cell, positions, numbers, pbc)
         if reference_cell is not None:
             reference_cell = np.where(np.asarray(pbc, dtype=bool)[:, None], reference_cell, cell)
-        return Evaluation(self, cell, positions, species, reference_cell)
+        evaluation = Evaluation(self, cell, positions, species, reference_cell)
+        wrong = np.flatnonzero(~np.isfinite(evaluation.features))
+        if len(wrong):
+            raise StructureError(
+                f"the feature {self.keys[wrong[0]]!r} of this structure is {evaluation.features[wrong[0]]}, beyond the "
+                "range of numbers; are the spec's powers, channels and bands sensible, and the atoms apart?"
+            )
+        return evaluation
 
     def tangent(
         self,
@@ -164,9 +172,9 @@ class Transform:
         self, cell: Array, positions: Array, numbers: IntArray, pbc: Periodicity
     ) -> tuple[Array, Array, IntArray]:
         """The fully periodic cell, positions and indices of species; StructureError names what is wrong."""
-        cell = np.array(cell, dtype=float)
-        positions = np.array(positions, dtype=float)
-        numbers = np.asarray(numbers)
+        cell = plain_array(cell, float, "cell")
+        positions = plain_array(positions, float, "positions")
+        numbers = plain_array(numbers, int, "atomic numbers")
         if len(numbers) == 0:
             raise StructureError("the structure has no atoms; give at least one")
         if positions.shape != (len(numbers), 3) or cell.shape != (3, 3):
@@ -178,9 +186,11 @@ class Transform:
             raise StructureError(f"position of atom {bad[0]} is {positions[bad[0]]}: positions must be finite numbers")
         if not np.isfinite(cell).all():
             raise StructureError(f"the cell {cell.tolist()} must hold finite numbers")
+        check_positions(positions)
         cell = padded_cell(cell, pbc, positions, self.reach)
         if abs(np.linalg.det(cell)) < 1e-6:
             raise StructureError(f"the cell {cell.tolist()} has no volume; set three independent lattice vectors")
+        check_cell(cell, len(positions))
         unknown = sorted(set(numbers.tolist()) - set(self.spec.species))
         if unknown:
             known = ", ".join(chemical_symbols[z] for z in self.spec.species)
