@@ -9,8 +9,6 @@ import io
 import json
 import lzma
 import re
-import sqlite3
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -22,8 +20,9 @@ from ase import Atoms
 from ase.calculators.calculator import all_properties
 from ase.io import read
 
-from ase_wavescat.errors import DataError
+from ase_wavescat.errors import DataError, StructureError
 from ase_wavescat.scattering.boundary import independent
+from ase_wavescat.scattering.limits import check_cell, check_positions
 
 Paths = str | Path | Sequence[str | Path]
 """Files, folders and globs."""
@@ -34,7 +33,13 @@ _NAMES = ("POSCAR", "CONTCAR")
 _OTHER = "left to ASE"
 _KNOWN = "known are .xyz, .extxyz (plain, .gz, .xz, .bz2), .db, .traj, .cif, .vasp, POSCAR and CONTCAR"
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
-_DAMAGE = (sqlite3.Error, OSError, EOFError, ValueError, KeyError, IndexError, RuntimeError, lzma.LZMAError, zlib.error)
+_LARGEST_TEXT = 2**30
+"""Characters of a file, unpacked."""
+# A key and its value; what is not closed goes to the end, so that no text is gone through twice.
+_HEADER_ITEM = re.compile(
+    r"""(?<![^\s])([^\s="'{}\[\]]+)\s*=\s*"""
+    r"""("(?:\\.|[^"\\])*(?:"|\\?$)|'(?:\\.|[^'\\])*(?:'|\\?$)|\{[^}]*(?:\}|$)|\[[^\]]*(?:\]|$)|\S*)"""
+)
 
 
 def files_of(paths: Paths) -> list[Path]:
@@ -132,10 +137,29 @@ def _read_ours(path: Path, kind: str, compression: str) -> list[Atoms]:
             return _read_database(path)
         # Through memory: ASE seeks in the file, and seeking in a compressed file is very slow.
         with _OPENERS.get(compression, open)(path, "rt") as file:
-            text = file.read()
-        return list(read(io.StringIO(text), ":", format="extxyz")) if text.strip() else []
-    except _DAMAGE as error:
-        raise DataError(f"cannot read {path}: {error}; is it complete?") from error
+            text = file.read(_LARGEST_TEXT + 1)
+        if len(text) > _LARGEST_TEXT:
+            raise ValueError(f"it has more than {_LARGEST_TEXT} characters, unpacked; split it")
+        structures = list(read(io.StringIO(text), ":", format="extxyz")) if text.strip() else []
+        _refuse_repeated_keys(text, len(structures))
+        return structures
+    except Exception as error:  # ASE's parser and those of compressed files have errors of all kinds
+        raise DataError(f"cannot read {path}: {error or type(error).__name__}; is it complete?") from error
+
+
+def _refuse_repeated_keys(text: str, frames: int) -> None:
+    """ASE takes the last of two values; which of them was meant, nobody knows. Raises ValueError."""
+    lines = io.StringIO(text)
+    for frame in range(frames):
+        count = lines.readline().split()
+        if not count or not count[0].isdecimal():
+            return  # a dialect with lines of its own between frames
+        keys = Counter(key for key, _ in _HEADER_ITEM.findall(lines.readline()))
+        twice = [key for key, times in keys.items() if times > 1]
+        if twice:
+            raise ValueError(f"frame {frame} gives {twice[0]!r} twice; keep the value that is meant")
+        for _ in range(int(count[0])):
+            lines.readline()
 
 
 def _read_by_ase(path: Path) -> list[Atoms]:
@@ -195,9 +219,17 @@ def check_structure(atoms: Atoms, name: str) -> None:
         raise DataError(f"{name} has no atoms; leave it out")
     if not np.isfinite(atoms.positions).all() or not np.isfinite(atoms.cell.array).all():
         raise DataError(f"{name} has positions or cell vectors that are not finite; leave it out")
+    if (atoms.numbers < 1).any():
+        raise DataError(f"{name} has ghost atoms (atomic number 0, symbol X); remove them")
     vectors = atoms.cell.array[atoms.pbc]
     if not independent(vectors):
         raise DataError(
             f"{name} is periodic along {atoms.pbc.tolist()} but its cell vectors there, {vectors.tolist()}, are not"
             " independent; set them, or set pbc = False along directions that do not repeat"
         )
+    try:
+        check_positions(atoms.positions)
+        if atoms.pbc.all():
+            check_cell(atoms.cell.array, len(atoms))
+    except StructureError as error:
+        raise DataError(f"{name}: {error}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ NO_GROUPS = "none"
 """As `group_key`: every frame is a group of its own."""
 
 _NEIGHBOURS_COMPARED = 50
+_ASYMMETRY = 0.01  # of the largest component; stresses by finite steps or loose settings are a little asymmetric
 _SAME_CELL, _SAME_PLACE = 0.05, 0.5  # share of the longest edge; A, root mean square over atoms
 
 
@@ -84,7 +86,7 @@ def read_frames(paths: Paths, group_key: str = "group") -> list[Frame]:
     Raises DataError, which names the file, the frame and what to do, for files that are missing or cannot be read,
     frames without energy or group, labels that are not finite or misshapen, and cells that do not span the periodic
     directions. Warns (WaveScatWarning) where every frame has a group of its own but neighbours look like one
-    trajectory.
+    trajectory, and of forces under another name.
     """
     files = files_of(paths)
     return [frame for file, name in named(files) for frame in frames_of(file, group_key, name)]
@@ -92,10 +94,25 @@ def read_frames(paths: Paths, group_key: str = "group") -> list[Frame]:
 
 def frames_of(file: Path, group_key: str, name: str) -> list[Frame]:
     """The frames of one file, as `read_frames`; `name` stands for the file in their names."""
-    frames = [_frame(atoms, group_key, f"{name}#{index}") for index, atoms in enumerate(structures_of(file))]
+    structures = structures_of(file)
+    frames = [_frame(atoms, group_key, f"{name}#{index}") for index, atoms in enumerate(structures)]
+    _warn_of_misnamed_forces(structures, frames, name)
     if group_key != NO_GROUPS and len({frame.group for frame in frames}) == len(frames):
         _warn_of_trajectory(frames, group_key, name)
     return frames
+
+
+def _warn_of_misnamed_forces(structures: Sequence[Atoms], frames: Sequence[Frame], name: str) -> None:
+    """Forces under another name would be missed by nobody until the errors are looked at."""
+    without = [atoms for atoms, frame in zip(structures, frames, strict=True) if frame.forces is None]
+    names = {key for atoms in without for key in atoms.arrays if "force" in key.lower()}
+    if names:
+        warnings.warn(
+            f"{len(without)} frames of {name} have no 'forces' or 'REF_forces' but arrays named"
+            f" {', '.join(map(repr, sorted(names)))}, which are not read; rename them",
+            WaveScatWarning,
+            stacklevel=4,
+        )
 
 
 def _frame(atoms: Atoms, group_key: str, name: str) -> Frame:
@@ -103,7 +120,9 @@ def _frame(atoms: Atoms, group_key: str, name: str) -> Frame:
     pbc = (bool(atoms.pbc[0]), bool(atoms.pbc[1]), bool(atoms.pbc[2]))
     energy = _label(atoms, "energy", name)
     if energy is None:
-        raise DataError(f"{name} has no energy; store it as 'energy' or 'REF_energy', or leave the frame out")
+        close = [str(key) for key in atoms.info if "energy" in str(key).lower()]
+        hint = f" (it has {', '.join(map(repr, close))})" if close else ""
+        raise DataError(f"{name} has no energy{hint}; store it as 'energy' or 'REF_energy', or leave the frame out")
     return Frame(
         cell=atoms.cell.array.copy(),
         positions=atoms.positions.copy(),
@@ -173,15 +192,30 @@ def _label(atoms: Atoms, kind: str, name: str) -> Any:
         value = atoms.calc.results.get(kind)
     if value is None:
         return None
-    try:
-        array = np.array(value, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{name} has a label {kind!r} that is no number, {value!r}; mend or remove it") from error
+    array = _numbers(value, kind, name)
     if kind == "stress" and array.size == 9:
-        array = full_3x3_to_voigt_6_stress(array.reshape(3, 3))
+        array = _voigt(array.reshape(3, 3), name)
     shape = _SHAPES[kind](len(atoms))
     if array.shape != shape:
         raise DataError(f"{name} has {kind} of shape {array.shape}, expected {shape}")
     if not np.isfinite(array).all():
         raise DataError(f"{name} has a label {kind!r} that is not finite; leave the frame out, or remove that label")
     return array
+
+
+def _numbers(value: Any, kind: str, name: str) -> np.ndarray:
+    """Real numbers as they are: a truth value is no energy, and a text not one either."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise DataError(f"{name} has a label {kind!r} of rows of different lengths; mend or remove it") from error
+    if array.dtype.kind not in "iuf":
+        raise DataError(f"{name} has a label {kind!r} that is no number, {reprlib.repr(value)}; mend or remove it")
+    return np.array(array, dtype=float)
+
+
+def _voigt(stress: np.ndarray, name: str) -> np.ndarray:
+    """(3, 3) in ASE's order of six components."""
+    if np.abs(stress - stress.T).max() > _ASYMMETRY * np.abs(stress).max():
+        raise DataError(f"{name} has a stress that is not symmetric, {stress.tolist()}; is it one, row by row?")
+    return full_3x3_to_voigt_6_stress(stress)

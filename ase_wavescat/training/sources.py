@@ -18,6 +18,7 @@ from ase_wavescat.errors import DataError, WaveScatWarning
 from ase_wavescat.scattering.spec import did_you_mean
 from ase_wavescat.structure_files import Paths, files_of, named
 from ase_wavescat.training.dataset import Frame, frames_of
+from ase_wavescat.training.magnitudes import warn_of_magnitudes
 
 TOTAL, FORMATION = "total", "formation"
 _SAME_ENERGY = 1e-4  # eV/atom; labels of one structure that differ by more were not made in one way
@@ -93,7 +94,7 @@ def read_sources(sources: Sequence[Source]) -> list[Frame]:
 
     Raises DataError as `read_frames`, and for a file in two sources, sources of one name that do not share a zero of
     energy, config types that no frame has, elements without a reference, and a source left without frames. Warns
-    (WaveScatWarning) of structures that are there more than once.
+    (WaveScatWarning) of structures that are there more than once, and of labels whose size gives away another unit.
     """
     if not sources:
         raise DataError("there are no label sources; name at least one")
@@ -102,6 +103,7 @@ def read_sources(sources: Sequence[Source]) -> list[Frame]:
     frames: list[Frame] = []
     for source in sources:
         read = [frame for file in source.paths() for frame in frames_of(file, source.group_key, names[file])]
+        warn_of_magnitudes(read, source.name)
         frames += _weighted(source, _with_totals(source, read))
     _warn_of_duplicates(frames)
     return frames
