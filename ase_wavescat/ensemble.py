@@ -192,7 +192,7 @@ class Ensemble:
             raise ValueError("a model needs at least one feature, got none")
         ((most, times),) = Counter(keys).most_common(1)
         if times > 1:
-            raise ValueError(f"the feature {most!r} is named {times} times")
+            raise ValueError(f"the feature {most!r} is named twice")
         for key in keys:
             self.spec.index(key)
         weights = _frozen(self.weights, (None, len(keys)), "the member weights")

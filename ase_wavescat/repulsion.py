@@ -40,11 +40,10 @@ class PairRepulsion:
             pair = (min(int(first), int(second)), max(int(first), int(second)))
             if not 1 <= pair[0] <= pair[1] < len(chemical_symbols):
                 raise ValueError(f"a repulsion cutoff is given for atomic numbers {pair}, which are no elements")
-            if not 0 < cutoff <= LONGEST_CUTOFF:
-                raise ValueError(
-                    f"the repulsion cutoff of {pair_name(pair)} must be a positive length of at most"
-                    f" {LONGEST_CUTOFF} A, got {cutoff}"
-                )
+            if not (np.isfinite(cutoff) and cutoff > 0):
+                raise ValueError(f"the repulsion cutoff of {pair_name(pair)} must be a positive length, got {cutoff}")
+            if cutoff > LONGEST_CUTOFF:
+                raise ValueError(f"the repulsion cutoff of {pair_name(pair)} is {cutoff} A, the limit {LONGEST_CUTOFF}")
             if ordered.setdefault(pair, float(cutoff)) != float(cutoff):
                 raise ValueError(f"two different repulsion cutoffs are given for {pair_name(pair)}")
         object.__setattr__(self, "cutoffs", dict(sorted(ordered.items())))

@@ -140,26 +140,42 @@ def _read_ours(path: Path, kind: str, compression: str) -> list[Atoms]:
             text = file.read(_LARGEST_TEXT + 1)
         if len(text) > _LARGEST_TEXT:
             raise ValueError(f"it has more than {_LARGEST_TEXT} characters, unpacked; split it")
-        structures = list(read(io.StringIO(text), ":", format="extxyz")) if text.strip() else []
-        _refuse_repeated_keys(text, len(structures))
-        return structures
+        _check_frames(text)
+        return list(read(io.StringIO(text), ":", format="extxyz")) if text.strip() else []
     except Exception as error:  # ASE's parser and those of compressed files have errors of all kinds
         raise DataError(f"cannot read {path}: {error or type(error).__name__}; is it complete?") from error
 
 
-def _refuse_repeated_keys(text: str, frames: int) -> None:
-    """ASE takes the last of two values; which of them was meant, nobody knows. Raises ValueError."""
-    lines = io.StringIO(text)
-    for frame in range(frames):
-        count = lines.readline().split()
-        if not count or not count[0].isdecimal():
-            return  # a dialect with lines of its own between frames
+def _check_frames(text: str) -> None:
+    """Raise ValueError for what ASE's reader of extended XYZ takes silently, or for ever.
+
+    It takes the last of two values of a key, leaves out all frames after an empty line, and counts to any number of
+    atoms.
+    """
+    lines, total, frame = io.StringIO(text), text.count("\n") + 1, 0
+    while (first := lines.readline()).strip():
+        atoms = int(first)
+        if atoms > total:
+            raise ValueError(f"frame {frame} is to have {atoms} atoms, the file has {total} lines")
         keys = Counter(key for key, _ in _HEADER_ITEM.findall(lines.readline()))
         twice = [key for key, times in keys.items() if times > 1]
         if twice:
             raise ValueError(f"frame {frame} gives {twice[0]!r} twice; keep the value that is meant")
-        for _ in range(int(count[0])):
+        for _ in range(atoms):
             lines.readline()
+        frame += 1
+        while _is_vector(lines):
+            lines.readline()
+    if lines.read().strip():
+        raise ValueError(f"an empty line stands where frame {frame} should begin; remove it")
+
+
+def _is_vector(lines: io.StringIO) -> bool:
+    """Whether the next line is a cell vector of the dialect that has them after the atoms."""
+    place = lines.tell()
+    found = lines.readline().lstrip().startswith("VEC")
+    lines.seek(place)
+    return found
 
 
 def _read_by_ase(path: Path) -> list[Atoms]:
