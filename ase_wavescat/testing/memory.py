@@ -15,7 +15,7 @@ from ase_wavescat.testing.outcome import Findings, NotApplicable
 from ase_wavescat.testing.subject import Subject, ask
 
 _STATUS = Path("/proc/self/statm")
-_SAMPLES = 20
+_SAMPLES = 12
 _WARMING = 0.2
 """Share of the calls that are not counted: caches fill and the allocator finds its size."""
 _STRAIN = 0.03
