@@ -1,6 +1,6 @@
 """The bytes of a model file, before HDF5 sees them: what damage or bad intent can do to HDF5 itself is caught here.
 
-A checksum: after HDF5's own end comes a line "wavescat sha256 " with that of all bytes before. HDF5 takes it away when
+A checksum: after HDF5's own end comes a line "wavescat sha256 " with that of all bytes before. HDF5 cuts it off when
 it opens the file for changes; files without are read as they are. Heaps of texts: HDF5 (2.0 at least) walks for ever
 through a global heap whose free space has the size zero, so these are walked through here first.
 """
@@ -19,7 +19,8 @@ _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _SEAL = b"\nwavescat sha256 "
 _HEAP = b"GCOL\x01\x00\x00\x00"  # HDF5 file format specification, III.E: global heap
 _HEADER = 16  # bytes, of a heap and of each object in it
-_LENGTH_SIZE = {0: 14, 1: 14, 2: 10, 3: 10}  # by version of the superblock: where it says how long lengths are
+# By version of the superblock: the bytes that say how long addresses and lengths are, and where the file's end stands.
+_SUPERBLOCKS = {0: (13, 40), 1: (13, 44), 2: (9, 28), 3: (9, 28)}
 
 
 def seal(path: Path) -> None:
@@ -38,24 +39,30 @@ def check_bytes(path: Path) -> None:
     if content[:8] != _SIGNATURE:
         what = "is empty" if not content else "is not an HDF5 file"
         raise ModelFileError(f"{path} {what}; a model file is written by `wavescat train` or save_model")
-    problem = _of_seal(content) or _of_heaps(content)
+    problem = _of_superblock(content) or _of_seal(content) or _of_heaps(content)
     if problem:
         raise ModelFileError(f"{path} is truncated or damaged ({size} bytes; {problem}); copy it again from its source")
 
 
+def _of_superblock(content: bytes) -> str | None:
+    sizes, end = _SUPERBLOCKS.get(content[8] if len(content) > 64 else -1, (0, 0))
+    return None if end and content[sizes : sizes + 2] == b"\x08\x08" else "its superblock is not one that models have"
+
+
 def _of_seal(content: bytes) -> str | None:
-    at = content.rfind(_SEAL)
-    if at < 0:
+    """Behind HDF5's end there may be the checksum, and nothing else."""
+    place = _SUPERBLOCKS[content[8]][1]
+    end = int.from_bytes(content[place : place + 8], "little")
+    if end > len(content):
+        return f"{end} bytes were written"
+    if end == len(content):
         return None  # written before there were checksums, or changed on purpose
-    expected = _SEAL + hashlib.sha256(content[:at]).hexdigest().encode() + b"\n"
-    return None if content[at:] == expected else "its checksum does not agree"
+    expected = _SEAL + hashlib.sha256(content[:end]).hexdigest().encode() + b"\n"
+    return None if content[end:] == expected else "its checksum does not agree"
 
 
 def _of_heaps(content: bytes) -> str | None:
     """Every global heap must be filled by its objects to the end."""
-    where = _LENGTH_SIZE.get(content[8] if len(content) > 16 else -1)
-    if where is None or content[where] != 8:
-        return "its superblock is not one that models have"
     at = content.find(_HEAP)
     while at >= 0:
         end = at + int.from_bytes(content[at + 8 : at + 16], "little")
