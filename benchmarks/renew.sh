@@ -35,6 +35,7 @@ renew workflow_numerics --document docs/workflows.md
 renew tiling --document docs/workflows.md
 renew crystals --document docs/workflows.md --picture $pictures/crystals.png
 # Ten minutes to an hour each
+renew conformance --document docs/conformance.md
 renew peers --models lisi.h5 lisi-fast.h5 --python "${PEERS:-python}" --keep "$folder/peers" \
     --document docs/accuracy.md --summary README.md --picture $pictures/peers.png
 renew dynamics "$folder/dynamics" --timed lisi-fast.h5 lisi.h5 --document docs/dynamics.md --pictures $pictures
