@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import ase.db
 import numpy as np
@@ -35,6 +35,7 @@ _KNOWN = "known are .xyz, .extxyz (plain, .gz, .xz, .bz2), .db, .traj, .cif, .va
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 _LARGEST_TEXT = 2**30
 """Characters of a file, unpacked."""
+_PIECE = 2**20
 # A key and its value; what is not closed goes to the end, so that no text is gone through twice.
 _HEADER_ITEM = re.compile(
     r"""(?<![^\s])([^\s="'{}\[\]]+)\s*=\s*"""
@@ -137,13 +138,22 @@ def _read_ours(path: Path, kind: str, compression: str) -> list[Atoms]:
             return _read_database(path)
         # Through memory: ASE seeks in the file, and seeking in a compressed file is very slow.
         with _OPENERS.get(compression, open)(path, "rt") as file:
-            text = file.read(_LARGEST_TEXT + 1)
-        if len(text) > _LARGEST_TEXT:
-            raise ValueError(f"it has more than {_LARGEST_TEXT} characters, unpacked; split it")
+            text = _read_text(file)
         _check_frames(text)
         return list(read(io.StringIO(text), ":", format="extxyz")) if text.strip() else []
     except Exception as error:  # ASE's parser and those of compressed files have errors of all kinds
-        raise DataError(f"cannot read {path}: {error or type(error).__name__}; is it complete?") from error
+        raise DataError(f"cannot read {path}: {str(error) or type(error).__name__}; is it complete?") from error
+
+
+def _read_text(file: TextIO) -> str:
+    """All of it, in pieces: Python takes the memory for as many characters as it is asked to read."""
+    pieces, size = [], 0
+    while piece := file.read(_PIECE):
+        pieces.append(piece)
+        size += len(piece)
+        if size > _LARGEST_TEXT:
+            raise ValueError(f"it has more than {_LARGEST_TEXT} characters, unpacked; split it")
+    return "".join(pieces)
 
 
 def _check_frames(text: str) -> None:

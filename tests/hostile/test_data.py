@@ -164,6 +164,13 @@ def test_forces_under_another_name_are_told(tmp_path: Path) -> None:
         read_frames(written(tmp_path, atoms))
 
 
+def test_broken_files_in_little_memory() -> None:
+    """Some have sense: reading takes no more memory than the file."""
+    children = pytest.importorskip("hostile.children")
+    found = Counter(children.outcomes([("labelled data, broken", seed) for seed in range(60)]))
+    assert set(found) == {"read", "refused"}
+
+
 def test_a_file_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(structure_files, "_LARGEST_TEXT", 10_000)
     (tmp_path / "bomb.extxyz.gz").write_bytes(gzip.compress(b"0" * 1_000_000))
