@@ -43,7 +43,12 @@ def model_card(ensemble: Ensemble) -> str:
     provenance.pop("structures", None)
     lines += ["provenance", *(_tree(provenance) or ["    none recorded"])]
     lines += ["cross-validated errors", *_errors(metrics)]
-    return "\n".join(lines)
+    return "\n".join(map(_printable, lines))
+
+
+def _printable(line: str) -> str:
+    """Texts of a file may hold what a terminal takes for commands."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
 
 
 def _kind(feature: Feature) -> str:

@@ -63,6 +63,11 @@ def test_the_card_shows_nested_provenance_and_missing_parts(small_ensemble: Ense
     assert card.endswith("cross-validated errors\n    none recorded")
 
 
+def test_the_card_shows_control_characters_and_does_not_send_them(small_ensemble: Ensemble) -> None:
+    card = model_card(dataclasses.replace(small_ensemble, provenance={"licence": "\x1b[2Jfree\r\n"}))
+    assert "\\x1b[2Jfree\\r\\n" in card and all(letter.isprintable() for letter in card.replace("\n", ""))
+
+
 @pytest.mark.parametrize("command", [("info",), ("demo", "--model")])
 def test_a_missing_model_is_a_message_not_a_traceback(command: tuple[str, ...]) -> None:
     result = wavescat(*command, "nonesuch.h5")
