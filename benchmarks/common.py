@@ -15,6 +15,7 @@ import numpy as np
 from ase import Atoms
 
 import ase_wavescat
+from ase_wavescat.atomic_write import atomic_path
 
 
 def machine() -> str:
@@ -51,8 +52,13 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def write_json(path: Path, figures: dict[str, Any]) -> None:
-    path.write_text(json.dumps({"machine": machine(), **figures}, indent=2) + "\n")
+    _replace(path, json.dumps({"machine": machine(), **figures}, indent=2) + "\n")
     print(f"\nfigures in {path}")
+
+
+def _replace(path: Path, text: str) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(text)
 
 
 def update_documents(documents: Sequence[Path], name: str, text: str) -> None:
@@ -63,7 +69,7 @@ def update_documents(documents: Sequence[Path], name: str, text: str) -> None:
         if begin not in old or end not in old:
             raise SystemExit(f"{document} has no place for the table: it needs the lines {begin} and {end}")
         head, rest = old.split(begin)
-        document.write_text(f"{head}{begin}\n{text}\n{end}{rest.split(end)[1]}")
+        _replace(document, f"{head}{begin}\n{text}\n{end}{rest.split(end)[1]}")
         print(f"table in {document}")
 
 
