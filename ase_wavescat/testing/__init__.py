@@ -20,9 +20,9 @@ from __future__ import annotations
 
 from ase_wavescat.testing.kit import CHECKS, check_calculator, chosen_checks
 from ase_wavescat.testing.models import model_subject
-from ase_wavescat.testing.outcome import Check, Conformance, Figure, Findings, NotApplicable, Outcome
+from ase_wavescat.testing.outcome import Check, Conformance, Figure, Findings, Outcome
 from ase_wavescat.testing.structures import usual_structures
-from ase_wavescat.testing.subject import Answer, Subject, ask
+from ase_wavescat.testing.subject import Answer, NotApplicable, Subject, ask
 from ase_wavescat.testing.tolerances import Tolerances
 
 __all__ = [

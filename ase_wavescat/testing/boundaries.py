@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 
-from ase_wavescat.testing.outcome import Findings, NotApplicable
+from ase_wavescat.testing.outcome import Findings
 from ase_wavescat.testing.structures import boxed
-from ase_wavescat.testing.subject import Subject, ask
+from ase_wavescat.testing.subject import NotApplicable, Subject, ask
 from ase_wavescat.testing.symmetries import shifted
 
 VACUUM = 25.0

@@ -17,8 +17,8 @@ from ase.calculators.calculator import BaseCalculator
 
 from ase_wavescat.errors import WaveScatWarning
 from ase_wavescat.processes import end_with_parent, worker_pool
-from ase_wavescat.testing.outcome import Findings, NotApplicable
-from ase_wavescat.testing.subject import Answer, Subject, ask
+from ase_wavescat.testing.outcome import Findings
+from ase_wavescat.testing.subject import Answer, NotApplicable, Subject, ask
 
 _THREADS = 4
 _CYCLES = 4

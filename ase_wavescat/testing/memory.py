@@ -11,8 +11,8 @@ import numpy as np
 from tqdm import tqdm
 
 from ase_wavescat.testing.derivatives import random_strain, strained
-from ase_wavescat.testing.outcome import Findings, NotApplicable
-from ase_wavescat.testing.subject import Subject, ask
+from ase_wavescat.testing.outcome import Findings
+from ase_wavescat.testing.subject import NotApplicable, Subject, ask
 
 _STATUS = Path("/proc/self/statm")
 _SAMPLES = 12

@@ -9,20 +9,14 @@ import unittest
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ase_wavescat.errors import WaveScatWarning
-
-if TYPE_CHECKING:
-    from ase_wavescat.testing.subject import Answer, Subject
+from ase_wavescat.testing.subject import Answer, NotApplicable, Subject
 
 PASSES, FAILS, NOT_APPLICABLE = "passes", "fails", "not applicable"
-
-
-class NotApplicable(Exception):
-    """Raised by a check that says nothing about this calculator, with the reason."""
 
 
 @dataclass(frozen=True)

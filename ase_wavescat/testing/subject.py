@@ -15,12 +15,15 @@ from ase.stress import voigt_6_to_full_3x3_stress
 
 from ase_wavescat.errors import CalculatorError, DataError, WaveScatError
 from ase_wavescat.structure_files import check_structure
-from ase_wavescat.testing.outcome import NotApplicable
 from ase_wavescat.testing.structures import bare, cluster, usual_structures
 from ase_wavescat.testing.tolerances import Tolerances
 
 REFUSALS = (NotImplementedError, ValueError, FailedCalculation, WaveScatError)
 """By which a calculator says that it does not do something; other errors are faults."""
+
+
+class NotApplicable(Exception):
+    """Raised by a check that says nothing about this calculator, with the reason."""
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import numpy as np
 from ase import Atoms
 from scipy.spatial.transform import Rotation
 
-from ase_wavescat.testing.outcome import Findings, NotApplicable
-from ase_wavescat.testing.subject import Answer, Subject, ask
+from ase_wavescat.testing.outcome import Findings
+from ase_wavescat.testing.subject import Answer, NotApplicable, Subject, ask
 
 # a changed structure, the matrix that turns vectors, the original atom of each of its atoms
 Change = tuple[Atoms, np.ndarray, np.ndarray]
