@@ -14,6 +14,7 @@ from ase import Atoms
 from ase_wavescat.ensemble import Calibration, Domain, Ensemble
 from ase_wavescat.repulsion import PairRepulsion
 from ase_wavescat.scattering.spec import Bands, Correlations, Maps, ScatteringSpec
+from wide_domain import wide_domain_of
 
 WAVELETS = ((2, 0), (2, 1))
 
@@ -57,15 +58,7 @@ def small_ensemble(small_spec: ScatteringSpec) -> Ensemble:
 @pytest.fixture(scope="session")
 def wide_domain(small_ensemble: Ensemble) -> Domain:
     """A domain that no sensible structure leaves."""
-    count = len(small_ensemble.keys)
-    return Domain(
-        minimum=np.full(count, -1e9),
-        maximum=np.full(count, 1e9),
-        mean=np.zeros(count),
-        std=np.linspace(0.1, 1.0, count),
-        fractions={3: (0.0, 1.0), 14: (0.0, 1.0)},
-        closest={(3, 3): 0.1, (3, 14): 0.1, (14, 14): 0.1},
-    )
+    return wide_domain_of(len(small_ensemble.keys))
 
 
 @pytest.fixture

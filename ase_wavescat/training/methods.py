@@ -129,7 +129,10 @@ def _selections(
 def _columns_of(chosen: Sequence[Consolidation], size: int) -> tuple[np.ndarray, list[Consolidation]]:
     """Indices of all features that are in a support of that size, and the selections among these."""
     columns = np.unique(np.concatenate([selection.order[:size] for selection in chosen]))
-    return columns, [replace(own, order=np.searchsorted(columns, own.order[:size])) for own in chosen]
+    return columns, [
+        Consolidation(np.searchsorted(columns, own.order[:size]), own.stability[:size], own.unexplained[:size])
+        for own in chosen
+    ]
 
 
 def _size_curve(

@@ -54,8 +54,8 @@ def train(
 
     data: extended XYZ files (plain, .gz, .xz, .bz2), ASE databases, folders and globs of them, see `read_frames`; or
         label sources, see `Source`. Molecules, wires and slabs (pbc False along some directions) and crystals may be
-        mixed. The model predicts energies of the first source, and its errors are those on all
-        labels that have its zero of energy.
+        mixed. The model predicts energies of the first source, and its errors are those on all labels that have its
+        zero of energy.
     spec: a specification, or the name of a preset or a function of atomic numbers, to be made for the species of the
         frames; by default that of the prior model, or the preset correlations. A softening of moduli that has no root
         mean squares yet is measured on the data.

@@ -14,11 +14,12 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ase_wavescat.ensemble import Calibration, Domain, Ensemble
+from ase_wavescat.ensemble import Calibration, Ensemble
 from ase_wavescat.errors import ModelFileError
 from ase_wavescat.model_file import load_model, save_model
 from ase_wavescat.repulsion import PairRepulsion
 from ase_wavescat.scattering.spec import Bands, Correlations, Maps, ScatteringSpec
+from wide_domain import wide_domain_of
 
 SECRET = 1234.5
 """A number in other files, which no loaded model may show."""
@@ -38,21 +39,13 @@ def good_model() -> Ensemble:
     rng = np.random.default_rng(7)
     keys = spec.keys[::3]
     count = len(keys)
-    domain = Domain(
-        minimum=np.full(count, -1e9),
-        maximum=np.full(count, 1e9),
-        mean=np.zeros(count),
-        std=np.linspace(0.1, 1.0, count),
-        fractions={3: (0.0, 1.0), 14: (0.0, 1.0)},
-        closest={(3, 3): 0.1, (3, 14): 0.1, (14, 14): 0.1},
-    )
     return Ensemble(
         spec=spec,
         keys=keys,
         weights=rng.normal(scale=1e-3, size=(3, count)),
         species_energies=rng.normal(size=(3, 2)),
         repulsion=PairRepulsion.from_species(spec.species),
-        domain=domain,
+        domain=wide_domain_of(count),
         calibration=Calibration(1.5, 2.0),
         provenance={"label_source": "random numbers", "metrics": {"folds": 5}},
     )
