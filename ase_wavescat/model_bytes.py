@@ -1,4 +1,5 @@
-"""The bytes of a model file, before HDF5 sees them: what damage or bad intent can do to HDF5 itself is caught here.
+"""The bytes of an HDF5 file, written without HDF5 and looked at before it: what a full disk, damage or bad intent can
+do to HDF5 itself is caught here.
 
 A checksum: after HDF5's own end comes a line "wavescat sha256 " with that of all bytes before. HDF5 cuts it off when
 it opens the file for changes; files without are read as they are. Heaps of texts: HDF5 (2.0 at least) walks for ever
@@ -8,7 +9,11 @@ through a global heap whose free space has the size zero, so these are walked th
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import h5py
 
 from ase_wavescat.errors import ModelFileError
 
@@ -21,6 +26,23 @@ _HEAP = b"GCOL\x01\x00\x00\x00"  # HDF5 file format specification, III.E: global
 _HEADER = 16  # bytes, of a heap and of each object in it
 # By version of the superblock: the bytes that say how long addresses and lengths are, and where the file's end stands.
 _SUPERBLOCKS = {0: (13, 40), 1: (13, 44), 2: (9, 28), 3: (9, 28)}
+
+
+_BLOCK = 2**22  # bytes by which a file in memory grows
+
+
+@contextmanager
+def hdf5_file(path: Path) -> Iterator[h5py.File]:
+    """A new HDF5 file, made in memory and written to `path` when the block ends without an error.
+
+    HDF5 (2.0 at least) must not meet a full disk itself: where that happens as it closes a file, the file stays half
+    open, and the process ends by a segmentation fault.
+    """
+    with h5py.File(path, "w", driver="core", backing_store=False, block_size=_BLOCK) as file:
+        yield file
+        file.flush()
+        content = file.id.get_file_image()
+    path.write_bytes(content)
 
 
 def seal(path: Path) -> None:
@@ -39,9 +61,16 @@ def check_bytes(path: Path) -> None:
     if content[:8] != _SIGNATURE:
         what = "is empty" if not content else "is not an HDF5 file"
         raise ModelFileError(f"{path} {what}; a model file is written by `wavescat train` or save_model")
-    problem = _of_superblock(content) or _of_seal(content) or _of_heaps(content)
+    problem = damage_of(content)
     if problem:
         raise ModelFileError(f"{path} is truncated or damaged ({size} bytes; {problem}); copy it again from its source")
+
+
+def damage_of(content: bytes) -> str | None:
+    """What is wrong with the bytes of an HDF5 file, as far as it can be known without HDF5; None: nothing."""
+    if content[:8] != _SIGNATURE:
+        return "no HDF5 file"
+    return _of_superblock(content) or _of_seal(content) or _of_heaps(content)
 
 
 def _of_superblock(content: bytes) -> str | None:

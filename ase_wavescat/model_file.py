@@ -33,7 +33,7 @@ import numpy as np
 from ase_wavescat.atomic_write import atomic_path
 from ase_wavescat.ensemble import Calibration, Domain, Ensemble
 from ase_wavescat.errors import ModelFileError, ModelNotFoundError
-from ase_wavescat.model_bytes import check_bytes, seal
+from ase_wavescat.model_bytes import check_bytes, hdf5_file, seal
 from ase_wavescat.repulsion import PairRepulsion
 from ase_wavescat.scattering.spec import ScatteringSpec
 
@@ -68,11 +68,12 @@ def save_model(path: str | os.PathLike[str], ensemble: Ensemble) -> None:
     """Write a model; the file appears complete or not at all.
 
     Numbers in the provenance that are not finite become null.
-    Raises FileNotFoundError for a missing folder, TypeError for provenance that is not plain data.
+    Raises FileNotFoundError for a missing folder, FileWriteError where nothing can be written, TypeError for provenance
+    that is not plain data.
     """
     provenance = json.dumps(_plain(ensemble.provenance), allow_nan=False)
     with atomic_path(path) as temporary:
-        with h5py.File(temporary, "w") as file:
+        with hdf5_file(temporary) as file:
             _write_ensemble(file, ensemble)
             file.create_dataset("provenance", data=provenance, dtype=_TEXT)
         seal(temporary)

@@ -3,18 +3,20 @@
 A store is a folder. Each combination of specification, features and kind of rows has its own subfolder, named by a
 hash of all of these; in it each frame has its own HDF5 file, named by a hash of the structure. A file is written under
 another name and renamed when it is complete, so whatever bears its final name is whole: killing a run at any moment
-loses the frames in flight and nothing else. Workers write their own frames, so that no rows travel between processes;
-one run at a time may write to a subfolder. Writing or reading a file takes a millisecond or two, far less than
-computing the rows in it.
+loses the frames in flight and nothing else. A checksum tells what a disk made of it later. Workers write their own
+frames, so that no rows travel between processes; one run at a time writes to a subfolder, others wait for it. Writing
+or reading a file takes a few milliseconds, far less than computing the rows in it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
@@ -26,9 +28,10 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from ase_wavescat.atomic_write import atomic_path
-from ase_wavescat.errors import DataError, StructureError, WaveScatError
-from ase_wavescat.locks import held
+from ase_wavescat.atomic_write import atomic_path, make_folder
+from ase_wavescat.errors import DataError, StructureError, WaveScatError, WaveScatWarning
+from ase_wavescat.locks import waited_for
+from ase_wavescat.model_bytes import damage_of, hdf5_file, seal
 from ase_wavescat.processes import cores, end_with_parent, worker_pool
 from ase_wavescat.scattering.spec import ScatteringSpec
 from ase_wavescat.scattering.transform import Transform, unit_strains
@@ -42,10 +45,6 @@ _TIMED_FROM = 16  # fewer frames are about what a timing would take
 _UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 Job = tuple[Frame, Path]
 Submit = Callable[[Sequence[Job]], "Future[list[float]]"]
-
-
-class StoreInUseError(WaveScatError):
-    """Another process is writing to this feature store."""
 
 
 class DiskSpaceError(WaveScatError, OSError):
@@ -131,51 +130,83 @@ class FeatureStore:
         progress: show what the run will take (an `Estimate`, from frames of median and largest size, which are
         computed first), then a bar.
 
-        Raises StoreInUseError when another process writes rows of this kind here, DiskSpaceError before any work when
-        the disk has no room for the rows, DataError for a frame that cannot be transformed or for stored rows that the
-        present code does not reproduce.
+        While another process writes rows of this kind here, this one waits, with a warning, and computes what is
+        missing then.
+
+        Raises DiskSpaceError before any work when the disk has no room for the rows, FileWriteError where one cannot be
+        written, DataError for a frame that cannot be transformed or for stored rows that the present code does not
+        reproduce.
         """
         wanted = {self.path(frame): frame for frame in frames}
-        stored = [frame for path, frame in wanted.items() if path.exists()]
+        stored = [frame for path, frame in wanted.items() if self._is_stored(path, frame)]
         self._check_stored(stored)
         if len(stored) == len(wanted):
             return 0
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with _exclusive(self.folder):
+        make_folder(self.folder)
+        with waited_for(self.folder / "lock.sqlite", self._say_waiting):
             self._prepare()
             # Large frames first, so that no worker is left alone with one at the end.
-            missing = [(frame, path) for path, frame in wanted.items() if not path.exists()]
+            missing = [(frame, path) for path, frame in wanted.items() if not self._is_stored(path, frame)]
             missing.sort(key=lambda job: len(job[0]), reverse=True)
             self._check_room(missing)
             self._compute(missing, len(wanted), max(1, min(workers or cores(), len(missing))), progress)
         return len(missing)
 
     def load(self, frame: Frame) -> Rows:
-        """The stored rows of a frame; DataError when they are not there or cannot be read."""
+        """The stored rows of a frame; DataError when they are not there, or damaged."""
         path = self.path(frame)
         try:
-            with h5py.File(path, "r") as file:
-                return Rows(**{name: file[name][()] for name in file})
-        except (OSError, KeyError, TypeError) as error:
+            rows = _read(path)
+            self._check_shapes(rows, frame)
+        except (OSError, ValueError, LookupError, TypeError, RuntimeError) as error:  # damage shows in any of h5py's
             raise DataError(
                 f"no usable rows of {frame.name} at {path} ({error}); delete that file if it is there, and run again"
             ) from error
+        return rows
 
     def bytes_of(self, frames: Iterable[Frame]) -> int:
         """Bytes on disk of the rows of frames."""
-        features, total = len(self.keys), 0
-        for frame in frames:
-            rows, coordinates = 1, 3 * len(frame)
-            if _has_derivatives(frame, self.directions):
-                rows += 6 + (coordinates if self.directions is None else self.directions)
-                total += 8 * coordinates * (self.directions or 0)
-            total += 8 * rows * features + _FILE_OVERHEAD
-        return total
+        return sum(self._row_bytes(frame) + _FILE_OVERHEAD for frame in frames)
+
+    def _row_bytes(self, frame: Frame) -> int:
+        """Of the numbers alone."""
+        return 8 * sum(math.prod(shape) for shape in self._shapes(frame).values())
+
+    def _shapes(self, frame: Frame) -> dict[str, tuple[int, ...]]:
+        """Of the arrays in `Rows`."""
+        features = len(self.keys)
+        if not _has_derivatives(frame, self.directions):
+            return {"features": (features,)}
+        rows = 3 * len(frame) if self.directions is None else self.directions
+        shapes: dict[str, tuple[int, ...]] = {
+            "features": (features,), "forces": (rows, features), "strain": (6, features),
+        }  # fmt: skip
+        return shapes if self.directions is None else shapes | {"directions": (rows, 3 * len(frame))}
+
+    def _is_stored(self, path: Path, frame: Frame) -> bool:
+        """Whether the rows are there and not cut short, as a machine that lost its power may have left them."""
+        try:
+            return path.stat().st_size >= self._row_bytes(frame)
+        except FileNotFoundError:
+            return False
+
+    def _check_shapes(self, rows: Rows, frame: Frame) -> None:
+        found = {name: array.shape for name, array in vars(rows).items() if array is not None}
+        if found != self._shapes(frame):
+            raise ValueError(f"arrays of shapes {found}, expected {self._shapes(frame)}")
+
+    def _say_waiting(self) -> None:
+        warnings.warn(
+            f"another process is writing to the feature store {self.folder}; waiting for it to end",
+            WaveScatWarning,
+            stacklevel=2,
+        )
 
     def _prepare(self) -> None:
         for remains in self.folder.glob(".*.h5"):  # of killed runs; we hold the lock
             remains.unlink(missing_ok=True)
-        (self.folder / "spec.json").write_text(json.dumps(self._identity, indent=1))
+        with atomic_path(self.folder / "spec.json") as temporary:
+            temporary.write_text(json.dumps(self._identity, indent=1), encoding="utf-8")
 
     def _check_room(self, missing: Sequence[Job]) -> None:
         needed, free = self.bytes_of([frame for frame, _ in missing]), shutil.disk_usage(self.folder).free
@@ -276,13 +307,28 @@ def _write_all(transform: Transform, jobs: Sequence[Job], directions: int | None
     seconds = []
     for frame, path in jobs:
         start = time.perf_counter()
-        rows = _rows(transform, frame, directions)
-        with atomic_path(path) as part, h5py.File(part, "w") as file:
+        _write(path, _rows(transform, frame, directions))
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def _write(path: Path, rows: Rows) -> None:
+    with atomic_path(path) as part:
+        with hdf5_file(part) as file:
             for name, array in vars(rows).items():
                 if array is not None:
                     file[name] = array
-        seconds.append(time.perf_counter() - start)
-    return seconds
+        seal(part)
+
+
+def _read(path: Path) -> Rows:
+    """As they were written: a file is refused unless its checksum fits, or it was written before there were any."""
+    content = path.read_bytes()
+    problem = damage_of(content)
+    if problem:
+        raise ValueError(problem)
+    with h5py.File(io.BytesIO(content), "r") as file:
+        return Rows(**{name: file[name][()] for name in file})
 
 
 def _at_once(work: Callable[..., list[float]], *arguments: Any) -> Future[list[float]]:
@@ -350,17 +396,6 @@ def _duration(seconds: float) -> str:
         if seconds >= 1.5 * size:
             return f"{seconds / size:.2g} {unit}" if seconds < 10 * size else f"{seconds / size:,.0f} {unit}"
     return f"{seconds:.0f} seconds" if seconds >= 1.5 else "1 second"
-
-
-@contextmanager
-def _exclusive(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock."""
-    with held(folder / "lock.sqlite") as ours:
-        if not ours:
-            raise StoreInUseError(
-                f"another process is writing to the feature store {folder}; wait for it to end, or use another"
-            )
-        yield
 
 
 _worker: dict[str, Any] = {}

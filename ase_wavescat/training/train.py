@@ -76,7 +76,8 @@ def train(
     drawn with replacement) from their own mean: so the mean of the members is the very fit whose kind was
     cross-validated.
 
-    Raises DataError for data that cannot be used, StoreInUseError, SpecError, ValueError for settings out of range.
+    Raises DataError for data that cannot be used, DiskSpaceError and FileWriteError where there is no room or nothing
+    may be written, SpecError, ValueError for settings out of range.
     """
     chosen = Settings(**settings)
     say = print if progress else _silent
