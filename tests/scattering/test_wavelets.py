@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy.integrate import quad
-from scipy.special import sph_harm_y, spherical_jn
+from scipy.special import factorial, lpmv, spherical_jn
 
 from ase_wavescat.scattering.wavelets import (
     direct_coefficients,
@@ -19,12 +19,13 @@ WAVELETS = [(1, 0), (2, 1), (3, 0), (3, 1), (3, 2), (4, 3), (5, 2)]
 
 
 def real_harmonics(points, l):
-    """Racah-normalised real spherical harmonics times r^l, from scipy's complex ones."""
+    """Racah-normalised real spherical harmonics times r^l, from scipy's associated Legendre functions."""
     r = np.linalg.norm(points, axis=1)
-    theta, phi = np.arccos(points[:, 2] / r), np.arctan2(points[:, 1], points[:, 0])
+    phi = np.arctan2(points[:, 1], points[:, 0])
     rows = []
     for m in range(-l, l + 1):
-        y = sph_harm_y(l, abs(m), theta, phi) * np.sqrt(4 * np.pi / (2 * l + 1))
+        norm = np.sqrt(factorial(l - abs(m)) / factorial(l + abs(m)))
+        y = norm * lpmv(abs(m), l, points[:, 2] / r) * np.exp(1j * abs(m) * phi)
         rows.append(y.real if m == 0 else np.sqrt(2) * (-1) ** m * (y.imag if m < 0 else y.real))
     return np.array(rows) * r**l
 
