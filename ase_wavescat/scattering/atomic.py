@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from ase_wavescat.scattering.compiled import compiled
 from ase_wavescat.scattering.execution import Execution
 from ase_wavescat.scattering.features import AtomFeature, SpeciesWavelet, Wavelet
 from ase_wavescat.scattering.neighbours import neighbour_pairs
@@ -312,7 +312,7 @@ class AtomState:
             strain[columns] = by_strain[left, right] + by_strain[right, left]
 
 
-@numba.njit(cache=True)
+@compiled()
 def _add_self(fields, species, species_count, at_zero):  # type: ignore[no-untyped-def]
     """The atom's own wavelet at distance zero: only l = 0 has one."""
     for k in range(fields.shape[0]):
@@ -320,7 +320,7 @@ def _add_self(fields, species, species_count, at_zero):  # type: ignore[no-untyp
             fields[k, species[k] * at_zero.shape[0] + w] += at_zero[w]
 
 
-@numba.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _tapered_gauss(r, widths, cutoffs, gauss, slope):  # type: ignore[no-untyped-def]
     """T(r) exp(-r^2/2b^2) of each scale and its derivative divided by r; zero beyond the scale's range."""
     for j in range(widths.shape[0]):
@@ -339,7 +339,7 @@ def _tapered_gauss(r, widths, cutoffs, gauss, slope):  # type: ignore[no-untyped
                 gauss[j] *= taper
 
 
-@numba.njit(cache=True)
+@compiled()
 def _scratch(table):  # type: ignore[no-untyped-def]
     """Work arrays of `_look`: q, trig, harmonic, gauss, slope, value, change, active."""
     _, scale_of, widths, _, _, factors = table
@@ -356,7 +356,7 @@ def _scratch(table):  # type: ignore[no-untyped-def]
     )
 
 
-@numba.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _look(x, y, z, table, scratch):  # type: ignore[no-untyped-def]
     """All wavelets at (x, y, z): solid harmonics, radial factors g (value) and g'(r)/r (change) of those within reach.
 
@@ -385,7 +385,7 @@ def _look(x, y, z, table, scratch):  # type: ignore[no-untyped-def]
             change[w] = derivative * inverse * gauss[j] + polynomial * slope[j]
 
 
-@numba.njit(cache=True, fastmath=True, nogil=True)
+@compiled(fastmath=True, nogil=True)
 def _sum_fields(pairs, species, species_count, offsets, table, fields):  # type: ignore[no-untyped-def]
     """fields[k] += psi(R_k - R_j) over all pairs."""
     first, second, vectors = pairs
@@ -403,7 +403,7 @@ def _sum_fields(pairs, species, species_count, offsets, table, fields):  # type:
                     row[base + w] += factor * value[starts[l] + w]
 
 
-@numba.njit(cache=True, fastmath=True, nogil=True)
+@compiled(fastmath=True, nogil=True)
 def _sum_gradient(pairs, species, species_count, offsets, table, adjoint, gradient, strain):  # type: ignore[no-untyped-def]
     """Adjoint of `_sum_fields`: pair forces f = sum adjoint . grad psi, onto both atoms and the strain (f outer r)."""
     first, second, vectors = pairs
@@ -439,7 +439,7 @@ def _sum_gradient(pairs, species, species_count, offsets, table, adjoint, gradie
                 strain[a, b] += force[a] * place[b]
 
 
-@numba.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _sum_jacobian(pairs, species, offsets, table, by_atom, by_centre):  # type: ignore[no-untyped-def]
     """Derivatives of the fields at atom k: by_atom[k, j] by R_j of the source alone; by_centre[k, s, :3] by R_k of the
     part that species s makes, by_centre[k, s, 3:] of that part by strain (Voigt)."""

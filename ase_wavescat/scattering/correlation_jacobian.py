@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from ase_wavescat.scattering.compiled import compiled
 from ase_wavescat.scattering.correlations import CorrelationState, GridGroup
 from ase_wavescat.scattering.fourier import Shape, workspace
 
@@ -135,7 +135,7 @@ class PositionsJacobian:
             self._add(np.array(known), s, np.array(rows))
 
 
-@numba.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _contract(spectra, value, harmonics, weights, back, out):  # type: ignore[no-untyped-def]
     """out = weights value sum_m harmonics[m] back spectra[m], within the wavelet's cutoff."""
     for m in range(spectra.shape[0]):

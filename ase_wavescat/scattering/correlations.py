@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from ase_wavescat.scattering.arena import take
 from ase_wavescat.scattering.bands import band_weights
+from ase_wavescat.scattering.compiled import compiled
 from ase_wavescat.scattering.execution import Execution
 from ase_wavescat.scattering.features import BandFeature, Map, PairFeature, SpeciesWavelet, Wavelet
 from ase_wavescat.scattering.filters import Filter, StrainSums, gather_adjoint, scatter, wavelet_cutoff
@@ -459,7 +459,7 @@ def _correlations(bands: Array, left: ComplexArray, right: ComplexArray) -> Arra
     return np.array([(a * w) @ b.T for w in doubled])
 
 
-@numba.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _add_banded(band, rows, out):  # type: ignore[no-untyped-def]
     """out[k, p] += band[p] rows[k, p]."""
     for k in range(out.shape[0]):
@@ -467,7 +467,7 @@ def _add_banded(band, rows, out):  # type: ignore[no-untyped-def]
             out[k, p] += band[p] * rows[k, p]
 
 
-@numba.njit(cache=True, fastmath=True, nogil=True)
+@compiled(fastmath=True, nogil=True)
 def _products(fields, table, out):  # type: ignore[no-untyped-def]
     """out[:, i] = sum_m fields[:, first + m] fields[:, second + m] with (first, second, components) = table[i]."""
     for plane in range(out.shape[0]):
@@ -483,7 +483,7 @@ def _products(fields, table, out):  # type: ignore[no-untyped-def]
                     line[u] += one[u] * other[u]
 
 
-@numba.njit(cache=True, fastmath=True, nogil=True)
+@compiled(fastmath=True, nogil=True)
 def _product_changes(fields, moved, table, out):  # type: ignore[no-untyped-def]
     """The change of `_products` along a change of the fields."""
     for plane in range(out.shape[0]):
@@ -498,7 +498,7 @@ def _product_changes(fields, moved, table, out):  # type: ignore[no-untyped-def]
                     line[u] += one[u] * other_moved[u] + one_moved[u] * other[u]
 
 
-@numba.njit(cache=True, fastmath=True, nogil=True)
+@compiled(fastmath=True, nogil=True)
 def _combine(slopes, fields, starts, couplings, out):  # type: ignore[no-untyped-def]
     """Adjoint of `_products`: out[:, row] = sum over couplings of times slopes[:, map] fields[:, partner]."""
     for plane in range(out.shape[0]):

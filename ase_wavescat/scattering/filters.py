@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from ase_wavescat.scattering.compiled import compiled
 from ase_wavescat.scattering.features import Wavelet
 from ase_wavescat.scattering.grid import ReciprocalLattice
 from ase_wavescat.scattering.spec import ScatteringSpec
@@ -119,7 +119,7 @@ class Filter(RadialFilter):
         super().__init__(RadialPart.of(spec, wavelet), lattice, l_max)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def scatter(flat, places, factor, harmonic, density, phase):  # type: ignore[no-untyped-def]
     """flat[places] = phase factor harmonic density; everything else zero."""
     flat[:] = 0.0
@@ -127,7 +127,7 @@ def scatter(flat, places, factor, harmonic, density, phase):  # type: ignore[no-
         flat[places[p]] = phase * density[p] * (factor[p] * harmonic[p])
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def gather_adjoint(flat, places, weights, value, slope, harmonic, density, phase, adjoint, value_sums, slope_sums):  # type: ignore[no-untyped-def]
     """Adjoint of `scatter`, from the transform of dE/dU: onto the density and onto the filter (for the strain).
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from ase_wavescat.scattering.compiled import compiled
 from ase_wavescat.scattering.limits import reduced_cell
 
 Array = NDArray[np.float64]
@@ -37,7 +37,7 @@ def neighbour_pairs(cell: Array, positions: Array, cutoff: float) -> tuple[IntAr
     return _search(cell, wrapped @ cell, index, bins, reach, order, starts, float(cutoff))
 
 
-@numba.njit(cache=True)
+@compiled()
 def _search(cell, points, index, bins, reach, order, starts, cutoff):  # type: ignore[no-untyped-def]
     """Two sweeps over the neighbouring bins of each atom: count the pairs, then store them."""
     total = _sweep(
@@ -60,7 +60,7 @@ def _search(cell, points, index, bins, reach, order, starts, cutoff):  # type: i
     return first, second, vectors
 
 
-@numba.njit(cache=True)
+@compiled()
 def _sweep(cell, points, index, bins, reach, order, starts, cutoff, first, second, vectors):  # type: ignore[no-untyped-def]
     store = first.size > 0
     limit = cutoff * cutoff

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from ase_wavescat.scattering.arena import borrowed
+from ase_wavescat.scattering.compiled import compiled
 from ase_wavescat.scattering.execution import Execution
 from ase_wavescat.scattering.fourier import ColumnWorkspace, PlaneWorkspace, Shape, column_workspace, plane_workspace
 from ase_wavescat.scattering.grid import ReciprocalLattice
@@ -107,7 +107,7 @@ class Rows:
             yield slice(start, min(start + size, self.shape[0]))
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _unpack(data, starts, places, half):  # type: ignore[no-untyped-def]
     """half[plane, row, places] = data[plane, columns of the row]; zero elsewhere."""
     for plane in range(half.shape[0]):
@@ -119,7 +119,7 @@ def _unpack(data, starts, places, half):  # type: ignore[no-untyped-def]
                 line[places[column]] = source[column]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _pack(half, starts, places, data):  # type: ignore[no-untyped-def]
     """data[plane, columns of the row] = half[plane, row, places]."""
     for plane in range(half.shape[0]):

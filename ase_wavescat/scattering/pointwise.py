@@ -18,6 +18,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from ase_wavescat.scattering.compiled import compiled
+
 Array = NDArray[np.float64]
 
 _BLOCK = 512
@@ -235,7 +237,7 @@ def _channel_square(fields, weights, start, stop, offset, field, s):  # type: ig
             s[i] += field[i] * field[i]
 
 
-@numba.njit(cache=True, fastmath=_FAST, nogil=True)
+@compiled(fastmath=_FAST, nogil=True)
 def second_sums(fields, offsets, table, wanted, sums):  # type: ignore[no-untyped-def]
     """sums (R, Q + 1) += sums over the points of s^(q/2) and of s, of fields (R, M, n)."""
     points = fields.shape[2]
@@ -248,7 +250,7 @@ def second_sums(fields, offsets, table, wanted, sums):  # type: ignore[no-untype
             _add_sums(s, table, wanted[row], root, cube, inverse, value, sums[row])
 
 
-@numba.njit(cache=True, fastmath=_FAST, nogil=True)
+@compiled(fastmath=_FAST, nogil=True)
 def second_adjoint(fields, offsets, table, weights, means, out):  # type: ignore[no-untyped-def]
     """out (R, M, n) = dE/dfields for E = sum over points of sum_q weights[row, q] s^(q/2); out may be fields."""
     points = fields.shape[2]
@@ -265,7 +267,7 @@ def second_adjoint(fields, offsets, table, weights, means, out):  # type: ignore
                     adjoint[i] = 2.0 * slope[i] * part[i]
 
 
-@numba.njit(cache=True, fastmath=_FAST, nogil=True)
+@compiled(fastmath=_FAST, nogil=True)
 def second_tangent(fields, tangents, offsets, table, wanted, means, sums):  # type: ignore[no-untyped-def]
     """sums (R, Q) += derivative of the sums of s^(q/2) along tangents (R, M, n)."""
     points = fields.shape[2]
@@ -295,7 +297,7 @@ def _add_changes(s, change, table, wanted, linear, floor, root, cube, inverse, v
             sums[q] += table[q, 3] * _dot(value, change)
 
 
-@numba.njit(cache=True, fastmath=_FAST, nogil=True)
+@compiled(fastmath=_FAST, nogil=True)
 def first_sums(fields, channels, offsets, table, wanted, squared, sums, inputs):  # type: ignore[no-untyped-def]
     """Channel maps of species fields (S, M, n), channels (C, S): sums (C, Q + 1) of s^(q/2) and s, as `second_sums`.
 
@@ -321,7 +323,7 @@ def first_sums(fields, channels, offsets, table, wanted, squared, sums, inputs):
                         entry[i] = np.sqrt(s[i]) - vacuum
 
 
-@numba.njit(cache=True, fastmath=_FAST, nogil=True)
+@compiled(fastmath=_FAST, nogil=True)
 def first_adjoint(fields, channels, offsets, table, weights, means, squared, inputs, out):  # type: ignore[no-untyped-def]
     """out (S, M, n) = dE/dfields for E = sum of sum_q weights[c, q] s_c^(q/2) + the second layer's part.
 
@@ -378,7 +380,7 @@ def _add_input_slope(adjoint, squared, root, inverse, slope):  # type: ignore[no
             slope[i] += 0.5 * adjoint[i] * root[i] * inverse[i]
 
 
-@numba.njit(cache=True, fastmath=_FAST, nogil=True)
+@compiled(fastmath=_FAST, nogil=True)
 def first_tangent(  # type: ignore[no-untyped-def]
     fields, tangents, channels, offsets, table, wanted, means, squared, sums, inputs
 ):
@@ -405,7 +407,7 @@ def first_tangent(  # type: ignore[no-untyped-def]
                 _add_input_slope(change, squared, root, inverse, out)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def scatter(sources, rows, value, harmonics, phase, places, half):  # type: ignore[no-untyped-def]
     """Fields in reciprocal space: half (>= R M, points of a half-complex grid) = phase value harmonics sources[rows].
 
@@ -421,7 +423,7 @@ def scatter(sources, rows, value, harmonics, phase, places, half):  # type: igno
                 out[places[p]] = phase * (source[p] * (value[p] * harmonic[p]))
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def scatter_more(sources, rows, factors, phase, places, half):  # type: ignore[no-untyped-def]
     """Adds phase factors (M, P) sources[rows] to what `scatter` has put there."""
     components = factors.shape[0]
@@ -433,7 +435,7 @@ def scatter_more(sources, rows, factors, phase, places, half):  # type: ignore[n
                 out[places[p]] += phase * (source[p] * factor[p])
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def gather(half, sources, rows, value, harmonics, phase, places, adjoint, products):  # type: ignore[no-untyped-def]
     """Adjoint of `scatter`: from transforms of dE/dfield to the sources and to the filters.
 
@@ -453,7 +455,7 @@ def gather(half, sources, rows, value, harmonics, phase, places, adjoint, produc
                 product[p] += h.real * source[p].real + h.imag * source[p].imag
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def add_rows(part, rows, total):  # type: ignore[no-untyped-def]
     """total[rows] += part (R, P), on its first P columns."""
     for r in range(rows.shape[0]):

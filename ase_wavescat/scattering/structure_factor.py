@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from ase_wavescat.scattering.compiled import compiled
 from ase_wavescat.scattering.execution import Execution
 from ase_wavescat.scattering.grid import ReciprocalLattice
 
@@ -154,7 +154,7 @@ class NonuniformPhases:
         return np.stack([sums[0].real, sums[0].imag, sums[1].real], axis=1)
 
 
-@numba.njit(cache=True, fastmath=True, nogil=True)
+@compiled(fastmath=True, nogil=True)
 def _contract(inner, first, second, h1, h2, sums):  # type: ignore[no-untyped-def]
     """sums[axis, k] += Im sum over h1, h2 of h_axis first second inner; the last half of inner carries h3."""
     atoms = second.shape[1]

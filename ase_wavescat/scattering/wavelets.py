@@ -15,11 +15,12 @@ from __future__ import annotations
 import math
 from functools import cache
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import eval_genlaguerre, genlaguerre
+
+from ase_wavescat.scattering.compiled import compiled
 
 Array = NDArray[np.float64]
 
@@ -92,7 +93,7 @@ def harmonic_factors(l_max: int) -> Array:
     return factors
 
 
-@numba.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def solid_harmonics(x, y, z, factors, q, trig, out):  # type: ignore[no-untyped-def]
     """Real solid harmonics S_lm(x, y, z), into out ((l_max + 1)^2,).
 
@@ -122,7 +123,7 @@ def solid_harmonics(x, y, z, factors, q, trig, out):  # type: ignore[no-untyped-
             out[centre - m] = scaled * trig[1, m]
 
 
-@numba.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def solid_harmonics_gradient(x, y, z, factors, q, trig, out):  # type: ignore[no-untyped-def]
     """Gradients of S_lm into out ((l_max + 1)^2, 3), from the q and trig that `solid_harmonics` left (eqs. 10-13)."""
     l_max = factors.shape[0] - 1
@@ -151,7 +152,7 @@ def solid_harmonics_at(points: Array, l_max: int, gradient: bool = False) -> tup
     return values, slopes if gradient else None
 
 
-@numba.njit(cache=True)
+@compiled()
 def _harmonics_at(points, factors, values, slopes):  # type: ignore[no-untyped-def]
     size = factors.shape[0]
     q = np.zeros((size, size))
