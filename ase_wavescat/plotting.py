@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ase_wavescat.atomic_write import atomic_path
@@ -15,8 +16,12 @@ BLUE, ORANGE, GREY = "#1f5fa8", "#c8611a", "#8a8f98"
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write a PNG; the file appears complete or not at all."""
+    with atomic_path(path) as temporary:
+        draw(figure, temporary)
+
+
+def draw(figure: Figure, path: Path) -> None:
+    """Write a PNG as it comes, into a file that is not in its place yet."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    canvas = FigureCanvasAgg(figure)
-    with atomic_path(path) as temporary:
-        canvas.print_figure(temporary, format="png", dpi=150)
+    FigureCanvasAgg(figure).print_figure(path, format="png", dpi=150)

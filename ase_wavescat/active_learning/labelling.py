@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import io
 import json
@@ -16,7 +17,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from ase_wavescat.atomic_write import atomic_path
+from ase_wavescat.atomic_write import atomic_path, make_folder
 from ase_wavescat.errors import CalculatorError, DataError
 from ase_wavescat.locks import held
 from ase_wavescat.structure_files import check_structure, structures_of, without_results
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 SETTINGS = "settings.json"
 LONGEST_NAME = 200
+_OF_ALL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # a disk on which no structure could be computed
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def label(
     of one kind only.  report: called with one line a structure.
 
     Raises DataError for structures that no code could label, names that are none for files, and a folder with labels
-    of other settings or of other structures by these names.
+    of other settings or of other structures by these names; FileWriteError where labels cannot be written.
     """
     folder = Path(folder)
     for name, atoms in pool.items():
@@ -108,7 +110,7 @@ def _close(one: Atoms, other: Atoms) -> bool:
 def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     """A folder of labels, made when missing, has these settings and no others: DataError where it has."""
     wanted, path = plain_settings(settings), folder / SETTINGS
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     if not path.exists():
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
@@ -139,25 +141,39 @@ def _label_one(
     settings: Mapping[str, Any], report: Callable[[str], None],
 ) -> str | None:  # fmt: skip
     """ "" when done, the reason of a failure, None where there was nothing to do."""
-    target, failure, lock = folder / f"{name}.extxyz", folder / f"{name}.failed", folder / f".{name}.lock"
-    if target.exists() or failure.exists():
-        return None
-    with held(lock) as ours:
-        if not ours or target.exists() or failure.exists():
-            return None
-        _remove_remains(name, folder)
-        start, reason = time.perf_counter(), ""
-        try:
-            content = io.StringIO()
-            write(content, _labelled(atoms, calculator(atoms), settings), format="extxyz")
-        except ImportError:  # a code that is not installed
+    lock, reason = folder / f".{name}.lock", None
+    if not _is_done(name, folder):
+        with held(lock) as ours:
+            if not ours:
+                return None
+            if not _is_done(name, folder):
+                start = time.perf_counter()
+                reason = _label_and_write(name, atoms, folder, calculator, settings)
+                report(f"{name}: {reason or 'done'}, {time.perf_counter() - start:.0f} s")
+    lock.unlink(missing_ok=True)  # also that of a process that was killed when it had written the label
+    return reason
+
+
+def _is_done(name: str, folder: Path) -> bool:
+    return any((folder / f"{name}{ending}").exists() for ending in (".extxyz", ".failed"))
+
+
+def _label_and_write(
+    name: str, atoms: Atoms, folder: Path, calculator: Callable[[Atoms], BaseCalculator], settings: Mapping[str, Any]
+) -> str:
+    """The reason of a failure, "" where there is none."""
+    _remove_remains(name, folder)
+    content, reason = io.StringIO(), ""
+    try:
+        write(content, _labelled(atoms, calculator(atoms), settings), format="extxyz")
+    except ImportError:  # a code that is not installed
+        raise
+    except Exception as error:  # whatever else a foreign code raises concerns this structure only
+        if isinstance(error, OSError) and error.errno in _OF_ALL:
             raise
-        except Exception as error:  # whatever a foreign code raises concerns this structure only
-            reason = f"{type(error).__name__}: {error}"
-        with atomic_path(failure if reason else target) as temporary:
-            temporary.write_text(f"{reason}\n" if reason else content.getvalue(), encoding="utf-8")
-    lock.unlink(missing_ok=True)
-    report(f"{name}: {reason or 'done'}, {time.perf_counter() - start:.0f} s")
+        reason = f"{type(error).__name__}: {error}"
+    with atomic_path(folder / f"{name}{'.failed' if reason else '.extxyz'}") as temporary:
+        temporary.write_text(f"{reason}\n" if reason else content.getvalue(), encoding="utf-8")
     return reason
 
 

@@ -25,7 +25,7 @@ from ase_wavescat.active_learning.labelling import check_settings, label, plain_
 from ase_wavescat.active_learning.rounds import Learning, Round, stop_reason
 from ase_wavescat.active_learning.selection import Limits, Selection, select
 from ase_wavescat.active_learning.trial import Trial, try_out
-from ase_wavescat.atomic_write import atomic_path
+from ase_wavescat.atomic_write import atomic_path, make_folder
 from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.errors import DataError
 from ase_wavescat.evaluation.assessment import evaluate
@@ -122,7 +122,7 @@ def learn(
     first = [begun[index] for index in _order(len(begun), campaign)[: campaign.count]]
     _check_first_model(known or first, [*begun, *frames], run)
     description = _description(named, settings, run, campaign, frames)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with held(folder / ".loop.lock") as ours:
         if not ours:
             raise DataError(f"another process runs the loop in {folder}; wait for it, or take another folder")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,12 +124,12 @@ class Learning(Result):
     def summary(self) -> str:
         return f"{self.table()}\n\n{self.stop_reason}"
 
-    def write(self, folder: str | Path, name: str, extra: Mapping[str, Any] | None = None) -> Path:
-        """As every result, and the table as NAME.md."""
-        self._begin_writing(Path(folder), name)
-        with atomic_path(Path(folder) / f"{name}.md") as temporary:
-            temporary.write_text(self.table() + "\n", encoding="utf-8")
-        return super().write(folder, name, extra)
+    def _further_files(self) -> dict[str, Callable[[Path], None]]:
+        """The table as NAME.md."""
+        return {".md": self._write_table}
+
+    def _write_table(self, path: Path) -> None:
+        path.write_text(self.table() + "\n", encoding="utf-8")
 
     def plot(self) -> Figure:
         """Held-out errors, and the model's own states: shares of uncertain ones and times inside, by labels."""

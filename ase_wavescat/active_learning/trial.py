@@ -18,7 +18,7 @@ from tqdm import tqdm
 from ase_wavescat.active_learning.endurance import Endurance, Watch, check_starts, follow
 from ase_wavescat.active_learning.exploration import Plan, explore
 from ase_wavescat.active_learning.selection import Candidate, Limits
-from ase_wavescat.atomic_write import atomic_path
+from ase_wavescat.atomic_write import atomic_path, make_folder
 from ase_wavescat.calculator import WaveScatCalculator
 from ase_wavescat.each import for_each
 from ase_wavescat.ensemble import Ensemble
@@ -90,7 +90,7 @@ def try_out(
     """
     check_starts(starts, ensemble)
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     seeds = np.random.SeedSequence(seed).generate_state(len(starts)).tolist()
     items: list[_Item] = [
         (name, atoms, folder, plan, watch, limits, own)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ase_wavescat.atomic_write import atomic_path
+from ase_wavescat.atomic_write import atomic_path, make_folder
 from ase_wavescat.cli.structures import INPUTS, end, fingerprint, kept, read_structures, structure_arguments
 from ase_wavescat.errors import WaveScatError
 
@@ -53,7 +53,7 @@ def hops(files: tuple[str, ...], model: str, output: Path, quiet: bool, **settin
 
     structures = read_structures(files, output)
     calculator = WaveScatCalculator(model)
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     failed = []
     for name, atoms in structures.items():
         target = output / f"{name}-hops.json"

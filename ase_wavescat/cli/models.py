@@ -31,12 +31,13 @@ def info(model: str) -> None:
 )  # fmt: skip
 def demo(model: str, output: Path) -> None:
     """Energy, forces, stress, uncertainty, a relaxation and an energy-volume curve of amorphous Li-Si."""
+    from ase_wavescat.atomic_write import make_folder
     from ase_wavescat.demo import demo_figure, run_demo, table
     from ase_wavescat.plotting import save_figure
 
     result = run_demo(model)
     click.echo(table(result))
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     picture = output / "demo.png"
     save_figure(demo_figure(result), picture)
     click.echo(f"\npicture: {picture}")

@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from ase_wavescat.atomic_write import atomic_path
+from ase_wavescat.atomic_write import atomic_path, make_folder
 from ase_wavescat.errors import DataError
 from ase_wavescat.evaluation.assessment import Assessment, check_calibration, predict, read_data
 from ase_wavescat.evaluation.page import page
@@ -40,7 +40,7 @@ def run_report(
     if calibrate:
         _check_place(model, path)
         check_calibration(ensemble, files, frames)
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     assessment = Assessment(path.name, ensemble, files, tuple(frames), predict(ensemble, frames, workers, progress))
     report = make_report(assessment)
     write_report(report, folder)
@@ -51,13 +51,10 @@ def run_report(
 
 def write_report(report: Report, folder: str | Path) -> Path:
     """report.html and report.json in a folder, made when missing; each appears complete or not at all. The page."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    figures = report.figures()
-    with atomic_path(folder / FIGURES) as temporary:
-        temporary.write_text(json.dumps(figures, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    with atomic_path(folder / PAGE) as temporary:
-        temporary.write_text(page(report, figures), encoding="utf-8")
+    folder, figures = make_folder(folder), report.figures()
+    with atomic_path(folder / PAGE) as shown, atomic_path(folder / FIGURES) as plain:  # replaced when both are complete
+        shown.write_text(page(report, figures), encoding="utf-8")
+        plain.write_text(json.dumps(figures, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return folder / PAGE
 
 

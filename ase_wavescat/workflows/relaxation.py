@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +17,6 @@ from ase.io import write
 from ase.optimize import LBFGS
 from ase.units import GPa
 
-from ase_wavescat.atomic_write import atomic_path
 from ase_wavescat.calculator import WaveScatCalculator
 from ase_wavescat.errors import DataError, StructureError, WaveScatError
 from ase_wavescat.plotting import BLUE, ORANGE
@@ -82,12 +81,9 @@ class Relaxation(Result):
         """The last state alone, so that the file written can be given to the next command."""
         return [self.structure]
 
-    def write(self, folder: str | Path, name: str, extra: Mapping[str, Any] | None = None) -> Path:
-        """As every result, and the path as NAME.traj."""
-        self._begin_writing(Path(folder), name)
-        with atomic_path(Path(folder) / f"{name}.traj") as temporary:
-            write(temporary, self.path, format="traj")
-        return super().write(folder, name, extra)
+    def _further_files(self) -> dict[str, Callable[[Path], None]]:
+        """The path of the relaxation as NAME.traj."""
+        return {".traj": lambda place: write(place, self.path, format="traj")}
 
     @property
     def converged(self) -> bool:

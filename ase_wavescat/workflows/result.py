@@ -6,7 +6,9 @@ import dataclasses
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +17,8 @@ from ase import Atoms
 from ase.calculators.calculator import all_properties
 from ase.io import write
 
-from ase_wavescat.atomic_write import atomic_path
-from ase_wavescat.plotting import save_figure
+from ase_wavescat.atomic_write import atomic_path, make_folder
+from ase_wavescat.plotting import draw
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,26 +49,40 @@ class Result(ABC):
         assert dataclasses.is_dataclass(self)
         return {part.name: _plain(getattr(self, part.name)) for part in _numeric_fields(self)}
 
-    @staticmethod
-    def _begin_writing(folder: Path, name: str) -> None:
-        """The JSON file stands for a complete result: an old one goes before anything else is replaced."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.json").unlink(missing_ok=True)
+    def _further_files(self) -> dict[str, Callable[[Path], None]]:
+        """What some results have besides: functions that write a file, by its suffix."""
+        return {}
 
     def write(self, folder: str | Path, name: str, extra: Mapping[str, Any] | None = None) -> Path:
-        """NAME.extxyz, NAME.png and last NAME.json, each complete or not at all, in a folder made when missing.
+        """NAME.extxyz, NAME.png and NAME.json, in a folder made when missing.
 
+        Those of an earlier result are replaced when all of the new ones are complete, the JSON file last: where it is,
+        the others belong to it.
         extra: further entries of the JSON file.  Returns its path.
+        Raises FileWriteError where the disk is full or nothing may be written; what was there is as it was.
         """
-        folder = Path(folder)
-        self._begin_writing(folder, name)
-        with atomic_path(folder / f"{name}.extxyz") as temporary:
-            write(temporary, [_writable(atoms) for atoms in self.structures], format="extxyz")
-        save_figure(self.plot(), folder / f"{name}.png")
-        with atomic_path(folder / f"{name}.json") as temporary:
-            text = json.dumps({**self.figures(), **(extra or {})}, indent=1, allow_nan=False)
-            temporary.write_text(text + "\n", encoding="utf-8")
-        return folder / f"{name}.json"
+        record = make_folder(folder) / f"{name}.json"
+        entries = {**self.figures(), **(extra or {})}
+        writers: dict[str, Callable[[Path], None]] = {
+            ".json": partial(_write_json, entries),
+            ".extxyz": partial(_write_structures, self.structures),
+            ".png": partial(draw, self.plot()),
+            **self._further_files(),
+        }
+        with ExitStack() as replaced:  # from the last to the first
+            paths = {end: replaced.enter_context(atomic_path(record.parent / f"{name}{end}")) for end in writers}
+            for end, write_file in writers.items():
+                write_file(paths[end])
+            record.unlink(missing_ok=True)
+        return record
+
+
+def _write_json(entries: Mapping[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(entries, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _write_structures(structures: Sequence[Atoms], path: Path) -> None:
+    write(path, [_writable(atoms) for atoms in structures], format="extxyz")
 
 
 def _writable(atoms: Atoms) -> Atoms:

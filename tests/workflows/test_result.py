@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -99,12 +100,30 @@ def test_everything_is_written_in_a_folder_that_is_made(example: Example, tmp_pa
     assert path.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_json_comes_last_so_that_it_stands_for_all(example: Example, tmp_path: Path) -> None:
+def test_an_old_result_stays_until_the_new_one_is_whole(example: Example, tmp_path: Path) -> None:
     class Unfinished(Example):
         def plot(self) -> Any:
             raise RuntimeError("no picture")
 
+    example.write(tmp_path, "name")
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     fields = {part.name: getattr(example, part.name) for part in dataclasses.fields(example)}
     with pytest.raises(RuntimeError, match="no picture"):
         Unfinished(**fields).write(tmp_path, "name")
-    assert [file.name for file in tmp_path.iterdir()] == ["name.extxyz"]
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_json_comes_last_so_that_it_stands_for_all(
+    example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also beside the files of an earlier result."""
+    record, replaced = example.write(tmp_path, "name"), []
+
+    def replace(source: Path, target: Path, real: Any = os.replace) -> None:
+        assert not record.exists()
+        replaced.append(target.suffix)
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    example.write(tmp_path, "name")
+    assert sorted(replaced) == [".extxyz", ".json", ".png"] and replaced[-1] == ".json"

@@ -16,8 +16,8 @@ import ase.db
 import numpy as np
 from ase import Atoms
 
-from ase_wavescat.atomic_write import atomic_path
-from ase_wavescat.errors import DataError, WaveScatError
+from ase_wavescat.atomic_write import FileWriteError, atomic_path, make_folder
+from ase_wavescat.errors import DataError
 from ase_wavescat.locks import held
 from ase_wavescat.workflows.hull import References, formation_energies
 from ase_wavescat.workflows.screening.jobs import Outcome
@@ -66,7 +66,8 @@ class ScreeningDatabase:
             "sources": dict(references.sources),
             "members": None if members is None else {key: list(map(float, of)) for key, of in members.items()},
         }
-        self._database.metadata = {**self._database.metadata, _KEY: self._header}
+        with _written(self.path):
+            self._database.metadata = {**self._database.metadata, _KEY: self._header}
 
     def has(self, fingerprint: str) -> bool:
         """Whether the structure is done; those that failed are not."""
@@ -76,13 +77,8 @@ class ScreeningDatabase:
         """One row, in the place of the one that failed before where there is one."""
         pairs, data = _row_of(outcome, self.references)
         place = self._known.get(outcome.fingerprint, (None, False))[0]
-        try:
+        with _written(self.path):
             number = self._database.write(outcome.atoms, key_value_pairs=pairs, data=data, id=place)
-        except sqlite3.OperationalError as error:
-            raise WaveScatError(
-                f"{self.path} cannot be written ({error}); close the program that holds it, and run again: what is done"
-                " is kept"
-            ) from error
         self._known[outcome.fingerprint] = number, outcome.error is not None
 
     def update(self, values: Mapping[int, Mapping[str, Any]]) -> None:
@@ -91,7 +87,7 @@ class ScreeningDatabase:
         for row in _light_rows(self._database):
             wanted = values.get(row.id, {})
             changes[row.id] = {key: value for key, value in wanted.items() if row.get(key) != value}
-        with self._database:
+        with _written(self.path), self._database:
             for number, changed in changes.items():
                 kept = {key: value for key, value in changed.items() if value is not None}
                 if changed:
@@ -107,10 +103,10 @@ def open_database(
     model: the calculator's identity.  references: given ones; None: they will be set.
     energy_scale: the calibration of the members' spread, where there are members.
     Raises DataError for a database that is not of a screening, or of another model, other settings or references, and
-    for one that another process is writing to.
+    for one that another process is writing to. FileWriteError where nothing can be written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except (FileExistsError, NotADirectoryError) as error:
         raise DataError(f"{folder} is no folder ({error}); name another for the screening") from error
     path = folder / FILE
@@ -135,9 +131,21 @@ def open_database(
         yield database
 
 
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Errors of SQLite as a FileWriteError."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        remedy = "close the program that holds it" if "locked" in str(error) else "make room, or allow to write there"
+        raise FileWriteError(
+            f"{path} could not be written ({error}); {remedy}, and run again: what is done is kept"
+        ) from error
+
+
 def _create(path: Path, header: Mapping[str, Any]) -> None:
     """A database without rows; readers find it complete or not at all."""
-    with atomic_path(path) as temporary:
+    with _written(path), atomic_path(path) as temporary:
         _connected(temporary).metadata = {
             "title": "Screening",
             "key_descriptions": _KEYS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,6 @@ import numpy as np
 from ase import Atoms
 from ase.formula import Formula
 
-from ase_wavescat.atomic_write import atomic_path
 from ase_wavescat.errors import DataError
 from ase_wavescat.workflows.hull import (
     References,
@@ -149,15 +148,16 @@ class Screening(Result):
             axes.legend(frameon=False)
         return figure
 
-    def write(self, folder: str | Path, name: str, extra: Mapping[str, Any] | None = None) -> Path:
-        """As every result, and NAME.csv with the table."""
-        self._begin_writing(Path(folder), name)
-        with atomic_path(Path(folder) / f"{name}.csv") as temporary, temporary.open("w", newline="") as file:
+    def _further_files(self) -> dict[str, Callable[[Path], None]]:
+        """The table as NAME.csv."""
+        return {".csv": self._write_table}
+
+    def _write_table(self, path: Path) -> None:
+        with path.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow([part.name for part in dataclasses.fields(Ranked)])
             for entry in self.table:
                 table.writerow([*dataclasses.astuple(entry)[:-1], " ".join(entry.flags)])
-        return super().write(folder, name, extra)
 
 
 def _line(entry: Ranked) -> str:
