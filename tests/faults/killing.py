@@ -1,0 +1,151 @@
+"""Runs that are killed, with all of their processes, at moments spread over their whole length, and started again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from faults.works import Outcome, Work
+
+_LIMIT = 600.0  # s that any run may take
+
+
+@dataclass(frozen=True)
+class Kill:
+    """second: since the run's start.  parts: done by then.  remains: hidden temporary files that lay there."""
+
+    second: float
+    parts: int
+    remains: int
+
+
+@dataclass
+class Resumption:
+    """One folder: the kills it went through, and what came of it.
+
+    seconds: of the last run.  different: parts that are not those of the undisturbed run, or the error of a run that
+    failed.  leftovers: files that the undisturbed run does not leave.
+    """
+
+    kills: list[Kill] = field(default_factory=list)
+    seconds: float = 0.0
+    different: list[str] = field(default_factory=list)
+    leftovers: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """seconds: of the run.  outcome, files: what came of it."""
+
+    seconds: float
+    outcome: Outcome
+    files: set[str]
+
+
+class Ordeal:
+    """A work of so many structures, run undisturbed, then killed and resumed.
+
+    place: folder for all of it, which need not be kept.
+    """
+
+    def __init__(self, work: Work, structures: int, place: Path) -> None:
+        self.work, self._place = work, place
+        self._inputs = place / "inputs"
+        self._inputs.mkdir()
+        work.prepare(self._inputs, structures)
+        folder = self._fresh()
+        start = time.perf_counter()
+        error = self._run(folder, _LIMIT)
+        if error is None or error:
+            raise RuntimeError(f"the undisturbed run failed: {error}")
+        self.undisturbed = Undisturbed(time.perf_counter() - start, work.outcome(folder), _files(folder))
+
+    def kill(self, count: int, seed: int = 0) -> Iterator[Resumption]:
+        """So many kills, over as many finished runs as that takes.
+
+        The moments are drawn from equal parts of the undisturbed run's time, in random order, so that all phases are
+        met; a run that has ended before its moment leaves that to a run from the beginning.
+        """
+        rng = np.random.default_rng(seed)
+        moments = list((rng.permutation(count) + rng.uniform(size=count)) / count * self.undisturbed.seconds)
+        while moments:
+            yield self._resumption(moments)
+
+    def _resumption(self, moments: list[float]) -> Resumption:
+        """From the beginning to the end; takes moments from the end of the list."""
+        folder, done = self._fresh(), Resumption()
+        while True:
+            start, fresh = time.perf_counter(), not done.kills
+            error = self._run(folder, moments[-1] if moments else _LIMIT)
+            done.seconds = time.perf_counter() - start
+            if error is not None:
+                break
+            if not moments:
+                raise RuntimeError(f"a run took more than {_LIMIT} s")
+            moments.pop()
+            done.kills.append(Kill(done.seconds, self.work.parts(folder), len(_hidden(folder))))
+        if fresh and moments:
+            moments[-1] *= 0.9  # this machine was faster than before
+        if error:
+            done.different = [error]
+        else:
+            outcome, wanted = self.work.outcome(folder), self.undisturbed.outcome
+            done.different = sorted(name for name in {*outcome, *wanted} if outcome.get(name) != wanted.get(name))
+        done.leftovers = sorted(_files(folder) - self.undisturbed.files)
+        shutil.rmtree(folder)
+        return done
+
+    def _fresh(self) -> Path:
+        folder = Path(tempfile.mkdtemp(dir=self._place))
+        shutil.copytree(self._inputs, folder, dirs_exist_ok=True)
+        return folder
+
+    def _run(self, folder: Path, seconds: float) -> str | None:
+        """None when it was killed, with all its processes, after so many seconds; else its error, "" for none."""
+        with tempfile.TemporaryFile() as said:
+            process = subprocess.Popen(
+                self.work.command, cwd=folder, stdout=said, stderr=said, preexec_fn=os.setpgrp, env=_environment()
+            )
+            try:
+                process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                return None
+            finally:
+                kill_group(process)
+            said.seek(0)
+            text = said.read().decode(errors="replace").strip()
+        return f"exit status {process.returncode}: {text[-500:]}" if process.returncode else ""
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL for a process that leads its group, and for all that it has started there."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for _ in range(500):  # until all are gone: what it had started is not ours to wait for
+            os.killpg(process.pid, signal.SIGKILL)
+            time.sleep(0.01)
+    process.wait()
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def _files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def _hidden(folder: Path) -> list[Path]:
+    """Temporary files, not locks."""
+    return [path for path in folder.rglob(".*") if path.suffix != ".lock"]
