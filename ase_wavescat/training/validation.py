@@ -24,6 +24,7 @@ class FrameErrors:
     """Predicted less labelled for one frame: energy eV/atom, forces (R,) eV/A, stress (6,) eV/A^3; None without labels.
 
     The spreads are standard deviations over the members of a fold, uncalibrated; 0 and None for a single model.
+    weight: of the frame, as in the fit.
     """
 
     energy: float
@@ -31,6 +32,7 @@ class FrameErrors:
     stress: np.ndarray | None
     energy_spread: float = 0.0
     forces_spread: np.ndarray | None = None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,22 +50,22 @@ class CrossValidation:
 
     @property
     def energy_scale(self) -> float:
-        """Root mean square energy error over root mean square spread, on held-out frames."""
-        return _ratio([e.energy for e in self.errors], [e.energy_spread for e in self.errors])
+        """Root mean square energy error over root mean square spread, on held-out frames, by their weights."""
+        return _ratio(self.errors, "energy", "energy_spread")
 
     @property
     def force_scale(self) -> float:
         """The same for force components; that of the energies where there are no forces."""
-        pairs = [(e.forces, e.forces_spread) for e in self.errors if e.forces is not None]
-        if not pairs:
-            return self.energy_scale
-        errors, spreads = zip(*pairs, strict=True)
-        return _ratio(np.concatenate(errors), np.concatenate(spreads))
+        with_forces = [e for e in self.errors if e.forces is not None]
+        return _ratio(with_forces, "forces", "forces_spread") if with_forces else self.energy_scale
 
 
-def _ratio(errors: Any, spreads: Any) -> float:
-    spread = float(np.sqrt(np.mean(np.square(spreads))))
-    return float(np.sqrt(np.mean(np.square(errors)))) / spread if spread > 0 else 1.0
+def _ratio(frames: Sequence[FrameErrors], error: str, spread: str) -> float:
+    squares = [
+        sum(frame.weight * float(np.sum(np.square(getattr(frame, name)))) for frame in frames)
+        for name in (error, spread)
+    ]
+    return float(np.sqrt(squares[0] / squares[1])) if squares[1] > 0 else 1.0
 
 
 def assign_folds(groups: np.ndarray, folds: int, seed: int, judged: np.ndarray | None = None) -> np.ndarray:
@@ -234,6 +236,7 @@ def learning_curve(fit: Fit, fold: np.ndarray, search: Search, judged: np.ndarra
 def frame_errors(fit: Fit, index: int, models: np.ndarray, energies: np.ndarray) -> tuple[FrameErrors, FrameErrors]:
     """Errors of the first model and of the mean of the others, with the spread of the others."""
     residuals = fit.residuals(index, models, energies)
+    weight = residuals.observation.weight
     freedom = min(1, len(models) - 2)  # a single member has no spread
     energy_spread = float(residuals.energy[1:].std(ddof=freedom))
     forces, stress = residuals.forces, residuals.stress
@@ -243,7 +246,7 @@ def frame_errors(fit: Fit, index: int, models: np.ndarray, energies: np.ndarray)
         return None if array is None else array[:, 1:].mean(axis=1) if mean else array[:, 0]
 
     own, bagged = (
-        FrameErrors(float(energy), pick(forces, mean), pick(stress, mean), energy_spread, forces_spread)
+        FrameErrors(float(energy), pick(forces, mean), pick(stress, mean), energy_spread, forces_spread, weight)
         for mean, energy in ((False, residuals.energy[0]), (True, residuals.energy[1:].mean()))
     )
     return own, bagged

@@ -9,6 +9,7 @@ import pytest
 
 from ase_wavescat.training.fit import Fit, LabelWeights, Observation
 from ase_wavescat.training.validation import (
+    CrossValidation,
     FrameErrors,
     assign_folds,
     bootstrap,
@@ -122,6 +123,15 @@ def test_the_spread_is_calibrated_on_noise():
     spread = np.sqrt(np.mean(np.concatenate([e.forces_spread for e in validation.errors]) ** 2))
     assert validation.force_scale == pytest.approx(rms["force_rmse_ev_per_a"] / spread)
     assert validation.energy_scale > 1
+
+
+def test_frames_count_in_the_calibration_by_their_weights():
+    """Many frames of one relaxation, each of little weight, do not decide what the spread is worth elsewhere."""
+    usual = FrameErrors(0.01, np.array([0.1, -0.1]), None, 0.01, np.full(2, 0.1), 1.0)
+    hard = FrameErrors(0.05, np.array([0.4, 0.4]), None, 0.01, np.full(2, 0.1), 0.1)
+    validation = CrossValidation((usual, *[hard] * 10), (), {})
+    assert validation.energy_scale == pytest.approx(np.sqrt((1 + 25) / 2))
+    assert validation.force_scale == pytest.approx(np.sqrt((1 + 16) / 2))
 
 
 def test_summaries():
