@@ -3,10 +3,10 @@
     python benchmarks/install_matrix.py FOLDER [--rows NAME ...] [--json FILE] [--document FILE ...]
 
 What is committed is cloned into FOLDER, built and looked at, and installed there once for each row, from wheels alone
-(no compiler). Each environment then runs install_smoke.py, whose energy, forces and stress must be those of the
-environment that runs this script, and tests from the unpacked sdist, beside which no package lies. Lower bounds come
-from pyproject.toml, interpreters from the PATH and from pyenv; a row whose interpreter is missing says so. Started
-again with the same FOLDER and commit, it goes on where it was stopped.
+(no compiler), two rows at a time. Each environment then runs install_smoke.py, whose energy, forces and stress must be
+those of the environment that runs this script, and tests from the unpacked sdist, beside which no package lies. Lower
+bounds come from pyproject.toml, interpreters from the PATH and from pyenv; a row whose interpreter is missing says so.
+Started again with the same FOLDER, it goes on where it was stopped, as long as the wheel is the same.
 
 Needs `build`, git, and a registry of packages that pip knows.
 """
@@ -14,6 +14,7 @@ Needs `build`, git, and a registry of packages that pip knows.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -24,6 +25,7 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -44,7 +46,13 @@ else:
 ROOT = Path(__file__).resolve().parents[1]
 SMOKE = ROOT / "benchmarks" / "install_smoke.py"
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
-QUICK = ("tests/test_package.py", "tests/test_model_file.py", "tests/test_cli.py", "tests/test_calculator.py")
+QUICK = (
+    "tests/test_package.py",
+    "tests/test_packaging.py",
+    "tests/test_model_file.py",
+    "tests/test_calculator.py",
+    "tests/training/test_dataset.py",
+)
 SHOWN = ("numpy", "scipy", "numba", "h5py", "ase")
 MISSING = "not available here"
 TRASH = ("models/trash.features/rows.h5", "models/trash.tmp", "ase_wavescat/__pycache__/trash.pyc")
@@ -72,11 +80,11 @@ class Row:
 
 ROWS = (
     *(Row(f"newest, Python {python}", python) for python in ("3.10", "3.11", "3.12", "3.13", "3.14")),
-    Row("oldest, all tests", "3.10", oldest=True, tests=("tests",)),
-    Row("oldest", "3.11", oldest=True),
+    *(Row(f"oldest, Python {python}", python, oldest=True) for python in ("3.10", "3.11")),
     Row("without optional packages", extras="", tests=()),
     Row("sdist", source="sdist", extras="", tests=()),
     Row("editable checkout", source="checkout", extras="", tests=()),
+    Row("oldest, all tests", "3.10", oldest=True, tests=("tests",)),
 )
 
 
@@ -150,9 +158,9 @@ class Built:
 
 def build(folder: Path) -> Built:
     """Clone, build and look at what came out.  Raises Failure, also for a wheel that depends on where it was built."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     checkout, suite = folder / "checkout", folder / "suite"
-    for old in (checkout, suite, folder / "dist", folder / "from-checkout"):
-        shutil.rmtree(old, ignore_errors=True)
     run(["git", "clone", "--quiet", ROOT, checkout], folder, "clone")
     kept = wheel_names_kept(checkout)
     for name in TRASH:
@@ -161,6 +169,8 @@ def build(folder: Path) -> Built:
     run([sys.executable, "-m", "build", "--outdir", "dist", checkout], folder, "build of the sdist and its wheel")
     run([sys.executable, "-m", "build", "--wheel", "--outdir", "from-checkout", checkout], folder, "build of the wheel")
     ((wheel,), (sdist,)) = ((folder / "dist").glob("*.whl"), (folder / "dist").glob("*.tar.gz"))
+    for name in TRASH:
+        (checkout / name).unlink()
     for made in (wheel, folder / "from-checkout" / wheel.name):
         if complaint := complaint_about(made, kept):
             raise Failure(f"{made.parent.name}/{made.name}: {complaint}")
@@ -207,8 +217,8 @@ def install(row: Row, built: Built, folder: Path) -> Path:
     pins = folder / "constraints.txt"
     pins.write_text(lower_bounds(built.checkout / "pyproject.toml") if row.oldest else "")
     wanted = f"{built.of(row.source)}{row.extras}"
-    pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "--only-binary", ":all:", "--constraint", pins]
-    run([*pip, *editable, wanted], folder, "install")
+    options = ["--quiet", "--no-compile", "--only-binary", ":all:"]
+    run([python, "-m", "pip", "install", *options, "--constraint", pins, *editable, wanted], folder, "install")
     run([python, "-m", "pip", "check"], folder, "pip check")
     return python
 
@@ -225,8 +235,8 @@ def smoke(row: Row, python: Path, folder: Path, expected: Path) -> dict[str, Any
 
 def tests(row: Row, python: Path, built: Built, folder: Path) -> dict[str, int]:
     """Counts of tests that passed, failed ... from the unpacked sdist."""
-    options = ["-q", "-p", "no:cacheprovider", "-c", built.suite / "pyproject.toml"]
-    command = [python, "-m", "pytest", *options, *(built.suite / name for name in row.tests)]
+    options: list[str | Path] = ["-q", "-p", "no:cacheprovider", "-c", built.suite / "pyproject.toml"]
+    command: list[str | Path] = [python, "-m", "pytest", *options, *(built.suite / name for name in row.tests)]
     try:
         printed = run(command, folder, "tests")
     except Failure as failure:
@@ -326,14 +336,45 @@ def _twice(
 # ---------------------------------------------------------------- all of it
 
 
+class Matrix:
+    """What is built, what the environment of this script computes, and rows made one by one or found again."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises Failure."""
+        self._folder = folder
+        self._built = build(folder / "build")
+        self.wheel = hashlib.sha256(self._built.wheel.read_bytes() + SMOKE.read_bytes()).hexdigest()
+        self._expected = self._place("expected") / "smoke.json"
+        if not self._expected.exists():
+            command: list[str | Path] = [sys.executable, SMOKE, "--json", self._expected]
+            models = str(self._built.checkout / "models")
+            run(command, self._expected.parent, "smoke job in this environment", WAVESCAT_MODELS=models)
+
+    def _place(self, name: str) -> Path:
+        """The folder of a row, another one for another wheel."""
+        place = self._folder / self.wheel[:12] / re.sub(r"\W+", "-", name)
+        place.mkdir(parents=True, exist_ok=True)
+        return place
+
+    def outcome(self, row: Row) -> dict[str, Any]:
+        if interpreter(row.python) is None:
+            return {**asdict(row), "verdict": MISSING}
+        place = self._place(row.name)
+        return remembered(place / "outcome.json", partial(outcome_of, row, self._built, place, self._expected))
+
+    def compiled(self) -> list[dict[str, Any]]:
+        """Raises Failure."""
+        place = self._place(READ_ONLY)
+        return remembered(place / "outcome.json", partial(compiled_code, self._built, place))
+
+
 def remembered(file: Path, make: Callable[[], Any]) -> Any:
     """What an earlier run left in a file, else what is made now, which is left there."""
-    if file.exists():
-        return json.loads(file.read_text())
-    made = make()
-    with atomic_path(file) as temporary:
-        temporary.write_text(json.dumps(made))
-    return made
+    if not file.exists():
+        made = make()
+        with atomic_path(file) as temporary:
+            temporary.write_text(json.dumps(made))
+    return json.loads(file.read_text())
 
 
 def cells(outcome: dict[str, Any]) -> list[str]:
@@ -370,41 +411,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where environments are made; kept for a run that goes on")
     parser.add_argument(
-        "--rows", nargs="+", choices=names, default=names, metavar="NAME", help=f"of {', '.join(names)}"
+        "--rows", nargs="+", choices=names, default=names, metavar="NAME", help=f"of {'; '.join(names)}"
     )
     standard_options(parser, "install_matrix")
     chosen = parser.parse_args()
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.strip()
-    folder = chosen.folder.resolve() / commit[:12]
-    folder.mkdir(parents=True, exist_ok=True)
+    rows = [row for row in ROWS if row.name in chosen.rows]
     try:
-        built = build(folder)
-        run([sys.executable, SMOKE, "--json", folder / "expected.json"], folder, "smoke job in this environment")
-        outcomes = list(_outcomes(chosen.rows, built, folder))
-        compiled = []
-        if READ_ONLY in chosen.rows:
-            (folder / "read-only").mkdir(exist_ok=True)
-            compiled = remembered(folder / "compiled.json", lambda: compiled_code(built, folder / "read-only"))
+        matrix = Matrix(chosen.folder.resolve())
+        with ThreadPoolExecutor(2) as pool:
+            outcomes = list(tqdm(pool.map(matrix.outcome, rows), total=len(rows), desc="environments"))
+        compiled = matrix.compiled() if READ_ONLY in chosen.rows else []
     except Failure as failure:
-        raise SystemExit(f"{failure}; all that was printed is in {folder}/**/log.txt") from failure
+        raise SystemExit(f"{failure}; all that was printed is in log.txt, in a folder of {chosen.folder}") from failure
     text = tables(outcomes, compiled)
     print("\n" + text)
     update_documents(chosen.document, "install_matrix", f"{machine()}\n\n{text}")
-    write_json(chosen.json, {"commit": commit, "rows": outcomes, "compiled": compiled})
+    write_json(chosen.json, {"wheel and smoke job, sha256": matrix.wheel, "rows": outcomes, "compiled": compiled})
     if bad := [outcome["name"] for outcome in outcomes if outcome["verdict"] not in ("works", MISSING)]:
-        raise SystemExit(f"not as it should be: {', '.join(bad)}; see log.txt in {folder}")
-
-
-def _outcomes(names: Sequence[str], built: Built, folder: Path) -> Iterator[dict[str, Any]]:
-    for row in tqdm([row for row in ROWS if row.name in names], desc="environments"):
-        place = folder / re.sub(r"\W+", "-", row.name)
-        place.mkdir(exist_ok=True)
-        if interpreter(row.python) is None:
-            yield {**asdict(row), "verdict": MISSING}
-        else:
-            yield remembered(place / "outcome.json", partial(outcome_of, row, built, place, folder / "expected.json"))
+        raise SystemExit(f"not as it should be: {', '.join(bad)}; see log.txt, in a folder of {chosen.folder}")
 
 
 if __name__ == "__main__":
