@@ -40,15 +40,15 @@ class PositionsJacobian:
         prepared, plan, state = self._prepared, self._plan, self._state
         pair, three, four = plan.pair, plan.three, plan.four
         if prepared.pair_bands is not None:
-            seen = prepared.pair_bands[0][pair.band]
+            seen = prepared.pair_bands.value[pair.band]
             self._add_densities(pair.columns, pair.first, seen, state.densities[pair.second])
             self._add_densities(pair.columns, pair.second, seen, state.densities[pair.first])
         if prepared.three_bands is not None:
-            bands = prepared.three_bands[0]
+            bands = prepared.three_bands.value
             self._add_densities(three.columns, three.first, bands[three.band], state.maps[three.second])
             self._add_maps(three.columns, three.second, three.first, three.band, bands, state.densities)
         if prepared.four_bands is not None:
-            bands = prepared.four_bands[0]
+            bands = prepared.four_bands.value
             self._add_maps(four.columns, four.first, four.second, four.band, bands, state.maps)
             self._add_maps(four.columns, four.second, four.first, four.band, bands, state.maps)
         return self.rows

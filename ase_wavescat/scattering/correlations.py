@@ -143,6 +143,23 @@ class CorrelationPlan:
         return PreparedCorrelations(self, lattice, execution)
 
 
+class PreparedBands:
+    """Radial bands on a lattice.
+
+    value, slope (bands, P): weights of the bands with the half sphere's weights and 1/V, and their derivatives divided
+        by |G| (0 at G = 0).
+    parts: of each band the vectors from the first to the last where it is not zero, often few of all.
+    """
+
+    def __init__(self, bands: Bands, lattice: ReciprocalLattice, count: int) -> None:
+        lengths = lattice.lengths[:count]
+        value, slope = band_weights(bands, lengths)
+        factor = lattice.weights[:count] / lattice.volume
+        safe = np.where(lengths > 0, lengths, 1.0)
+        self.value, self.slope = value * factor, np.where(lengths > 0, slope * factor / safe, 0.0)
+        self.parts = [_extent(v, s) for v, s in zip(self.value, self.slope, strict=True)]
+
+
 class PreparedCorrelations:
     """Everything that depends on the cell only: filters, bands, grids."""
 
@@ -154,9 +171,9 @@ class PreparedCorrelations:
         self.fields = [self._field_rows(g, s) for g, s in zip(plan.groups, self.shapes, strict=True)]
         self.maps = [self._map_rows(g, s) for g, s in zip(plan.groups, self.shapes, strict=True)]
         family = plan.family
-        self.pair_bands = self._bands(family.pair, lattice.count(family.pair.maximum)) if family.pair else None
-        self.three_bands = self._bands(family.three_body, self.band_count) if family.three_body else None
-        self.four_bands = self._bands(family.four_body, self.band_count) if family.four_body else None
+        self.pair_bands = self._bands(family.pair, lattice.count(family.pair.maximum) if family.pair else 0)
+        self.three_bands = self._bands(family.three_body, self.band_count)
+        self.four_bands = self._bands(family.four_body, self.band_count)
 
     def _field_rows(self, group: GridGroup, shape: Shape) -> Rows:
         wavelets = [f.wavelet for f in group.fields]
@@ -166,13 +183,8 @@ class PreparedCorrelations:
     def _map_rows(self, group: GridGroup, shape: Shape) -> Rows:
         return Rows("maps", shape, [Columns(self.lattice, self.band_count, shape)] * len(group.maps), self.execution)
 
-    def _bands(self, bands: Bands, count: int) -> tuple[Array, Array]:
-        """Band weights with the half sphere's weights and 1/V, and their derivatives divided by |G| (0 at G = 0)."""
-        lengths = self.lattice.lengths[:count]
-        value, slope = band_weights(bands, lengths)
-        factor = self.lattice.weights[:count] / self.lattice.volume
-        safe = np.where(lengths > 0, lengths, 1.0)
-        return value * factor, np.where(lengths > 0, slope * factor / safe, 0.0)
+    def _bands(self, bands: Bands | None, count: int) -> PreparedBands | None:
+        return None if bands is None else PreparedBands(bands, self.lattice, count)
 
     def forward(self, densities: ComplexArray, counts: IntArray) -> CorrelationState:
         """densities: (species, P) structure factors on the lattice."""
@@ -292,7 +304,7 @@ class CorrelationState:
 
     def _operands(
         self, densities: ComplexArray, maps: ComplexArray
-    ) -> list[tuple[Terms, tuple[Array, Array], ComplexArray, ComplexArray]]:
+    ) -> list[tuple[Terms, PreparedBands, ComplexArray, ComplexArray]]:
         """Each kind of feature present: its terms, its bands, views of its first and second operands."""
         plan, prepared = self.plan, self.prepared
         kinds = (
@@ -309,7 +321,7 @@ class CorrelationState:
     def _correlate(self) -> Array:
         features = np.zeros(self.plan.count)
         for terms, bands, left, right in self._operands(self.densities, self.maps):
-            table = _correlations(bands[0], left, right)
+            table = _correlations(bands.value, bands.parts, left, right)
             features[terms.columns] = table[terms.band, terms.first, terms.second]
         return features
 
@@ -326,12 +338,13 @@ class CorrelationState:
                 mine = terms.band == k
                 table = np.zeros((len(left), len(right)))
                 table[terms.first[mine], terms.second[mine]] = weights[terms.columns[mine]]
-                value, slope = _twice(bands[0][k]), _twice(bands[1][k])
-                from_right = table @ _parts(right, value)
-                by_part = slope * np.einsum("lp,lp->p", from_right, _parts(left, value))
-                by_vector[: by_part.size // 2] -= by_part.reshape(-1, 2).sum(axis=1)
-                _add_banded(value, from_right, _parts(onto_left, value))
-                _add_banded(value, table.T @ _parts(left, value), _parts(onto_right, value))
+                part = bands.parts[k]
+                value, slope = _twice(bands.value[k, part]), _twice(bands.slope[k, part])
+                from_right = table @ _doubled(right, part)
+                by_half = slope * np.einsum("lp,lp->p", from_right, _doubled(left, part))
+                by_vector[part] -= by_half[0::2] + by_half[1::2]
+                _add_banded(value, from_right, _doubled(onto_left, part))
+                _add_banded(value, table.T @ _doubled(left, part), _doubled(onto_right, part))
         sums = StrainSums(self.lattice, plan.l_max)
         for g in range(len(plan.groups)):
             self._group_adjoint(g, map_adjoint, adjoint, sums)
@@ -430,8 +443,9 @@ class CorrelationState:
         operands = self._operands(self.densities, self.maps)
         changes = self._operands(density_tangent, change)
         for (terms, bands, left, right), (*_, left_change, right_change) in zip(operands, changes, strict=True):
-            table = _correlations(bands[1] * stretch[: bands[1].shape[1]], left, right)
-            table += _correlations(bands[0], left_change, right) + _correlations(bands[0], left, right_change)
+            value, parts = bands.value, bands.parts
+            table = _correlations(bands.slope * stretch[: value.shape[1]], parts, left, right)
+            table += _correlations(value, parts, left_change, right) + _correlations(value, parts, left, right_change)
             derivative[terms.columns] += table[terms.band, terms.first, terms.second]
         return derivative
 
@@ -442,21 +456,28 @@ class CorrelationState:
         return np.concatenate(planes, axis=1).reshape(self.plan.groups[g].rows, -1)
 
 
-def _twice(bands: Array) -> Array:
-    """Bands (..., P) for real and imaginary parts in turn, (..., 2 P)."""
-    return np.repeat(bands, 2, axis=-1)
+def _extent(value: Array, slope: Array) -> slice:
+    """From the first to the last vector where a band is not zero."""
+    inside = np.flatnonzero((value != 0) | (slope != 0))
+    return slice(int(inside[0]), int(inside[-1]) + 1) if len(inside) else slice(0, 0)
 
 
-def _parts(rows: ComplexArray, doubled: Array) -> Array:
-    """Real and imaginary parts in turn of the first vectors, a view as wide as the doubled bands."""
-    return rows.view(np.float64)[:, : doubled.shape[-1]]
+def _twice(weights: Array) -> Array:
+    """For real and imaginary parts in turn, (2 P,)."""
+    return np.repeat(weights, 2)
 
 
-def _correlations(bands: Array, left: ComplexArray, right: ComplexArray) -> Array:
+def _doubled(rows: ComplexArray, part: slice) -> Array:
+    """Real and imaginary parts in turn of some of the vectors, a view."""
+    return rows.view(np.float64)[:, 2 * part.start : 2 * part.stop]
+
+
+def _correlations(bands: Array, parts: Sequence[slice], left: ComplexArray, right: ComplexArray) -> Array:
     """(bands, left, right) table of sum_p bands Re conj(left) right."""
-    doubled = _twice(bands)
-    a, b = _parts(left, doubled), _parts(right, doubled)
-    return np.array([(a * w) @ b.T for w in doubled])
+    return np.array([
+        (_doubled(left, part) * _twice(band[part])) @ _doubled(right, part).T
+        for band, part in zip(bands, parts, strict=True)
+    ])  # fmt: skip
 
 
 @compiled(fastmath=True)
