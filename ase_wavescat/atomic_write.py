@@ -12,6 +12,7 @@ import hashlib
 import os
 import platform
 import re
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -81,6 +82,13 @@ def write_errors(target: Path) -> Iterator[None]:
         raise FileWriteError(
             f"{target} could not be written ({os.strerror(error.errno or 0)}); {remedy}; what was there is as it was"
         ) from error
+
+
+def database_error(path: str | os.PathLike[str], error: sqlite3.OperationalError) -> FileWriteError:
+    """What SQLite raised when it was to write to a file, which is as it was."""
+    held = "locked" in str(error)
+    remedy = "close the program that holds it" if held else "make room on that disk, or choose a place to write to"
+    return FileWriteError(f"{os.fspath(path)} could not be written ({error}); {remedy}; what was there is as it was")
 
 
 def _is_elsewhere(name: object, target: Path) -> bool:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ase_wavescat.atomic_write import FileWriteError
+from ase_wavescat.atomic_write import database_error
 
 _POLL = 0.5  # s between two looks at a lock that another process has
 
@@ -20,7 +20,10 @@ def held(path: str | os.PathLike[str]) -> Iterator[bool]:
     It is SQLite's own lock, which works on every platform and is released by the system when the process is killed.
     Raises FileWriteError where no such file can be made.
     """
-    connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+    try:
+        connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+    except sqlite3.OperationalError as error:
+        raise database_error(path, error) from error
     try:
         yield _begin(connection, path)
     finally:
@@ -48,8 +51,6 @@ def _begin(connection: sqlite3.Connection, path: str | os.PathLike[str]) -> bool
         connection.execute("BEGIN IMMEDIATE")
     except sqlite3.OperationalError as error:
         if "locked" not in str(error):
-            raise FileWriteError(
-                f"{os.fspath(path)} cannot be locked ({error}); choose another folder, where files may be written"
-            ) from error
+            raise database_error(path, error) from error
         return False
     return True

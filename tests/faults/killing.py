@@ -17,7 +17,7 @@ import numpy as np
 
 from faults.works import Outcome, Work
 
-_LIMIT = 600.0  # s that any run may take
+_LIMIT = 3600.0  # s that any run may take
 
 
 @dataclass(frozen=True)
@@ -68,25 +68,26 @@ class Ordeal:
         error = self._run(folder, _LIMIT)
         if error is None or error:
             raise RuntimeError(f"the undisturbed run failed: {error}")
-        self.undisturbed = Undisturbed(time.perf_counter() - start, work.outcome(folder), _files(folder))
+        self._length = time.perf_counter() - start
+        self.undisturbed = Undisturbed(self._length, work.outcome(folder), _files(folder))
 
     def kill(self, count: int, seed: int = 0) -> Iterator[Resumption]:
         """So many kills, over as many finished runs as that takes.
 
-        The moments are drawn from equal parts of the undisturbed run's time, in random order, so that all phases are
+        The moments are drawn from equal parts of an undisturbed run's time, in random order, so that all phases are
         met; a run that has ended before its moment leaves that to a run from the beginning.
         """
         rng = np.random.default_rng(seed)
-        moments = list((rng.permutation(count) + rng.uniform(size=count)) / count * self.undisturbed.seconds)
+        moments = list((rng.permutation(count) + rng.uniform(size=count)) / count)
         while moments:
             yield self._resumption(moments)
 
     def _resumption(self, moments: list[float]) -> Resumption:
-        """From the beginning to the end; takes moments from the end of the list."""
+        """From the beginning to the end; takes moments, in units of an undisturbed run, from the end of the list."""
         folder, done = self._fresh(), Resumption()
         while True:
-            start, fresh = time.perf_counter(), not done.kills
-            error = self._run(folder, moments[-1] if moments else _LIMIT)
+            start = time.perf_counter()
+            error = self._run(folder, moments[-1] * self._length if moments else _LIMIT)
             done.seconds = time.perf_counter() - start
             if error is not None:
                 break
@@ -94,8 +95,8 @@ class Ordeal:
                 raise RuntimeError(f"a run took more than {_LIMIT} s")
             moments.pop()
             done.kills.append(Kill(done.seconds, self.work.parts(folder), len(_hidden(folder))))
-        if fresh and moments:
-            moments[-1] *= 0.9  # this machine was faster than before
+        if not done.kills:
+            self._length = done.seconds  # the machine is less busy than before
         if error:
             done.different = [error]
         else:

@@ -46,7 +46,7 @@ files = "{DATA}"
 spec = "spec.json"
 
 [fit]
-members = 8
+members = 4
 folds = 3
 """
 FEATURES = Correlations(pair=Bands(6, 0.8), atom_maps=Maps(((2, 0), (2, 1)), (0.0, 1.0)))
@@ -86,7 +86,7 @@ def _labelled(atoms: Atoms) -> Atoms:
     return atoms
 
 
-def _training_inputs(folder: Path, count: int) -> None:
+def training_inputs(folder: Path, count: int) -> None:
     write(folder / DATA, [_labelled(glass(seed, 32)) for seed in range(count)], format="extxyz")
     (folder / "run.toml").write_text(RUN_FILE)
     write_spec(SPEC, folder / "spec.json")
@@ -103,9 +103,9 @@ def _labelling_inputs(folder: Path, count: int) -> None:
 
 def _screening_inputs(folder: Path, count: int) -> None:
     """With a model that has learnt what it meets."""
-    _training_inputs(folder, 12)
+    training_inputs(folder, 12)
     subprocess.run([*WAVESCAT, "train", "run.toml", "--quiet"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    write(folder / POOL, [glass(1000 + seed, 24) for seed in range(count)], format="extxyz")
+    write(folder / POOL, [glass(1000 + seed, 16) for seed in range(count)], format="extxyz")
 
 
 # ---------------------------------------------------------------- outcomes
@@ -211,8 +211,8 @@ def _own(*arguments: str) -> list[str]:
 
 
 WAVESCAT = [sys.executable, "-c", "from ase_wavescat.cli import main; main()"]
-_SCREEN = ["screen", POOL, "--model", MODEL, "-o", SCREENING, "--workers", "2", "--steps", "30", "--quiet"]
-_TRAINING = (_training_inputs, [*WAVESCAT, "train", "run.toml", "--quiet"], _training_outcome)
+_SCREEN = ["screen", POOL, "--model", MODEL, "-o", SCREENING, "--workers", "2", "--steps", "20", "--quiet"]
+_TRAINING = (training_inputs, [*WAVESCAT, "train", "run.toml", "--quiet"], _training_outcome)
 _COMMANDS = {"rows": _compute_rows, "label": _label, "label twice": _label_twice}
 
 
@@ -230,11 +230,11 @@ def _done_labels(folder: Path) -> int:
 
 
 WORKS = {
-    "featurisation": Work(_training_inputs, compute_rows(0, 10**6), _rows_outcome, _done_rows, 40),
-    "training": Work(*_TRAINING, _done_rows, 24),
-    "labelling": Work(_labelling_inputs, _own("label"), _labels_outcome, _done_labels, 40),
-    "labelling, two processes": Work(_labelling_inputs, _own("label twice"), _labels_outcome, _done_labels, 60),
-    "screening": Work(_screening_inputs, [*WAVESCAT, *_SCREEN], _screening_outcome, _screened, 8),
+    "featurisation": Work(training_inputs, compute_rows(0, 10**6), _rows_outcome, _done_rows, 24),
+    "training": Work(*_TRAINING, _done_rows, 16),
+    "labelling": Work(_labelling_inputs, _own("label"), _labels_outcome, _done_labels, 30),
+    "labelling, two processes": Work(_labelling_inputs, _own("label twice"), _labels_outcome, _done_labels, 40),
+    "screening": Work(_screening_inputs, [*WAVESCAT, *_SCREEN], _screening_outcome, _screened, 6),
 }
 
 if __name__ == "__main__":  # processes of a pool import this file

@@ -16,7 +16,7 @@ import ase.db
 import numpy as np
 from ase import Atoms
 
-from ase_wavescat.atomic_write import FileWriteError, atomic_path, make_folder
+from ase_wavescat.atomic_write import atomic_path, database_error, make_folder
 from ase_wavescat.errors import DataError
 from ase_wavescat.locks import held
 from ase_wavescat.workflows.hull import References, formation_energies
@@ -137,10 +137,7 @@ def _written(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        remedy = "close the program that holds it" if "locked" in str(error) else "make room, or allow to write there"
-        raise FileWriteError(
-            f"{path} could not be written ({error}); {remedy}, and run again: what is done is kept"
-        ) from error
+        raise database_error(path, error) from error
 
 
 def _create(path: Path, header: Mapping[str, Any]) -> None:
