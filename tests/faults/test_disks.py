@@ -201,6 +201,17 @@ def test_a_command_ends_with_the_message(disk: Disk, tmp_path_factory: pytest.Te
     assert contents(disk.folder) == {}
 
 
+def test_a_full_disk_of_the_calculator_ends_the_labelling(tmp_path: Path) -> None:
+    """No structure could be computed on it: none is marked as failed."""
+
+    def calculator(atoms: Atoms) -> EMT:
+        raise OSError(28, "No space left on device", "/scratch/wavefunctions")
+
+    with pytest.raises(OSError, match="No space left on device: '/scratch/wavefunctions'"):
+        label({"copper": copper(1)}, tmp_path, calculator, {}, report=lambda line: None)
+    assert set(contents(tmp_path)) == {"settings.json"}
+
+
 @pytest.mark.parametrize("name", list(WRITINGS))
 def test_nothing_is_written_where_nothing_may_be(name: str) -> None:
     with tempfile.TemporaryDirectory() as place:
