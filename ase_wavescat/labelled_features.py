@@ -175,7 +175,7 @@ def _check(structures: Sequence[Atoms], single: bool) -> None:
                 f"{name} has atom {bad[0]} at {atoms.positions[bad[0]]}: positions must be finite numbers"
             )
         vectors = atoms.cell.array[atoms.pbc]
-        if not np.isfinite(vectors).all() or np.linalg.matrix_rank(vectors) < len(vectors):
+        if not np.isfinite(vectors).all() or (len(vectors) and np.linalg.matrix_rank(vectors) < len(vectors)):
             raise StructureError(
                 f"{name} is periodic along {atoms.pbc.tolist()}, but these cell vectors, {vectors.tolist()}, are not"
                 " finite and independent: set them, or set atoms.pbc = False along directions that do not repeat"
