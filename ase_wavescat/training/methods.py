@@ -20,6 +20,7 @@ from ase_wavescat.training.greedy import GreedyPaths, bag_size
 from ase_wavescat.training.observations import Observations
 from ase_wavescat.training.settings import Settings
 from ase_wavescat.training.validation import (
+    ENOUGH,
     CrossValidation,
     bootstrap,
     cross_validate,
@@ -34,7 +35,6 @@ from ase_wavescat.training.visible import visible_features
 
 MEMBERS_PER_FOLD = 8
 SIZES = (25, 50, 100, 200, 400, 800)  # of the curve of a sparse model
-ENOUGH = 1.02  # of the lowest held-out loss: fewer features are worth that
 AGREEING = 4  # selections that choose a support together: a training set and three bootstraps of it
 MAX_FEATURES = 500  # of a greedy member; the papers' best sizes are 121 +- 64
 

@@ -17,6 +17,7 @@ COMPOSITION_EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 FAR_OFF = 30.0
 _EXACT = 1e-4  # eV/atom, eV/A; errors of labels that a model can follow exactly are no measure
 LEARNING_SHARES = (0.125, 0.25, 0.5, 1.0)
+ENOUGH = 1.02  # of the lowest held-out loss: a stronger prior, or fewer features, are worth that
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +106,7 @@ def judged_groups(groups: np.ndarray, judged: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Search:
-    """The strength of the prior with the lowest held-out loss, and each fold's fit with it.
+    """The strength of the prior that was chosen by the held-out loss, and each fold's fit with it.
 
     strengths, losses: what was tried, and the data term of the fit on held-out frames.
     weights (folds, F), species_energies (folds, S); supports: the features of each fold's fit, None for all.
@@ -136,7 +137,9 @@ def search_strength(
 ) -> Search:
     """Fit on all folds but one with every strength, look at the frames of that one that are `judged` (n,).
 
-    It is one number chosen among few on the same folds that the errors are quoted for, which flatters them by next to
+    The strongest prior is taken whose loss is within two per cent of the lowest: the loss is flat there and held-out
+    frames are like those of the fit, but dynamics go where no frame is, and a stronger prior is smoother there. It is
+    one number chosen among few on the same folds that the errors are quoted for, which flatters them by next to
     nothing: the losses around the lowest are all but equal.
     supports: indices of the features of each fold's fit; all of them by default.
     """
@@ -149,7 +152,7 @@ def search_strength(
     losses = np.zeros(len(strengths))
     for index, k in held_out(fit, fold, judged):
         losses += fit.residuals(index, weights[k], species[k]).loss(fit.weights)
-    best = int(np.argmin(losses))
+    best = int(np.argmax(np.where(losses <= ENOUGH * losses.min(), strengths, 0.0)))
     return Search(
         strength=float(strengths[best]),
         strengths=tuple(map(float, strengths)),
