@@ -218,12 +218,24 @@ def test_keys_unknown_to_the_spec_or_named_twice_are_refused(small_ensemble: Ens
         ({"minimum": np.zeros(2)}, "maximum must have the shape"),
         ({"fractions": {3: (0.5, 0.2)}}, "fractions of Li"),
         ({"fractions": {3: (0.5, 1.2)}}, "fractions of Li"),
+        ({"fractions": {0: (0.0, 1.0)}}, "atomic number 0, which is no element"),
+        ({"fractions": {119: (0.0, 1.0)}}, "atomic number 119, which is no element"),
         ({"closest": {(3, 14): 0.0}}, "closest Li-Si distance"),
+        ({"closest": {(0, 14): 1.0}}, r"atomic numbers \(0, 14\), which are no elements"),
     ],
 )
 def test_inconsistent_domains_are_refused(wide_domain: Domain, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(wide_domain, **changes)
+
+
+def test_features_outside_their_own_range_and_negative_deviations_are_refused(wide_domain: Domain) -> None:
+    minimum, std = wide_domain.minimum.copy(), wide_domain.std.copy()
+    minimum[2], std[0] = wide_domain.maximum[2] + 1.0, -0.1
+    with pytest.raises(ValueError, match="the feature range 2 is upside down"):
+        dataclasses.replace(wide_domain, minimum=minimum)
+    with pytest.raises(ValueError, match="std must not be negative"):
+        dataclasses.replace(wide_domain, std=std)
 
 
 def test_a_domain_of_other_features_is_refused(small_ensemble: Ensemble) -> None:

@@ -19,7 +19,7 @@ SMALLEST_VOLUME = 0.1
 SHORTEST_VECTOR = 0.5
 """A, of the shortest lattice vector: the distance between an atom and its own image."""
 
-_NEARLY_ORTHOGONAL = 0.1  # volume over the product of the edges; from here on no vectors of the lattice are shorter
+_NEARLY_ORTHOGONAL = 0.1  # volume over the product of the edges
 _FLAT = 1e-13  # the same, where the volume is rounding noise
 
 
@@ -71,11 +71,22 @@ def check_cell(cell: Array, atoms: int) -> None:
             f"a cell vector is {longest:.3g} A long, the limit is {LARGEST_LENGTH:.0e} A; if atoms have drifted apart, "
             "take the pieces one by one; is the cell in A?"
         )
-    short = reduced_cell(cell)
-    shortest = float(np.linalg.norm(short, axis=1).min())
-    volume = float(abs(np.linalg.det(short))) / atoms
+    short = reduced_cell(cell)  # whose volume has more digits
+    shortest, volume = _shortest_vector(short), float(abs(np.linalg.det(short))) / atoms
     if shortest < SHORTEST_VECTOR or volume < SMALLEST_VOLUME:
         raise StructureError(
             f"the lattice repeats after {shortest:.3g} A and has {volume:.3g} A^3 an atom, the limits are "
             f"{SHORTEST_VECTOR} A and {SMALLEST_VOLUME} A^3; are cell and positions in A (not nm, not fractional)?"
         )
+
+
+def _shortest_vector(cell: Array) -> float:
+    """Length (A) of the shortest vector of the lattice; of the shortest edge where none can be as short as the limit.
+
+    A vector with a coefficient of 1 or more along a_i is at least as long as the height of the cell over the other two,
+    and that is at least |a_i| V / (|a_1| |a_2| |a_3|).
+    """
+    lengths = np.linalg.norm(cell, axis=1)
+    if abs(np.linalg.det(cell)) * lengths.min() < SHORTEST_VECTOR * np.prod(lengths):
+        lengths = np.linalg.norm(minkowski_reduce(cell)[0], axis=1)
+    return float(lengths.min())

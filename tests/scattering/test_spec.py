@@ -54,6 +54,24 @@ def test_channels_of_the_papers():
     assert dict(papers_channels((32,)))["valence"] == ((32, 4.0),)
 
 
+def test_a_channel_is_found_by_its_name_or_the_nearest_is_named():
+    spec = preset("sinz2020", LI_SI)
+    assert spec.channel("valence") == {3: 1.0, 14: 4.0}
+    with pytest.raises(SpecError, match="no channel 'valance'; did you mean 'valence'"):
+        spec.channel("valance")
+
+
+def test_filled_shells_below_p_electrons_are_core():
+    valence = dict(papers_channels((13, 30, 31, 50, 81, 82)))["valence"]
+    assert dict(valence) == {13: 3.0, 30: 12.0, 31: 3.0, 50: 4.0, 81: 3.0, 82: 4.0}
+
+
+def test_body_orders_count_the_atoms_of_a_feature():
+    one = "Li,0,3,1*Si,0,3,1"
+    keys = ["pair:Li-Si:0", f"atom:Li:{one}", f"band:Si|{one}:0", f"band:{one}|{one}:0", f"atom:Li:{one}|{one}"]
+    assert [parse_key(key).body_order for key in keys] == [2, 3, 3, 4, 5]
+
+
 def test_maps_join_wavelets_of_one_l_within_the_span():
     maps = Maps(((3, 0), (3, 1)), (0.0, 0.5, 1.0), span=0.5).expand((3, 14))
     assert len(maps) == 2 * (5 + 5 + 3 + 4)
@@ -76,6 +94,9 @@ def test_maps_join_wavelets_of_one_l_within_the_span():
         ({"wavelets": (3, 0)}, "wavelets are a sequence of pairs"),
         ({"wavelets": ((3.7, 1.2),)}, "whole number, got 3.7"),
         ({"scales": (float("nan"),)}, "finite"),
+        ({"scales": (0.0, float("inf"))}, "finite"),
+        ({"scales": (0.0, 2000.0)}, "scales are octaves"),
+        ({"scales": tuple(0.01 * k for k in range(101))}, "there may be 100 scales, got 101"),
         ({"tolerance": 0.5}, "tolerance must lie in"),
         ({"families": ()}, "at least one feature family"),
         ({"families": (Moduli(),)}, "needs at least one channel"),
