@@ -88,6 +88,15 @@ def test_streams_give_the_same_answer_as_one():
     np.testing.assert_allclose(streamed.weights, whole.weights, rtol=1e-9)
 
 
+def test_rows_are_read_some_at_a_time(monkeypatch):
+    observations, _, _ = make(np.random.default_rng(3), noise=0.1)
+    groups, ones = np.repeat([0, 1, 2], [5, 1, 12]), np.ones((1, 3), dtype=int)
+    whole = Fit(observations, groups, WEIGHTS).solve(ones, [1e-4])
+    monkeypatch.setattr("ase_wavescat.training.fit._ROWS_AT_ONCE", 40)  # three frames of sixteen rows
+    in_parts = Fit(observations, groups, WEIGHTS).solve(ones, [1e-4])
+    np.testing.assert_allclose(in_parts.weights, whole.weights, rtol=1e-9)
+
+
 def test_features_that_do_not_vary_get_no_weight():
     observations, _, _ = make(np.random.default_rng(4), noise=0.1)
     for frame in observations:

@@ -20,6 +20,7 @@ from ase_wavescat.training.validation import (
     search_strength,
     summarise,
     summarise_by,
+    training_sets,
 )
 
 WEIGHTS = LabelWeights(10.0, 1.0, 10.0)
@@ -103,6 +104,15 @@ def test_strength_is_the_strongest_of_the_best():
     loss = sum((WEIGHTS.energy * error.energy) ** 2 for error in validation.errors)
     assert loss == pytest.approx(losses[search.strength])
     assert search.strength >= 1e-1  # there is nothing to learn here
+
+
+def test_the_worst_posed_fold_is_reported():
+    observations, groups = frames_of_groups(np.random.default_rng(8), groups=9, each=1, features=4, offset=1.0)
+    fit, fold = Fit(observations, groups, WEIGHTS), assign_folds(groups, 3, seed=0)
+    search = search_strength(fit, fold, [1e-3], np.ones(9, dtype=bool))
+    conditions = fit.solve(training_sets(fold), [1e-3]).condition
+    assert len(set(conditions)) == 3
+    assert search.condition == pytest.approx(conditions.max())
 
 
 def test_the_spread_is_calibrated_on_noise():
