@@ -143,3 +143,15 @@ def test_folders_are_closed_and_opened_again(matrix: ModuleType, tmp_path: Path)
         target = tmp_path / "package" / "inner" / "file"
         matrix.run([*keeps, sys.executable, "-c", write, target], tmp_path, "write")
     assert (tmp_path / "package" / "inner").stat().st_mode == before
+
+
+def test_the_table_has_what_was_measured_and_what_was_not(matrix: ModuleType) -> None:
+    done = {
+        "name": "newest", "python": "3.11", "verdict": "works", "difference": 2e-14,
+        "versions": {"python": "3.11.7", "numpy": "2.4.6"}, "counts": {"passed": 9, "skipped": 1},
+    }  # fmt: skip
+    compiled = [{"can be written": "nothing", "import": [1.0, 1.1], "first forces": [14.0, 15.0]}]
+    lines = matrix.tables([done, {"name": "new", "python": "3.14", "verdict": matrix.MISSING}], compiled).splitlines()
+    assert "| newest | 3.11.7 | 2.4.6 | - | - | - | - | 2e-14 | 9 passed, 1 skipped | works |" in lines
+    assert "| new | 3.14 | - | - | - | - | - | - | - | not available here |" in lines
+    assert "| nothing | 1.0 | 1.1 | 14.0 | 15.0 |" in lines
