@@ -3,9 +3,10 @@
     python benchmarks/faults.py [WORK ...] [--kills N] [--seed N] [--json FILE] [--document FILE ...]
 
 Each work runs undisturbed once. Then it is killed (SIGKILL for all of its processes) and started again, at moments
-spread over its whole length by chance, until so many kills have landed; every run that came to its end is compared with
-the undisturbed one to the bit: all arrays and attributes of rows and models, all labels, all rows of a screening's
-database, its ranking and structures. Works that are not named keep their figures in the JSON file.
+spread over its whole length by chance (a fifth of them while it starts), until so many kills have landed. Every run
+that came to its end is compared with the undisturbed one to the bit: all arrays and attributes of rows and models, all
+labels, all rows of a screening's database, its ranking and structures. Works that are not named keep their figures in
+the JSON file.
 """
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ import numpy as np
 from faults.works import Outcome, Work
 
 _LIMIT = 3600.0  # s that any run may take
+_STARTING = 0.2  # share of the kills that fall before a run has done anything
+_LOOK = 0.02  # s between two looks at a run
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,14 @@ class Undisturbed:
     files: set[str]
 
 
+@dataclass
+class _Pace:
+    """Seconds from the start of a run to its first part, and from there to its end."""
+
+    starting: float = 0.0
+    working: float = 0.0
+
+
 class Ordeal:
     """A work of so many structures, run undisturbed, then killed and resumed.
 
@@ -59,23 +69,23 @@ class Ordeal:
     """
 
     def __init__(self, work: Work, structures: int, place: Path) -> None:
-        self.work, self._place = work, place
+        self.work, self._structures, self._place = work, structures, place
         self._inputs = place / "inputs"
         self._inputs.mkdir()
         work.prepare(self._inputs, structures)
-        folder = self._fresh()
-        start = time.perf_counter()
-        error = self._run(folder, _LIMIT)
-        if error is None or error:
+        folder, self._pace = self._fresh(), _Pace()
+        error = self._run(folder, None, self._pace)
+        if error:
             raise RuntimeError(f"the undisturbed run failed: {error}")
-        self._length = time.perf_counter() - start
-        self.undisturbed = Undisturbed(self._length, work.outcome(folder), _files(folder))
+        seconds = self._pace.starting + self._pace.working
+        self.undisturbed = Undisturbed(seconds, work.outcome(folder), _files(folder))
 
     def kill(self, count: int, seed: int = 0) -> Iterator[Resumption]:
         """So many kills, over as many finished runs as that takes.
 
-        The moments are drawn from equal parts of an undisturbed run's time, in random order, so that all phases are
-        met; a run that has ended before its moment leaves that to a run from the beginning.
+        A fifth of them fall while a run starts, the others after its first part. The moments are drawn from equal parts
+        of the time that an undisturbed run takes for each, in random order, so that all phases are met; a run that has
+        ended before its moment leaves that to a run from the beginning.
         """
         rng = np.random.default_rng(seed)
         moments = list((rng.permutation(count) + rng.uniform(size=count)) / count)
@@ -83,20 +93,18 @@ class Ordeal:
             yield self._resumption(moments)
 
     def _resumption(self, moments: list[float]) -> Resumption:
-        """From the beginning to the end; takes moments, in units of an undisturbed run, from the end of the list."""
+        """From the beginning to the end; takes moments, from 0 to 1, from the end of the list."""
         folder, done = self._fresh(), Resumption()
         while True:
-            start = time.perf_counter()
-            error = self._run(folder, moments[-1] * self._length if moments else _LIMIT)
-            done.seconds = time.perf_counter() - start
+            pace = _Pace()
+            error = self._run(folder, moments[-1] if moments else None, pace)
+            done.seconds = pace.starting + pace.working
             if error is not None:
                 break
-            if not moments:
-                raise RuntimeError(f"a run took more than {_LIMIT} s")
             moments.pop()
             done.kills.append(Kill(done.seconds, self.work.parts(folder), len(_hidden(folder))))
         if not done.kills:
-            self._length = done.seconds  # the machine is less busy than before
+            self._pace = pace  # the machine is less busy than before
         if error:
             done.different = [error]
         else:
@@ -111,21 +119,38 @@ class Ordeal:
         shutil.copytree(self._inputs, folder, dirs_exist_ok=True)
         return folder
 
-    def _run(self, folder: Path, seconds: float) -> str | None:
-        """None when it was killed, with all its processes, after so many seconds; else its error, "" for none."""
+    def _run(self, folder: Path, moment: float | None, pace: _Pace) -> str | None:
+        """None when it was killed, with all its processes, at its moment; else its error, "" for none."""
+        before = self.work.parts(folder)
         with tempfile.TemporaryFile() as said:
             process = subprocess.Popen(
                 self.work.command, cwd=folder, stdout=said, stderr=said, preexec_fn=os.setpgrp, env=_environment()
             )
+            start, begun = time.perf_counter(), 0.0
             try:
-                process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                return None
+                while process.poll() is None:
+                    now = time.perf_counter()
+                    begun = begun or (now if self._has_begun(folder, before, now - start) else 0.0)
+                    pace.starting, pace.working = (begun or now) - start, now - begun if begun else 0.0
+                    if pace.starting + pace.working > _LIMIT:
+                        raise RuntimeError(f"a run takes more than {_LIMIT} s")
+                    if moment is not None and self._is_due(moment, pace):
+                        return None
+                    time.sleep(_LOOK)
             finally:
                 kill_group(process)
             said.seek(0)
             text = said.read().decode(errors="replace").strip()
         return f"exit status {process.returncode}: {text[-500:]}" if process.returncode else ""
+
+    def _has_begun(self, folder: Path, before: int, seconds: float) -> bool:
+        """Whether a run has done a part; where none is left to do, whether it has had the time."""
+        return seconds > self._pace.starting if before == self._structures else self.work.parts(folder) > before
+
+    def _is_due(self, moment: float, pace: _Pace) -> bool:
+        if moment < _STARTING:
+            return pace.starting > moment / _STARTING * self._pace.starting
+        return pace.working > (moment - _STARTING) / (1 - _STARTING) * self._pace.working
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:

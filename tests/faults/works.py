@@ -188,9 +188,9 @@ def _compute_rows() -> None:
     from ase_wavescat.training.dataset import read_frames
     from ase_wavescat.training.store import FeatureStore
 
-    first, last = (int(argument) for argument in sys.argv[2:4])
+    first, last, workers = (int(argument) for argument in sys.argv[2:5])
     frames = read_frames(DATA)[first:last]
-    print(FeatureStore(STORE, SPEC).fill(frames, workers=2, progress=False))
+    print(FeatureStore(STORE, SPEC).fill(frames, workers, progress=False))
 
 
 def _label() -> None:
@@ -216,9 +216,9 @@ _TRAINING = (training_inputs, [*WAVESCAT, "train", "run.toml", "--quiet"], _trai
 _COMMANDS = {"rows": _compute_rows, "label": _label, "label twice": _label_twice}
 
 
-def compute_rows(first: int, last: int) -> list[str]:
+def compute_rows(first: int, last: int, workers: int) -> list[str]:
     """The command for the rows of some of the frames; it prints how many it computed."""
-    return _own("rows", str(first), str(last))
+    return _own("rows", str(first), str(last), str(workers))
 
 
 def _done_rows(folder: Path) -> int:
@@ -230,7 +230,7 @@ def _done_labels(folder: Path) -> int:
 
 
 WORKS = {
-    "featurisation": Work(training_inputs, compute_rows(0, 10**6), _rows_outcome, _done_rows, 24),
+    "featurisation": Work(training_inputs, compute_rows(0, 10**6, 2), _rows_outcome, _done_rows, 24),
     "training": Work(*_TRAINING, _done_rows, 16),
     "labelling": Work(_labelling_inputs, _own("label"), _labels_outcome, _done_labels, 30),
     "labelling, two processes": Work(_labelling_inputs, _own("label twice"), _labels_outcome, _done_labels, 40),
