@@ -199,9 +199,12 @@ def _slopes(s, table, weights, linear, floor, root, cube, inverse, value, out): 
             _monomial(s, table[q, 4:], floor, root, cube, inverse, value)
             for i in range(s.shape[0]):
                 out[i] += factor * value[i]
-    if by_square != 0.0 or by_product != 0.0:
+    if by_product != 0.0 or (by_square != 0.0 and by_root != 0.0):
         for i in range(s.shape[0]):
             out[i] += inverse[i] * (root[i] * (by_root + by_product * cube[i]) + by_square * cube[i] * cube[i])
+    elif by_square != 0.0:  # there may be no roots: `root` holds anything
+        for i in range(s.shape[0]):
+            out[i] += by_square * inverse[i] * cube[i] * cube[i]
     elif by_root != 0.0:
         for i in range(s.shape[0]):
             out[i] += by_root * inverse[i] * root[i]

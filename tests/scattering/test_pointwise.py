@@ -59,3 +59,24 @@ def test_all_powers_at_once():
         single += part
     scale = np.abs(single).max(axis=(0, 1))
     np.testing.assert_allclose(together / np.maximum(scale, 1e-300), single / np.maximum(scale, 1e-300), atol=1e-11)
+
+
+def leave_behind(value):
+    """Memory of the size that the kernels work in, filled and freed: the next to ask for it finds the values."""
+    freed = [np.full((9, 512), value) for _ in range(2)]
+    del freed
+
+
+@pytest.mark.parametrize("power", POWERS, ids=str)
+def test_what_memory_held_before_does_not_matter(power):
+    fields, table, ones = fields_over_many_sizes(), pointwise.power_table([power]), np.ones((2, 1))
+    results = []
+    for held in (0.5, np.nan):
+        sums, out = np.zeros((2, 2)), np.empty_like(fields)
+        leave_behind(held)
+        pointwise.second_sums(fields, np.zeros(2), table, ones.astype(bool), sums)
+        leave_behind(held)
+        pointwise.second_adjoint(fields, np.zeros(2), table, ones, np.ones(2), out)
+        results.append((sums, out))
+    for before, after in zip(*results, strict=True):
+        np.testing.assert_array_equal(before, after)
