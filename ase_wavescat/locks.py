@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from ase_wavescat.atomic_write import database_error
 
@@ -43,6 +44,12 @@ def waited_for(path: str | os.PathLike[str], waiting: Callable[[], None]) -> Ite
             waiting()
             told = True
         time.sleep(_POLL)
+
+
+def remove_lock(path: str | os.PathLike[str]) -> None:
+    """The files of a lock that nobody needs any more; SQLite leaves a second one when its process is killed."""
+    for name in (os.fspath(path), f"{os.fspath(path)}-journal"):
+        Path(name).unlink(missing_ok=True)
 
 
 def _begin(connection: sqlite3.Connection, path: str | os.PathLike[str]) -> bool:

@@ -121,6 +121,15 @@ def test_what_another_process_is_writing_stays(tmp_path: Path) -> None:
     assert others.exists() and not remains.exists()
 
 
+def test_locks_of_a_process_killed_after_its_label_go(tmp_path: Path) -> None:
+    label(make_pool(1), tmp_path, lambda atoms: EMT(), SETTINGS, report=lambda line: None)
+    for name in (".copper-0.lock", ".copper-0.lock-journal"):
+        (tmp_path / name).touch()
+    done = label(make_pool(1), tmp_path, lambda atoms: EMT(), SETTINGS, report=lambda line: None)
+    assert done.left == ("copper-0",)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copper-0.extxyz", "settings.json"]
+
+
 def test_a_code_that_is_not_there_is_no_failure_of_the_structure(tmp_path: Path) -> None:
     def calculator(atoms: Atoms) -> EMT:
         raise ModuleNotFoundError("No module named 'gpaw'")

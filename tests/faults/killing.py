@@ -174,4 +174,4 @@ def _files(folder: Path) -> set[str]:
 
 def _hidden(folder: Path) -> list[Path]:
     """Temporary files, not locks."""
-    return [path for path in folder.rglob(".*") if path.suffix != ".lock"]
+    return [path for path in folder.rglob(".*") if ".lock" not in path.name]

@@ -36,7 +36,7 @@ def test_an_outcome_that_is_lost_by_a_kill_is_noticed(tmp_path: Path) -> None:
         prepare=lambda folder, count: None,
         command=[sys.executable, "-c", script],
         outcome=lambda folder: {"result": (folder / "result.txt").read_text()},
-        parts=lambda folder: 0,
+        parts=lambda folder: int((folder / "result.txt").exists()),
         structures=1,
     )
     runs = list(Ordeal(work, 1, tmp_path).kill(3))
