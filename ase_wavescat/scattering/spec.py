@@ -216,7 +216,7 @@ class Correlations:
         atom, five, grid = (m.count(species) if m else 0 for m in (self.atom_maps, self.five_body, self.grid_maps))
         pair, three, four = (bands.count if bands else 0 for bands in (self.pair, self.three_body, self.four_body))
         at_atoms = species * (atom + five * (five + 1) // 2)
-        return species * (species + 1) // 2 * pair + at_atoms + grid * (species * three + (grid + 1) * four // 2)
+        return species * (species + 1) // 2 * pair + at_atoms + grid * species * three + grid * (grid + 1) // 2 * four
 
     def features(self, spec: ScatteringSpec) -> list[Feature]:
         features: list[Feature] = []

@@ -72,6 +72,22 @@ def test_body_orders_count_the_atoms_of_a_feature():
     assert [parse_key(key).body_order for key in keys] == [2, 3, 3, 4, 5]
 
 
+@pytest.mark.parametrize("species", [("Si",), LI_SI, ("Li", "O", "Si")])
+@pytest.mark.parametrize("span", [0.0, 1.0])
+def test_features_are_counted_without_making_them(species, span):
+    maps = Maps(((3, 0),), (0.0, 1.0), span=span)
+    family = Correlations(
+        pair=Bands(4, 0.5),
+        atom_maps=Maps(((3, 0), (3, 1)), (0.0, 1.0), span=span),
+        five_body=maps,
+        grid_maps=maps,
+        three_body=Bands(2, 0.8),
+        four_body=Bands(1, 1.0),
+    )
+    spec = minimal(species=species, families=(family,))
+    assert family.most_features(spec) == len(spec.features)
+
+
 def test_maps_join_wavelets_of_one_l_within_the_span():
     maps = Maps(((3, 0), (3, 1)), (0.0, 0.5, 1.0), span=0.5).expand((3, 14))
     assert len(maps) == 2 * (5 + 5 + 3 + 4)

@@ -90,6 +90,13 @@ def test_cost_prefers_what_is_there():
     assert consolidate([(matrix, right)], 2, cost, cost_power=0.0).order.tolist() == [7, 2]
 
 
+def test_where_nothing_is_to_be_explained_nothing_is_taken():
+    found = consolidate([(np.eye(3), np.zeros(3)), (2 * np.eye(3), np.zeros(3))], 2)
+    assert len(found.order) == len(found.stability) == len(found.unexplained) == 0
+    with pytest.raises(DataError, match="supports have 1 to 0 features"):
+        found.support(1)
+
+
 def test_refuses_nothing_to_do():
     with pytest.raises(DataError, match="at least one selection"):
         consolidate([], 3)

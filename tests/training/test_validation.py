@@ -215,3 +215,4 @@ def test_learning_curve_falls_and_ends_at_the_full_fit():
     errors = [point["energy_rmse_mev_per_atom"] for point in curve]
     assert errors[0] > errors[2]
     assert errors[-1] == pytest.approx(summarise(validation.errors)["energy_rmse_mev_per_atom"])
+    assert curve[-1]["loss"] == pytest.approx(search.losses[0])
