@@ -1,4 +1,4 @@
-"""Crystals of lithium and silicon with a model that has seen none: volumes, formation energies, elastic moduli.
+"""Crystals of lithium and silicon, few of which the model has seen: volumes, formation energies, elastic moduli.
 
     python benchmarks/crystals.py [FILE] [--model lisi.h5] [--references FILE] [--json FILE]
         [--document FILE ...] [--picture FILE]
