@@ -7,6 +7,7 @@ import pytest
 from ase import Atoms
 
 from ase_wavescat.repulsion import PairRepulsion
+from ase_wavescat.scattering.neighbours import neighbour_pairs
 from ase_wavescat.scattering.spec import Bands, Correlations, Maps, ScatteringSpec
 from ase_wavescat.scattering.transform import Transform
 from ase_wavescat.training.contacts import (
@@ -69,6 +70,17 @@ def test_crystals_of_the_closest_distance_shrink(frames):
                 distances = atoms.get_all_distances(mic=True) + 99 * np.eye(len(atoms))
                 assert distances.min() == pytest.approx(share * shortest)
                 assert set(numbers) == set(pair)
+
+
+def test_frames_start_where_their_nearest_pair_is_at_the_closest_distance(frames):
+    pair, shortest = (3, 14), CLOSEST[3, 14]
+    approaches = list(_crowding(pair, shortest, frames, np.random.default_rng(0)))[3:]
+    assert len(approaches) == len(frames)
+    for approach in approaches:
+        cell, positions, numbers = approach.start
+        first, second, vectors = neighbour_pairs(cell, positions, 4.0)
+        between = (numbers[first] == pair[0]) & (numbers[second] == pair[1])
+        assert np.linalg.norm(vectors[between], axis=1).min() == pytest.approx(shortest)
 
 
 def test_rows_and_targets_of_a_dimer(contacts, transform):
