@@ -27,7 +27,8 @@ def test_it_carries_its_domain_provenance_and_errors(elsewhere: Path) -> None:
     assert model.provenance["label_source"] and model.provenance["citation"] and model.provenance["licence"]
     metrics = model.provenance["metrics"]
     assert metrics["folds"] == 5
-    assert 1 < metrics["energy_mae_mev_per_atom"] <= 8
+    assert 1 < metrics["energy_mae_mev_per_atom"] <= 12  # a third of the frames are hard: steps of DFT relaxations
+    assert 1 < metrics["by_kind"]["md"]["energy_mae_mev_per_atom"] <= 8
     assert 0.01 < metrics["force_mae_ev_per_a"] <= 0.1
     assert {"relaxed", "md", "liquid", "annealed"} <= set(metrics["by_kind"])
     assert set(metrics["by_composition"]) == {"0.0-0.2", "0.2-0.4", "0.4-0.6", "0.6-0.8", "0.8-1.0"}
