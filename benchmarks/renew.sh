@@ -42,5 +42,5 @@ renew dynamics "$folder/dynamics" --timed lisi-fast.h5 lisi.h5 --document docs/d
 renew voltage --relaxed "$folder/voltage" --document docs/voltage.md --picture $pictures/voltage.png
 renew barriers --document docs/barriers.md --picture $pictures/barriers.png
 renew optimizers --document docs/workflows.md
-renew screening --document docs/screening.md
+renew screening --count 16 --repeats 1 --document docs/screening.md
 renew rounds --store "$folder/rounds" --document docs/active_learning.md --picture $pictures/rounds.png
