@@ -27,10 +27,9 @@ _NOBLE_CORES = (0, 2, 10, 18, 36, 54, 86)
 
 def valence_electrons(number: int) -> int:
     """Electrons outside the noble-gas core; filled d and f shells of p-block elements count as core."""
-    outside = number - max(core for core in _NOBLE_CORES if core < number)
-    if outside > 26:
-        return outside - 24
-    return outside - 10 if outside > 12 else outside
+    core = max(core for core in _NOBLE_CORES if core < number)
+    outside, filled = number - core, 24 if core >= 54 else 10
+    return outside - filled if outside > filled + 2 else outside
 
 
 def papers_channels(species: Sequence[int]) -> tuple[Channel, ...]:

@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from ase_wavescat.scattering.features import ModulusFeature
-from ase_wavescat.scattering.presets import preset
+from ase_wavescat.scattering.presets import preset, valence_electrons
 from ase_wavescat.scattering.spec import SpecError
 from ase_wavescat.scattering.transform import Transform
 
@@ -100,3 +100,11 @@ def test_presets_do_not_depend_on_how_a_molecule_lies(name, step, tolerance):
     for values in (moved, turned):
         assert largest_deviation(values, expected) < tolerance
         assert np.median(np.abs(values / expected - 1)) < 3e-3
+
+
+@pytest.mark.parametrize(
+    ("number", "electrons"),
+    [(1, 1), (3, 1), (14, 4), (21, 3), (30, 12), (31, 3), (50, 4), (67, 13), (72, 18), (80, 26), (82, 4), (118, 8)],
+)
+def test_filled_shells_of_the_p_block_alone_are_core(number: int, electrons: int) -> None:
+    assert valence_electrons(number) == electrons
