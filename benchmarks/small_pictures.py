@@ -11,7 +11,7 @@ from PIL import Image
 
 from ase_wavescat.atomic_write import atomic_path
 
-COLOURS = 128
+COLOURS = 64
 
 
 def save_small(figure: Figure, path: Path) -> None:

@@ -242,18 +242,19 @@ def test_every_structure_has_its_own_warnings(
         assert "nothing closer than 4.000 A" in message
 
 
-def test_a_killed_overwrite_leaves_no_old_numbers(structures: dict[str, Atoms], tmp_path: Path) -> None:
+def test_an_overwrite_that_is_stopped_leaves_the_old_result_whole(structures: dict[str, Atoms], tmp_path: Path) -> None:
     atoms = structures["first"]
     Size(atoms, 1.0).write(tmp_path, "first")
+    old = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     @dataclasses.dataclass(frozen=True, eq=False)
-    class Killed(Size):
+    class Stopped(Size):
         def plot(self) -> Any:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Killed(atoms, 2.0).write(tmp_path, "first")
-    assert not (tmp_path / "first.json").exists()
+        Stopped(atoms, 2.0).write(tmp_path, "first")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == old
 
 
 def test_no_structure_is_lost_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

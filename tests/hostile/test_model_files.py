@@ -36,7 +36,7 @@ def test_damage_with_a_checksum_that_fits_ends_in_a_named_error_or_a_checked_mod
 @pytest.mark.parametrize(
     ("name", "message"),
     {
-        "10^9 bands": "up to 3000000042 features, the limit is 1000000",
+        "10^9 bands": "up to 3000000045 features, the limit is 1000000",
         "wavelets wider than cells": "wavelets are 0.01 to 100.0 A wide",
         "weights of 10^12, never stored": r"declares the shape \(1000000, 1000000\), more than the file stores",
         "weights never stored": "more than the file stores",
