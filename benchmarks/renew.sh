@@ -43,4 +43,4 @@ renew voltage --relaxed "$folder/voltage" --document docs/voltage.md --picture $
 renew barriers --document docs/barriers.md --picture $pictures/barriers.png
 renew optimizers --document docs/workflows.md
 renew screening --count 16 --repeats 1 --document docs/screening.md
-renew rounds --store "$folder/rounds" --document docs/active_learning.md --picture $pictures/rounds.png
+renew rounds --starts 5 --store "$folder/rounds" --document docs/active_learning.md --picture $pictures/rounds.png
