@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -24,13 +26,12 @@ class Disk(Protocol):
     def room(self, size: int) -> Iterator[None]: ...
 
 
+@dataclass
 class SmallDisk:
     """A real one, in memory."""
 
-    cause = os.strerror(28)  # no space left
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    folder: Path
+    cause = os.strerror(errno.ENOSPC)
 
     @contextmanager
     def room(self, size: int) -> Iterator[None]:
@@ -43,13 +44,12 @@ class SmallDisk:
             filler.unlink()
 
 
+@dataclass
 class LimitedFiles:
     """No file may become larger, as if the disk ended there."""
 
-    cause = os.strerror(27)  # file too large
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    folder: Path
+    cause = os.strerror(errno.EFBIG)
 
     @contextmanager
     def room(self, size: int) -> Iterator[None]:
