@@ -7,7 +7,6 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from ase_wavescat.atomic_write import database_error
 
@@ -46,14 +45,9 @@ def waited_for(path: str | os.PathLike[str], waiting: Callable[[], None]) -> Ite
         time.sleep(_POLL)
 
 
-def remove_lock(path: str | os.PathLike[str]) -> None:
-    """The files of a lock that nobody needs any more; SQLite leaves a second one when its process is killed."""
-    for name in (os.fspath(path), f"{os.fspath(path)}-journal"):
-        Path(name).unlink(missing_ok=True)
-
-
 def _begin(connection: sqlite3.Connection, path: str | os.PathLike[str]) -> bool:
     try:
+        connection.execute("PRAGMA journal_mode = OFF")  # nothing is written; a journal would outlive a killed process
         # not EXCLUSIVE: of two that ask for that at once, each can be refused for the other's sake
         connection.execute("BEGIN IMMEDIATE")
     except sqlite3.OperationalError as error:

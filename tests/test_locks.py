@@ -41,3 +41,9 @@ def test_a_lock_that_is_given_back_is_free(tmp_path: Path) -> None:
     for _ in range(2):
         with held(tmp_path / "lock") as ours, held(tmp_path / "lock") as again:
             assert ours and not again
+
+
+def test_a_lock_is_one_file(tmp_path: Path) -> None:
+    """So that a process killed with it leaves nothing more than the lock itself."""
+    with held(tmp_path / "lock") as ours:
+        assert ours and [path.name for path in tmp_path.iterdir()] == ["lock"]

@@ -19,7 +19,7 @@ from ase.io import write
 
 from ase_wavescat.atomic_write import atomic_path, make_folder
 from ase_wavescat.errors import CalculatorError, DataError
-from ase_wavescat.locks import held, remove_lock
+from ase_wavescat.locks import held
 from ase_wavescat.structure_files import check_structure, structures_of, without_results
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _label_one(
                 start = time.perf_counter()
                 reason = _label_and_write(name, atoms, folder, calculator, settings)
                 report(f"{name}: {reason or 'done'}, {time.perf_counter() - start:.0f} s")
-    remove_lock(lock)  # also that of a process that was killed when it had written the label
+    lock.unlink(missing_ok=True)  # also that of a process that was killed when it had written the label
     return reason
 
 
