@@ -120,6 +120,8 @@ class Check:
                 # the kit's structures are made for their shapes, not for any model's domain
                 warnings.simplefilter("ignore", WaveScatWarning)
                 findings = self.measure(subject)
+            if not findings.figures:
+                raise NotApplicable("; ".join(findings.notes) or "there was nothing to measure")
         except NotApplicable as reason:
             return Outcome(self.name, (), NOT_APPLICABLE, str(reason), time.perf_counter() - start)
         except Exception as error:

@@ -190,6 +190,11 @@ def test_the_table_and_the_json_hold_every_figure() -> None:
     assert [figure["quantity"] for figure in permutation["figures"]] == ["energy", "forces"]
 
 
+def test_a_check_that_measures_nothing_does_not_pass() -> None:
+    outcome = Check("nothing", lambda subject: Findings())(Subject(EMT, ["Cu"]))
+    assert (outcome.verdict, outcome.note) == (NOT_APPLICABLE, "there was nothing to measure")
+
+
 def test_a_figure_that_is_no_number_fails_and_stays() -> None:
     findings = Findings()
     findings.add("energy", 1.0, "eV", 2.0)
