@@ -34,3 +34,8 @@ class WaveScatWarning(UserWarning):
 
 class CalculatorError(WaveScatError):
     """A calculator that is missing, or gives too little for what was asked."""
+
+
+def printable(text: str) -> str:
+    """One line, safe to print: a text of someone's file may hold line ends and what a terminal takes for commands."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

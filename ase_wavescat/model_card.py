@@ -10,6 +10,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from ase_wavescat.ensemble import Domain, Ensemble
+from ase_wavescat.errors import printable
 from ase_wavescat.repulsion import pair_name
 from ase_wavescat.scattering.features import AtomFeature, BandFeature, Feature, Map, ModulusFeature, PairFeature
 
@@ -43,12 +44,7 @@ def model_card(ensemble: Ensemble) -> str:
     provenance.pop("structures", None)
     lines += ["provenance", *(_tree(provenance) or ["    none recorded"])]
     lines += ["cross-validated errors", *_errors(metrics)]
-    return "\n".join(map(_printable, lines))
-
-
-def _printable(line: str) -> str:
-    """Texts of a file may hold what a terminal takes for commands."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
+    return "\n".join(map(printable, lines))
 
 
 def _kind(feature: Feature) -> str:

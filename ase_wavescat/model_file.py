@@ -32,7 +32,7 @@ import numpy as np
 
 from ase_wavescat.atomic_write import atomic_path
 from ase_wavescat.ensemble import Calibration, Domain, Ensemble
-from ase_wavescat.errors import ModelFileError, ModelNotFoundError
+from ase_wavescat.errors import ModelFileError, ModelNotFoundError, printable
 from ase_wavescat.model_bytes import check_bytes, hdf5_file, seal
 from ase_wavescat.repulsion import PairRepulsion
 from ase_wavescat.scattering.spec import ScatteringSpec
@@ -170,8 +170,8 @@ def _blame(path: Path) -> Iterator[None]:
 
 
 def _short(error: Exception) -> str:
-    """Its message, without line ends and control characters, which would be the file's."""
-    text = "".join(letter if letter.isprintable() else "?" for letter in str(error) or type(error).__name__)
+    """Its message, which may hold texts of the file."""
+    text = printable(str(error) or type(error).__name__)
     return text if len(text) <= 500 else f"{text[:500]} ..."
 
 
@@ -244,7 +244,7 @@ def _names_in(file: h5py.File, group: str) -> set[str]:
 
 def _listed(names: list[str]) -> str:
     """A few names, safe to print."""
-    shown = [repr(name[:80])[1:-1] for name in names[:5]]
+    shown = [printable(name[:80]) for name in names[:5]]
     return ", ".join(shown) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
