@@ -226,7 +226,7 @@ def test_domain_checks_see_no_images_across_open_directions(
     far = dataclasses.replace(wide_domain, closest={(3, 14): 40.0})
     calculator = WaveScatCalculator(dataclasses.replace(small_ensemble, domain=far))
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", WaveScatWarning)
         calculator.get_potential_energy(Atoms("Li2", [[0, 0, 0], [3.0, 0, 0]]))
     with pytest.warns(WaveScatWarning, match=r"Li-Si\) are 3.000 A apart"):
         calculator.get_potential_energy(Atoms("LiSi", [[0, 0, 0], [3.0, 0, 0]]))
@@ -440,7 +440,7 @@ def test_inside_the_domain_nothing_is_said(small_ensemble: Ensemble, wide_domain
     atoms = make_structure()
     atoms.calc = WaveScatCalculator(dataclasses.replace(small_ensemble, domain=wide_domain))
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", WaveScatWarning)
         atoms.get_forces()
 
 

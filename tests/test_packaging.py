@@ -15,12 +15,15 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
+import ase_wavescat
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
 ROOT = Path(__file__).parent.parent
+PACKAGE = Path(ase_wavescat.__file__).parent  # that which is installed, beside the tests or elsewhere
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 REQUIREMENTS = [*PROJECT["dependencies"], *(line for lines in EXTRAS.values() for line in lines)]
@@ -47,14 +50,14 @@ def imported(folder: Path) -> dict[str, set[str]]:
 
 def test_every_import_of_the_package_is_a_stated_requirement() -> None:
     stated = names_of(REQUIREMENTS)
-    for module, files in imported(ROOT / "ase_wavescat").items():
+    for module, files in imported(PACKAGE).items():
         if module != "ase_wavescat":
             distributions = {name.lower() for name in PROVIDED.get(module, [module])}
             assert distributions & stated, f"{module}, imported by {files}, comes from {distributions}"
 
 
 def test_nothing_is_required_that_is_never_imported() -> None:
-    used = {name.lower() for module in imported(ROOT / "ase_wavescat") for name in PROVIDED.get(module, [module])}
+    used = {name.lower() for module in imported(PACKAGE) for name in PROVIDED.get(module, [module])}
     assert names_of(PROJECT["dependencies"]) <= used
 
 
@@ -77,7 +80,7 @@ def test_pythons_are_those_of_the_bound_the_style_and_the_matrix(matrix: ModuleT
     assert PROJECT["requires-python"] == f">={stated[0]}"
     assert set(stated) <= {row.python for row in matrix.ROWS}
     assert f'target-version = "py{stated[0].replace(".", "")}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    assert (ROOT / "ase_wavescat" / "py.typed").is_file() == ("Typing :: Typed" in PROJECT["classifiers"])
+    assert (PACKAGE / "py.typed").is_file() == ("Typing :: Typed" in PROJECT["classifiers"])
 
 
 @pytest.fixture

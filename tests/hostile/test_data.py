@@ -246,7 +246,7 @@ def test_sources_are_looked_at_one_by_one(tmp_path: Path) -> None:
         atoms.calc.results["energy"] -= 500.0 * len(atoms)  # another code's zero
     sources = [Source(good, "one"), Source(written(tmp_path / "more", *shifted), "other")]
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", WaveScatWarning)
         assert len(read_sources(sources)) == 24
     with pytest.warns(WaveScatWarning, match="one: .*several units, codes or settings|far from the others"):
         read_sources([Source([good, tmp_path / "more" / "set.extxyz"], "one")])

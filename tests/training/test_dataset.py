@@ -132,7 +132,7 @@ def test_a_numbered_trajectory_is_seen_through(tmp_path):
     with pytest.warns(WaveScatWarning, match=r"every frame of run.xyz has another 'group', but 3 of 3 neighbours"):
         read_frames(path)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", WaveScatWarning)
         read_frames(path, "none")
         read_frames(path, "config_type")
         read_frames(write_xyz(tmp_path / "melts.xyz", *(structure(seed) for seed in range(4))))
