@@ -230,11 +230,11 @@ def _done_labels(folder: Path) -> int:
 
 
 WORKS = {
-    "featurisation": Work(training_inputs, compute_rows(0, 10**6, 2), _rows_outcome, _done_rows, 24),
-    "training": Work(*_TRAINING, _done_rows, 16),
-    "labelling": Work(_labelling_inputs, _own("label"), _labels_outcome, _done_labels, 30),
-    "labelling, two processes": Work(_labelling_inputs, _own("label twice"), _labels_outcome, _done_labels, 40),
-    "screening": Work(_screening_inputs, [*WAVESCAT, *_SCREEN], _screening_outcome, _screened, 6),
+    "featurisation": Work(training_inputs, compute_rows(0, 10**6, 2), _rows_outcome, _done_rows, 400),
+    "training": Work(*_TRAINING, _done_rows, 64),
+    "labelling": Work(_labelling_inputs, _own("label"), _labels_outcome, _done_labels, 150),
+    "labelling, two processes": Work(_labelling_inputs, _own("label twice"), _labels_outcome, _done_labels, 150),
+    "screening": Work(_screening_inputs, [*WAVESCAT, *_SCREEN], _screening_outcome, _screened, 16),
 }
 
 if __name__ == "__main__":  # processes of a pool import this file
