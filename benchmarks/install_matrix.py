@@ -85,6 +85,7 @@ ROWS = (
     Row("sdist", source="sdist", extras="", tests=()),
     Row("editable checkout", source="checkout", extras="", tests=()),
     Row("oldest, all tests", "3.10", oldest=True, tests=("tests",)),
+    Row("newest, all tests", "3.13", tests=("tests",)),
 )
 
 
