@@ -28,6 +28,7 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(enco
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 REQUIREMENTS = [*PROJECT["dependencies"], *(line for lines in EXTRAS.values() for line in lines)]
 PROVIDED = packages_distributions()
+STANDARD = {*sys.stdlib_module_names, "tomllib"}  # the latter from Python 3.11 on
 
 
 def names_of(lines: list[str]) -> set[str]:
@@ -45,7 +46,7 @@ def imported(folder: Path) -> dict[str, set[str]]:
                 names = [node.module]
             for name in names:
                 found.setdefault(name.split(".")[0], set()).add(path.name)
-    return {name: files for name, files in found.items() if name not in sys.stdlib_module_names}
+    return {name: files for name, files in found.items() if name not in STANDARD}
 
 
 def test_every_import_of_the_package_is_a_stated_requirement() -> None:
