@@ -4,7 +4,8 @@
 #     bash benchmarks/renew.sh FOLDER [NAME ...]
 #
 # FOLDER keeps what a stopped run goes on from; models trained anew need a new one. NAME: only these of the scripts.
-# PEERS is a Python with ASE, chgnet and sevenn, as docs/accuracy.md says. Times are one core's.
+# PEERS is a Python with ASE, chgnet and sevenn, as docs/accuracy.md says; LISI_ANN the model that benchmarks/lisi_ann.py
+# trains on labels of the neural network (default: FOLDER/lisi-ann.h5). Times are one core's.
 set -eu
 folder=$1
 shift
@@ -40,7 +41,8 @@ renew peers --models lisi.h5 lisi-fast.h5 --python "${PEERS:-python}" --keep "$f
     --document docs/accuracy.md --summary README.md --picture $pictures/peers.png
 renew dynamics "$folder/dynamics" --timed lisi-fast.h5 lisi.h5 --document docs/dynamics.md --pictures $pictures
 renew voltage --relaxed "$folder/voltage" --document docs/voltage.md --picture $pictures/voltage.png
-renew barriers --document docs/barriers.md --picture $pictures/barriers.png
+renew barriers --model lisi.h5=lisi.h5 --model "lisi-ann=${LISI_ANN:-$folder/lisi-ann.h5}" --steps 200 \
+    --reference ../shared/reference --document docs/barriers.md --picture $pictures/barriers.png
 renew optimizers --document docs/workflows.md
 renew screening --count 16 --repeats 1 --document docs/screening.md
 renew rounds --starts 5 --store "$folder/rounds" --document docs/active_learning.md --picture $pictures/rounds.png

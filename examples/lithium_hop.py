@@ -21,7 +21,7 @@ from ase_wavescat.workflows import find_hops, neb, random_packing, relax
 
 def make_glass(atoms: int, steps: int) -> Atoms:
     """A packing whose cell, then whose positions are relaxed, with its calculator."""
-    packing = random_packing("LiSi5", atoms, seed=1)
+    packing = random_packing("LiSi3", atoms, seed=5)
     packing.calc = WaveScatCalculator("lisi.h5")
     loose = relax(packing, cell=True, fmax=0.05, smax=0.2, steps=steps).structure.copy()
     loose.calc = packing.calc
