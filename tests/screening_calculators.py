@@ -24,3 +24,18 @@ class Slow(EMT):
     def calculate(self, *arguments: Any, **options: Any) -> None:
         time.sleep(0.05)
         super().calculate(*arguments, **options)
+
+
+class Homebound:
+    """Makes a calculator, and cannot be sent to another process."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+
+    def __call__(self) -> EMT:
+        return EMT()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if os.getpid() != state["process"]:
+            raise RuntimeError("works only where it was made")
+        self.__dict__.update(state)

@@ -22,6 +22,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.calculators.mixing import SumCalculator
+from ase.constraints import FixAtoms
 from ase.io import write
 from click.testing import CliRunner
 
@@ -32,7 +33,7 @@ from ase_wavescat.ensemble import Domain, Ensemble
 from ase_wavescat.errors import CalculatorError, DataError, WaveScatError
 from ase_wavescat.workflows import read_screening, screen
 from ase_wavescat.workflows.screening.jobs import ScreeningSettings, fingerprint
-from screening_calculators import DEADLY, Deadly, Slow
+from screening_calculators import DEADLY, Deadly, Homebound, Slow
 
 ELEMENTS = {"Cu": -0.007, "Au": -0.0001}
 
@@ -371,6 +372,23 @@ def test_written_files(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "screening.json").read_text())["table"][0]["name"] == result.table[0].name
 
 
+class Unwritable(FixAtoms):
+    """A constraint of which no database knows how to keep it."""
+
+    todict = property()  # hasattr: no
+
+
+def test_what_cannot_be_kept_or_has_no_reference_fails_alone(tmp_path: Path) -> None:
+    odd, foreign, again = alloy(seed=5), alloy("Cu3Fe"), alloy("CuFe3")
+    odd.set_constraint(Unwritable([0]))
+    odd.info["name"] = "odd"
+    result = quickly([alloy(), odd, foreign, again], tmp_path, references=None, relax=False)
+    assert len(result.table) == 1
+    errors = {entry.name: entry.error for entry in result.failed}
+    assert errors["odd"] == "the constraint Unwritable cannot be stored; remove it"
+    assert all(errors[f"{formula} 0 0"].startswith("no reference energy of Fe: ") for formula in ("Cu3Fe", "CuFe3"))
+
+
 # ---------------------------------------------------------------- processes
 
 
@@ -430,6 +448,34 @@ def test_a_cluster_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(crews, "_TIMEOUT", 0.5)
     with pytest.raises(WaveScatError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
         quickly([alloy()], tmp_path, dask="tcp://127.0.0.1:9")
+
+
+def test_without_dask_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(WaveScatError, match=r"pip install 'ase_wavescat\[dask\]'"):
+        quickly([alloy()], tmp_path, dask="tcp://127.0.0.1:9")
+
+
+def test_workers_that_the_calculator_cannot_reach_are_named(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    options = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
+    with distributed.LocalCluster(**options, silence_logs=50) as cluster:
+        address = cluster.scheduler_address
+        with pytest.raises(WaveScatError, match=r"the workers of .* cannot do the jobs \(.*only where it was made"):
+            quickly([alloy()], tmp_path, dask=address, workers=None, model=Homebound())
+
+
+def test_a_script_without_the_line_for_processes_says_so(tmp_path: Path) -> None:
+    script = tmp_path / "run.py"
+    script.write_text(
+        "from ase.build import bulk\n"
+        "from ase.calculators.emt import EMT\n"
+        "from ase_wavescat.workflows import screen\n"
+        "screen([bulk('Cu')], model=EMT, output='out', workers=2, references={'Cu': 0.0}, progress=False)\n"
+    )
+    ended = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 1
+    assert "a script needs the line `if __name__ == '__main__':` before what it runs" in ended.stderr.splitlines()[-1]
 
 
 # ---------------------------------------------------------------- the command

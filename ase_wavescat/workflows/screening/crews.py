@@ -204,15 +204,16 @@ class _Cluster(AbstractContextManager["_Cluster"]):
                 f"no Dask scheduler answers at {address} ({error}); start one with `dask scheduler`, and workers with"
                 " `dask worker ADDRESS`"
             ) from None
+        self._check_start(source)
         # Sent once to each worker, and again by the cluster to those that come later
         self._source = self._client.submit(_itself, source, pure=False)
         self._executor = self._client.get_executor(pure=False)
         self._asked = -_REFRESH
-        self._check_start()
 
-    def _check_start(self) -> None:
+    def _check_start(self, source: CalculatorSource) -> None:
+        """Not by a job: what a worker cannot unpickle breaks its connection, again and again."""
         try:
-            self._executor.submit(_ready, self._source).result()
+            self._client.run(_ready, source)
         except Exception as error:
             self._client.close()
             raise WaveScatError(
