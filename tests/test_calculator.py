@@ -27,6 +27,7 @@ from ase_wavescat import WaveScatCalculator, save_model
 from ase_wavescat.ensemble import Domain, Ensemble, Prediction
 from ase_wavescat.errors import ModelNotFoundError, StructureError, WaveScatWarning
 from ase_wavescat.scattering.boundary import padded_cell
+from own_warnings import no_warnings
 
 ASE_KEYS = {"energy", "free_energy", "forces", "stress"}
 Make = Callable[..., Atoms]
@@ -225,8 +226,7 @@ def test_domain_checks_see_no_images_across_open_directions(
 ) -> None:
     far = dataclasses.replace(wide_domain, closest={(3, 14): 40.0})
     calculator = WaveScatCalculator(dataclasses.replace(small_ensemble, domain=far))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", WaveScatWarning)
+    with no_warnings():
         calculator.get_potential_energy(Atoms("Li2", [[0, 0, 0], [3.0, 0, 0]]))
     with pytest.warns(WaveScatWarning, match=r"Li-Si\) are 3.000 A apart"):
         calculator.get_potential_energy(Atoms("LiSi", [[0, 0, 0], [3.0, 0, 0]]))
@@ -439,8 +439,7 @@ def test_warnings_come_once_for_each_kind(small_ensemble: Ensemble, wide_domain:
 def test_inside_the_domain_nothing_is_said(small_ensemble: Ensemble, wide_domain: Domain, make_structure: Make) -> None:
     atoms = make_structure()
     atoms.calc = WaveScatCalculator(dataclasses.replace(small_ensemble, domain=wide_domain))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", WaveScatWarning)
+    with no_warnings():
         atoms.get_forces()
 
 

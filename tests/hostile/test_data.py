@@ -25,6 +25,7 @@ from ase_wavescat.training.dataset import Frame, _label, read_frames
 from ase_wavescat.training.magnitudes import warn_of_magnitudes
 from ase_wavescat.training.sources import Source, read_sources
 from hostile.data_attacks import broken, good_text, labelled, outcome_of
+from own_warnings import no_warnings
 
 SETTINGS = settings(
     max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -245,8 +246,7 @@ def test_sources_are_looked_at_one_by_one(tmp_path: Path) -> None:
     for atoms in shifted:
         atoms.calc.results["energy"] -= 500.0 * len(atoms)  # another code's zero
     sources = [Source(good, "one"), Source(written(tmp_path / "more", *shifted), "other")]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", WaveScatWarning)
+    with no_warnings():
         assert len(read_sources(sources)) == 24
     with pytest.warns(WaveScatWarning, match="one: .*several units, codes or settings|far from the others"):
         read_sources([Source([good, tmp_path / "more" / "set.extxyz"], "one")])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
-import warnings
 
 import ase.db
 import ase.io
@@ -19,6 +18,7 @@ from ase.io import write
 from ase_wavescat.errors import DataError, WaveScatWarning
 from ase_wavescat.structure_files import files_of, structures_of
 from ase_wavescat.training.dataset import read_frames
+from own_warnings import no_warnings
 
 
 def structure(seed: int = 0, **labels) -> Atoms:
@@ -131,8 +131,7 @@ def test_a_numbered_trajectory_is_seen_through(tmp_path):
     path = write_xyz(tmp_path / "run.xyz", *steps)
     with pytest.warns(WaveScatWarning, match=r"every frame of run.xyz has another 'group', but 3 of 3 neighbours"):
         read_frames(path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", WaveScatWarning)
+    with no_warnings():
         read_frames(path, "none")
         read_frames(path, "config_type")
         read_frames(write_xyz(tmp_path / "melts.xyz", *(structure(seed) for seed in range(4))))

@@ -13,6 +13,7 @@ from ase.io import read, write
 
 from ase_wavescat.errors import DataError, WaveScatWarning
 from ase_wavescat.training.sources import Source, read_sources
+from own_warnings import ignore_deprecations_of_ase
 
 
 def structure(seed: int, energy: float = -10.0, group: str | None = None, kind: str = "liquid") -> Atoms:
@@ -131,8 +132,10 @@ def test_structures_that_are_there_twice(tmp_path: Path, good: Path) -> None:
     def warnings_of(*sources: Source) -> list[str]:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
+            ignore_deprecations_of_ase()
             read_sources(sources)
-        return [str(warning.message) for warning in caught if warning.category is WaveScatWarning]
+        assert all(issubclass(warning.category, WaveScatWarning) for warning in caught)
+        return [str(warning.message) for warning in caught]
 
     same = Source(store(tmp_path / "same.xyz", structure(0)))
     other_energy = Source(store(tmp_path / "energy.xyz", structure(0, -10.3)))
