@@ -11,8 +11,8 @@ from ase_wavescat.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ase_wavescat.calculator import WaveScatCalculator as WaveScatCalculator
+    from ase_wavescat.domain import Domain as Domain
     from ase_wavescat.ensemble import Calibration as Calibration
-    from ase_wavescat.ensemble import Domain as Domain
     from ase_wavescat.ensemble import Ensemble as Ensemble
     from ase_wavescat.errors import WaveScatError as WaveScatError
     from ase_wavescat.errors import WaveScatWarning as WaveScatWarning
@@ -32,7 +32,7 @@ __version__ = "0.1.0"
 _MODULE_OF = {
     "WaveScatCalculator": "calculator",
     "Calibration": "ensemble",
-    "Domain": "ensemble",
+    "Domain": "domain",
     "Ensemble": "ensemble",
     "Assessment": "evaluation.assessment",
     "evaluate": "evaluation.assessment",

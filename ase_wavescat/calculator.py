@@ -16,7 +16,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from ase_wavescat.blas import one_blas_thread
 from ase_wavescat.ensemble import Ensemble, Prediction
-from ase_wavescat.errors import StructureError, WaveScatWarning
+from ase_wavescat.errors import CalculatorError, StructureError, WaveScatWarning
 from ase_wavescat.model_file import load_model
 from ase_wavescat.scattering.boundary import independent
 from ase_wavescat.scattering.execution import Execution
@@ -25,7 +25,10 @@ from ase_wavescat.scattering.spec import did_you_mean
 _REMEDY = {
     "composition": "train with such compositions or do not trust the energies",
     "distance": "the repulsion keeps atoms apart, but the energies there are not trained; check the structure",
+    "boundaries": "train with such structures before trusting energies and forces near a boundary",
+    "environments": "label such structures and train with them; get_extrapolation_grades() has all atoms",
     "features": "look at get_energy_uncertainty() and get_forces_uncertainty() before trusting the result",
+    "spread": "the members disagree: do not trust the result",
 }
 _FORCES = ("analytic", "finite-difference")
 
@@ -196,19 +199,33 @@ class WaveScatCalculator(Calculator):
 
     def get_domain_messages(self, atoms: Atoms | None = None) -> dict[str, str]:
         """What lies outside the domain of the model's training set, a sentence by kind: composition, distance,
-        features. Empty inside, and for models that record no domain."""
+        boundaries, environments, features, spread. Empty inside, and for models that record no domain."""
         with self._working():
-            return self._predict(atoms).domain_messages()
+            return dict(self._predict(atoms).domain_messages)
+
+    def get_extrapolation_grades(self, atoms: Atoms | None = None) -> np.ndarray:
+        """(N,) how unlike the environment of each atom is to those of the training set; beyond 1, unlike any seen.
+
+        A leverage, see `ase_wavescat.environments`. Raises CalculatorError for a model that records no environments.
+        """
+        with self._working():
+            grades = self._predict(atoms).grades
+        if grades is None:
+            raise CalculatorError("the model records no environments of its training set; train it again")
+        return grades.copy()
 
     def forget_warnings(self) -> None:
         """Warn again of what lies outside the training domain: for a structure that has nothing to do with the last."""
         self._warned.clear()
 
     def annotate(self, atoms: Atoms) -> None:
-        """Write the uncertainties into atoms.info["energy_uncertainty"] and atoms.arrays["forces_uncertainty"]."""
+        """Write the uncertainties into atoms.info["energy_uncertainty"] and atoms.arrays["forces_uncertainty"], and the
+        atoms' grades, where the model has them, into atoms.arrays["extrapolation_grade"]."""
         with self._lock:
             atoms.info["energy_uncertainty"] = self.get_energy_uncertainty(atoms)
             atoms.arrays["forces_uncertainty"] = self.get_forces_uncertainty(atoms)
+            if (grades := self._predict(atoms).grades) is not None:
+                atoms.arrays["extrapolation_grade"] = grades.copy()
 
     # ------------------------------------------------------------ inside
 
@@ -242,7 +259,7 @@ class WaveScatCalculator(Calculator):
         return self.ensemble.predict(self._transform, *structure, reference, atoms.pbc)
 
     def _warn(self, prediction: Prediction) -> None:
-        for kind, message in prediction.domain_messages().items():
+        for kind, message in prediction.domain_messages.items():
             if kind not in self._warned:
                 self._warned.add(kind)
                 warnings.warn(f"outside the training domain: {message}; {_REMEDY[kind]}", WaveScatWarning, stacklevel=2)

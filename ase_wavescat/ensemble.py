@@ -4,141 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ase.data import chemical_symbols
 
-from ase_wavescat.repulsion import PairRepulsion, pair_name, pair_table
+from ase_wavescat.arrays import frozen_array
+from ase_wavescat.domain import Domain
+from ase_wavescat.repulsion import PairRepulsion
 from ase_wavescat.scattering.boundary import FULLY_PERIODIC, Periodicity, padded_cell
 from ase_wavescat.scattering.execution import Execution
 from ase_wavescat.scattering.limits import plain_array
-from ase_wavescat.scattering.neighbours import neighbour_pairs
 from ase_wavescat.scattering.spec import ScatteringSpec
 
 if TYPE_CHECKING:
     from ase_wavescat.scattering.transform import Evaluation, Transform
 
-FRACTION_MARGIN = 0.005
-# Leave the range by more than this share of it, and this share of the features must, before it is worth a warning:
-# of structures like the training set's own one in twenty-five does.
-FEATURE_MARGIN = 0.1
-FEATURE_SHARE = 0.01
-FAR_OUTSIDE = 1.0  # of the range: so far, one feature is enough
 FORCE_COMPONENTS = 8
-LONGEST_CLOSEST = 50.0  # A; a distance that pairs of atoms are searched for up to
-
-
-def _frozen(values: Any, shape: tuple[int | None, ...], name: str) -> np.ndarray:
-    """A read-only float array of the given shape (None: any length); ValueError names what is wrong."""
-    array = np.array(values, dtype=float)
-    fits = array.ndim == len(shape) and all(
-        want is None or want == have for want, have in zip(shape, array.shape, strict=True)
-    )
-    if not fits:
-        wanted = ", ".join("any" if length is None else str(length) for length in shape)
-        raise ValueError(f"{name} must have the shape ({wanted}), got {array.shape}")
-    if not np.all(np.isfinite(array)):
-        raise ValueError(f"{name} holds {np.count_nonzero(~np.isfinite(array))} values that are not finite")
-    array.setflags(write=False)
-    return array
-
-
-@dataclass(frozen=True)
-class Domain:
-    """What the training set covered; predictions elsewhere are extrapolations.
-
-    minimum, maximum, mean, std: (F,) of each feature per atom, phi / N.
-    fractions: for each species the smallest and largest fraction of atoms.
-    closest: for each unordered pair of species the shortest distance seen (A).
-    """
-
-    minimum: np.ndarray
-    maximum: np.ndarray
-    mean: np.ndarray
-    std: np.ndarray
-    fractions: Mapping[int, tuple[float, float]]
-    closest: Mapping[tuple[int, int], float]
-
-    def __post_init__(self) -> None:
-        count = len(np.atleast_1d(self.minimum))
-        for name in ("minimum", "maximum", "mean", "std"):
-            object.__setattr__(self, name, _frozen(getattr(self, name), (count,), f"the features' {name}"))
-        if np.any(self.minimum > self.maximum):
-            raise ValueError(f"the feature range {int(np.argmax(self.minimum > self.maximum))} is upside down")
-        if np.any(self.std < 0):
-            raise ValueError("the features' std must not be negative")
-        fractions = {int(z): (float(low), float(high)) for z, (low, high) in self.fractions.items()}
-        for number, (low, high) in fractions.items():
-            if not 0 < number < len(chemical_symbols):
-                raise ValueError(f"fractions are given for the atomic number {number}, which is no element")
-            if not 0 <= low <= high <= 1:
-                raise ValueError(
-                    f"the fractions of {chemical_symbols[number]} seen must ascend in [0, 1]: {low}, {high}"
-                )
-        closest = {(min(a, b), max(a, b)): float(distance) for (a, b), distance in self.closest.items()}
-        for pair, distance in closest.items():
-            if not 0 < pair[0] <= pair[1] < len(chemical_symbols):
-                raise ValueError(f"a closest distance is given for atomic numbers {pair}, which are no elements")
-            if not 0 < distance <= LONGEST_CLOSEST:
-                raise ValueError(
-                    f"the closest {pair_name(pair)} distance seen must be a positive length of at most"
-                    f" {LONGEST_CLOSEST} A, got {distance}"
-                )
-        object.__setattr__(self, "fractions", dict(sorted(fractions.items())))
-        object.__setattr__(self, "closest", dict(sorted(closest.items())))
-
-    def composition_outside(self, numbers: np.ndarray) -> str | None:
-        """A sentence about the species whose fraction lies furthest outside, None where all are inside."""
-        worst, message = FRACTION_MARGIN, None
-        for number, (low, high) in self.fractions.items():
-            fraction = float(np.mean(numbers == number))
-            beyond = max(low - fraction, fraction - high)
-            if beyond > worst:
-                worst = beyond
-                message = (
-                    f"the fraction of {chemical_symbols[number]} is {fraction:.3f}, "
-                    f"the model has seen {low:.3f} to {high:.3f}"
-                )
-        return message
-
-    def distance_outside(self, cell: np.ndarray, positions: np.ndarray, numbers: np.ndarray) -> str | None:
-        """A sentence about the pair that is closest against what was seen, None where none is closer."""
-        if not self.closest:
-            return None
-        first, second, vectors = neighbour_pairs(cell, positions, max(self.closest.values()))
-        distances = np.linalg.norm(vectors, axis=1)
-        seen = self._closest_table[numbers[first], numbers[second]]
-        shortfall = seen - distances
-        if not len(shortfall) or shortfall.max() <= 0:
-            return None
-        at = int(np.argmax(shortfall))
-        pair = pair_name((numbers[first[at]], numbers[second[at]]))
-        return (
-            f"atoms {first[at]} and {second[at]} ({pair}) are {distances[at]:.3f} A apart, "
-            f"the model has seen nothing closer than {seen[at]:.3f} A"
-        )
-
-    def features_outside(self, per_atom: np.ndarray, keys: Sequence[str]) -> str | None:
-        """A sentence about features (F,) per atom beyond their range by `FEATURE_MARGIN`, if they are many enough."""
-        width = self.maximum - self.minimum
-        scale = np.maximum(width, 1e-6 * np.maximum(1.0, np.abs(self.maximum)))  # features that never vary: no noise
-        beyond = np.maximum(self.minimum - per_atom, per_atom - self.maximum) / scale
-        outside = int(np.count_nonzero(beyond > FEATURE_MARGIN))
-        if outside <= FEATURE_SHARE * len(keys) and beyond.max() <= FAR_OUTSIDE:
-            return None
-        at = int(np.argmax(beyond))
-        return (
-            f"{outside} of {len(keys)} features lie outside the range seen in training, the furthest is {keys[at]} = "
-            f"{per_atom[at]:.4g} per atom against {self.minimum[at]:.4g} to {self.maximum[at]:.4g}"
-        )
-
-    @cached_property
-    def _closest_table(self) -> np.ndarray:
-        return pair_table(self.closest)
 
 
 @dataclass(frozen=True)
@@ -195,11 +79,11 @@ class Ensemble:
             raise ValueError(f"the feature {most!r} is named twice")
         for key in keys:
             self.spec.index(key)
-        weights = _frozen(self.weights, (None, len(keys)), "the member weights")
+        weights = frozen_array(self.weights, (None, len(keys)), "the member weights")
         if len(weights) == 0:
             raise ValueError("a model needs at least one member, got none")
         shape = (len(weights), len(self.spec.species))
-        energies = _frozen(self.species_energies, shape, "the species energies")
+        energies = frozen_array(self.species_energies, shape, "the species energies")
         if self.domain is not None and len(self.domain.minimum) != len(keys):
             raise ValueError(f"the domain covers {len(self.domain.minimum)} features, the model has {len(keys)}")
         object.__setattr__(self, "keys", keys)
@@ -272,8 +156,7 @@ class Ensemble:
     def _pair_range(self) -> float:
         """The longest distance (A) at which the repulsion or the domain looks at pairs of atoms."""
         cutoffs = self.repulsion.cutoffs if self.repulsion else {}
-        closest = self.domain.closest if self.domain else {}
-        return max([*cutoffs.values(), *closest.values()], default=0.0)
+        return max([*cutoffs.values(), self.domain.pair_reach if self.domain else 0.0])
 
     def counts(self, numbers: np.ndarray) -> np.ndarray:
         """Atoms of each species of the spec, (S,)."""
@@ -342,14 +225,28 @@ class Prediction:
             variance += self.evaluation.gradient(weights)[0] ** 2
         return self.ensemble.calibration.force_scale * np.sqrt(variance)
 
-    def domain_messages(self) -> dict[str, str]:
-        """What lies outside the training domain, by kind: composition, distance, features. Empty when inside."""
+    @cached_property
+    def grades(self) -> np.ndarray | None:
+        """(N,) how unlike the surroundings of each atom are to those seen in training, beyond 1: unlike any; None where
+        the model has recorded none."""
         domain = self.ensemble.domain
+        if domain is None or domain.environments is None:
+            return None
+        return domain.environments.grades(self.cell, self.positions, self.numbers, self.evaluation.execution)
+
+    @cached_property
+    def domain_messages(self) -> dict[str, str]:
+        """What lies outside the training domain, by kind: composition, distance, boundaries, environments, features,
+        spread. Empty when inside."""
+        domain, atoms = self.ensemble.domain, len(self.numbers)
         if domain is None:
             return {}
         messages = {
             "composition": domain.composition_outside(self.numbers),
             "distance": domain.distance_outside(self.cell, self.positions, self.numbers),
-            "features": domain.features_outside(self.features / len(self.numbers), self.ensemble.keys),
+            "boundaries": domain.boundaries_outside(self.pbc),
+            "environments": None if self.grades is None else domain.environments_outside(self.grades, self.numbers),
+            "features": domain.features_outside(self.features / atoms, self.ensemble.keys),
+            "spread": domain.spread_outside(self.energy_uncertainty / atoms),
         }
         return {kind: message for kind, message in messages.items() if message is not None}

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 
-from ase_wavescat.ensemble import Domain, Ensemble
+from ase_wavescat.domain import Domain
+from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.errors import printable
 from ase_wavescat.repulsion import pair_name
 from ase_wavescat.scattering.features import AtomFeature, BandFeature, Feature, Map, ModulusFeature, PairFeature
@@ -80,7 +81,22 @@ def _domain(domain: Domain | None) -> list[str]:
         f"domain      fractions: {fractions}",
         f"            closest pairs (Å): {closest}",
         f"            {varying} of {len(domain.std)} features vary over the training set",
+        *_judged(domain),
     ]
+
+
+def _judged(domain: Domain) -> list[str]:
+    """What else a structure is judged by."""
+    lines = []
+    if domain.environments is not None:
+        width = domain.environments.vectors.width
+        lines.append(f"            environments of single atoms are judged, through wavelets {width:.2f} Å wide")
+    if domain.typical_spread is not None:
+        typical = 1000 * domain.typical_spread
+        lines.append(f"            typical spread of the energy on held-out cells: {typical:.1f} meV/atom")
+    if domain.periodic_only:
+        lines.append("            no surfaces, wires or molecules")
+    return lines
 
 
 def _errors(metrics: Any) -> list[str]:

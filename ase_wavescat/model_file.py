@@ -10,7 +10,9 @@ Layout, version 2
     /members/weights    (M, F) eV per unit of feature
     /baseline           species_energies (M, S) eV, species ascending; optional table repulsion: first, second, cutoff
     /calibration        attributes energy_scale, force_scale
-    /domain             optional: minimum, maximum, mean, std (F,) per atom, tables fractions and closest
+    /domain             optional: minimum, maximum, mean, std (F,) per atom, tables fractions and closest; where known
+                        attributes typical_spread (eV/atom) and periodic_only, and environments: attributes width (A)
+                        and limit, mean (S, D), whitening (S, D, D), species ascending
     /provenance         JSON: data sets, label source, citation, licence, command, versions, metrics
 After HDF5's own end: a checksum of all bytes before, see `model_bytes`.
 """
@@ -31,7 +33,9 @@ import h5py
 import numpy as np
 
 from ase_wavescat.atomic_write import atomic_path
-from ase_wavescat.ensemble import Calibration, Domain, Ensemble
+from ase_wavescat.domain import Domain
+from ase_wavescat.ensemble import Calibration, Ensemble
+from ase_wavescat.environments import Environments, EnvironmentVectors
 from ase_wavescat.errors import ModelFileError, ModelNotFoundError, printable
 from ase_wavescat.model_bytes import check_bytes, hdf5_file, seal
 from ase_wavescat.repulsion import PairRepulsion
@@ -52,7 +56,8 @@ _PARTS: dict[str, tuple[set[str], set[str]]] = {  # of each group: what must be 
     "members": ({"weights"}, set()),
     "baseline": ({"species_energies"}, {"repulsion"}),
     "calibration": (set(), set()),
-    "domain": ({"fractions", "closest", *_STATISTICS}, set()),
+    "domain": ({"fractions", "closest", *_STATISTICS}, {"environments"}),
+    "domain/environments": ({"mean", "whitening"}, set()),
 }
 
 _LARGEST_TEXT = 2**24  # bytes of JSON
@@ -122,6 +127,15 @@ def _write_domain(file: h5py.File, domain: Domain) -> None:
     file.create_dataset("domain/fractions", data=np.array(fractions, dtype=_FRACTION))
     closest = [(a, b, distance) for (a, b), distance in domain.closest.items()]
     file.create_dataset("domain/closest", data=np.array(closest, dtype=_CLOSEST))
+    attributes = file["domain"].attrs
+    attributes["periodic_only"] = domain.periodic_only
+    if domain.typical_spread is not None:
+        attributes["typical_spread"] = domain.typical_spread
+    if (environments := domain.environments) is not None:
+        for name in ("mean", "whitening"):
+            _write_numbers(file, f"domain/environments/{name}", getattr(environments, name))
+        file["domain/environments"].attrs["width"] = environments.vectors.width
+        file["domain/environments"].attrs["limit"] = environments.limit
 
 
 # ---------------------------------------------------------------- reading
@@ -216,9 +230,8 @@ def _check_contents(file: h5py.File, path: Path) -> None:
     missing: list[str] = []
     unknown: list[str] = []
     with _blame(path):
-        present = set(file)
         for group, (required, optional) in _PARTS.items():
-            if group and group not in present:
+            if group and group not in file:
                 continue
             names = _names_in(file, group)
             missing += [f"{group}/{name}".lstrip("/") for name in required - names]
@@ -249,26 +262,34 @@ def _listed(names: list[str]) -> str:
 
 
 def _read_ensemble(file: h5py.File) -> Ensemble:
-    scales = {name: _attribute(file["calibration"], name) for name in ("energy_scale", "force_scale")}
-    missing = [name for name, value in scales.items() if value is None]
-    if missing:
-        raise ValueError(f"the calibration lacks {', '.join(missing)}")
+    spec = ScatteringSpec.from_dict(_json(file, "spec"))
     return Ensemble(
-        spec=ScatteringSpec.from_dict(_json(file, "spec")),
+        spec=spec,
         keys=_keys(file),
         weights=_numbers(file, "members/weights"),
         species_energies=_numbers(file, "baseline/species_energies"),
         repulsion=_read_repulsion(file),
-        domain=_read_domain(file),
-        calibration=Calibration(**{name: _number(value, name) for name, value in scales.items()}),
+        domain=_read_domain(file, spec.species),
+        calibration=Calibration(
+            **{name: _required_number(file, "calibration", name) for name in ("energy_scale", "force_scale")}
+        ),
         provenance=_json(file, "provenance"),
     )
 
 
-def _number(value: Any, name: str) -> float:
-    if not isinstance(value, (int, float, np.integer, np.floating)):
-        raise ValueError(f"the calibration's {name} must be a number, got {reprlib.repr(value)}")
-    return float(value)
+def _required_number(file: h5py.File, group: str, name: str) -> float:
+    value = _optional_number(file, group, name)
+    if value is None:
+        raise ValueError(f"the {group} lacks {name}")
+    return value
+
+
+def _optional_number(file: h5py.File, group: str, name: str) -> float | None:
+    """An attribute; None where it is absent."""
+    value = _attribute(file[group], name)
+    if value is not None and not isinstance(value, (int, float, np.integer, np.floating)):
+        raise ValueError(f"{name} of the {group} must be a number, got {reprlib.repr(value)}")
+    return None if value is None else float(value)
 
 
 def _read_repulsion(file: h5py.File) -> PairRepulsion | None:
@@ -278,7 +299,7 @@ def _read_repulsion(file: h5py.File) -> PairRepulsion | None:
     return PairRepulsion(_by_pair("baseline/repulsion", rows))
 
 
-def _read_domain(file: h5py.File) -> Domain | None:
+def _read_domain(file: h5py.File, species: tuple[int, ...]) -> Domain | None:
     if "domain" not in file:
         return None
     fractions = _table(file, "domain/fractions", _FRACTION)
@@ -287,6 +308,21 @@ def _read_domain(file: h5py.File) -> Domain | None:
         **{name: _numbers(file, f"domain/{name}") for name in _STATISTICS},
         fractions={int(z): (float(low), float(high)) for z, low, high in fractions},
         closest=_by_pair("domain/closest", _table(file, "domain/closest", _CLOSEST)),
+        environments=_read_environments(file, species),
+        typical_spread=_optional_number(file, "domain", "typical_spread"),
+        periodic_only=bool(_attribute(file["domain"], "periodic_only")),
+    )
+
+
+def _read_environments(file: h5py.File, species: tuple[int, ...]) -> Environments | None:
+    place = "domain/environments"
+    if place not in file:
+        return None
+    return Environments(
+        EnvironmentVectors(species, _required_number(file, place, "width")),
+        mean=_numbers(file, f"{place}/mean"),
+        whitening=_numbers(file, f"{place}/whitening"),
+        limit=_required_number(file, place, "limit"),
     )
 
 

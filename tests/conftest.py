@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from ase_wavescat.ensemble import Calibration, Domain, Ensemble
+from ase_wavescat.domain import Domain
+from ase_wavescat.ensemble import Calibration, Ensemble
 from ase_wavescat.repulsion import PairRepulsion
 from ase_wavescat.scattering.spec import Bands, Correlations, Maps, ScatteringSpec
 from wide_domain import wide_domain_of

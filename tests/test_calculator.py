@@ -24,7 +24,8 @@ from ase.optimize import LBFGS
 from scipy.spatial.transform import Rotation
 
 from ase_wavescat import WaveScatCalculator, save_model
-from ase_wavescat.ensemble import Domain, Ensemble, Prediction
+from ase_wavescat.domain import Domain
+from ase_wavescat.ensemble import Ensemble, Prediction
 from ase_wavescat.errors import ModelNotFoundError, StructureError, WaveScatWarning
 from ase_wavescat.scattering.boundary import padded_cell
 from own_warnings import no_warnings

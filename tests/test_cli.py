@@ -14,7 +14,8 @@ from click.testing import CliRunner, Result
 
 from ase_wavescat import WaveScatCalculator, __version__, save_model
 from ase_wavescat.cli import main
-from ase_wavescat.ensemble import Domain, Ensemble
+from ase_wavescat.domain import Domain
+from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.model_card import model_card
 from ase_wavescat.spec_file import write_spec
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from ase_wavescat.ensemble import Calibration, Domain, Ensemble, Prediction
+from ase_wavescat.domain import Domain
+from ase_wavescat.ensemble import Calibration, Ensemble, Prediction
 from ase_wavescat.errors import StructureError
 from ase_wavescat.scattering.spec import ScatteringSpec, SpecError
 
@@ -165,13 +166,13 @@ def test_a_few_features_of_many_are_no_news(wide_domain: Domain) -> None:
 def test_messages_come_by_kind(
     small_ensemble: Ensemble, wide_domain: Domain, make_structure: Callable[..., Atoms]
 ) -> None:
-    assert predict(small_ensemble, make_structure()).domain_messages() == {}
+    assert predict(small_ensemble, make_structure()).domain_messages == {}
     narrow = dataclasses.replace(
         wide_domain, maximum=wide_domain.minimum, fractions={3: (0.0, 0.1)}, closest={(3, 3): 9.0}
     )
     for domain, kinds in ((wide_domain, set()), (narrow, {"composition", "distance", "features"})):
         ensemble = dataclasses.replace(small_ensemble, domain=domain)
-        assert set(predict(ensemble, make_structure()).domain_messages()) == kinds
+        assert set(predict(ensemble, make_structure()).domain_messages) == kinds
 
 
 # ---------------------------------------------------------------- copies and refusals

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from ase_wavescat import model_file
-from ase_wavescat.ensemble import Domain, Ensemble
+from ase_wavescat.domain import Domain
+from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.errors import ModelFileError, ModelNotFoundError
 from ase_wavescat.model_file import find_model, load_model, save_model
 from ase_wavescat.scattering.presets import preset

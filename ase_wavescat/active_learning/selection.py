@@ -13,8 +13,9 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from tqdm import tqdm
 
+from ase_wavescat.domain import Domain
 from ase_wavescat.each import for_each
-from ase_wavescat.ensemble import Domain, Ensemble
+from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.errors import DataError, StructureError
 from ase_wavescat.plotting import GREY, ORANGE
 from ase_wavescat.processes import cores
@@ -314,5 +315,5 @@ def _view(ensemble: Ensemble, transform: Transform, entry: tuple[str, Atoms]) ->
         prediction.features / len(bare),
         prediction.energy_uncertainty / len(bare),
         float(np.sqrt(np.mean(prediction.forces_uncertainty**2))),
-        tuple(prediction.domain_messages()),
+        tuple(prediction.domain_messages),
     )

@@ -411,7 +411,7 @@ def _result(ensemble: Ensemble, transform: Transform, frame: Frame) -> FrameResu
         forces_spread = prediction.forces_uncertainty
     if frame.stress is not None:
         stress = full_3x3_to_voigt_6_stress(prediction.gradient[1] / frame.volume)
-    outside = tuple(prediction.domain_messages())
+    outside = tuple(prediction.domain_messages)
     return FrameResult(prediction.energy, forces, stress, prediction.energy_uncertainty, forces_spread, outside)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ase_wavescat.ensemble import Calibration, Domain, Ensemble
+from ase_wavescat.domain import Domain
+from ase_wavescat.ensemble import Calibration, Ensemble
 from ase_wavescat.errors import DataError
 from ase_wavescat.model_file import load_model, save_model
 from ase_wavescat.repulsion import PairRepulsion
@@ -28,6 +29,7 @@ from ase_wavescat.training.provenance import data_files, provenance_of
 from ase_wavescat.training.settings import STRENGTHS, STRENGTHS_TOWARDS_A_MODEL, Settings
 from ase_wavescat.training.sources import Source, read_sources
 from ase_wavescat.training.store import FeatureStore
+from ase_wavescat.training.surroundings import collect_environments
 from ase_wavescat.training.validation import assign_folds, collect_metrics, format_metrics
 from ase_wavescat.training.visible import visible_features
 
@@ -208,7 +210,7 @@ def _ensemble(problem: Problem, outcome: Outcome, provenance: dict[str, Any]) ->
         weights=outcome.weights,
         species_energies=observations.species_energies(outcome.energies),
         repulsion=observations.repulsion,
-        domain=_domain(observations, support),
+        domain=_domain(problem, outcome),
         provenance=provenance,
     )
     validation = outcome.validation
@@ -231,10 +233,11 @@ def _truncation(observations: Observations, ensemble: Ensemble, support: np.ndar
     return float(np.sqrt(full / part)) if part > 0 else 1.0
 
 
-def _domain(observations: Observations, support: np.ndarray) -> Domain:
+def _domain(problem: Problem, outcome: Outcome) -> Domain:
+    observations, frames = problem.observations, problem.observations.frames
     species = observations.store.spec.species
-    per_atom = np.array([o.features[support] / o.atoms for o in observations])
-    fractions = np.array([frame.count(species) / len(frame) for frame in observations.frames])
+    per_atom = np.array([o.features[outcome.support] / o.atoms for o in observations])
+    fractions = np.array([frame.count(species) / len(frame) for frame in frames])
     return Domain(
         minimum=per_atom.min(axis=0),
         maximum=per_atom.max(axis=0),
@@ -242,6 +245,7 @@ def _domain(observations: Observations, support: np.ndarray) -> Domain:
         std=per_atom.std(axis=0),
         fractions={z: (float(x.min()), float(x.max())) for z, x in zip(species, fractions.T, strict=True)},
         closest=observations.closest,
+        environments=collect_environments(frames, species, problem.fold[problem.fit.groups]),
+        typical_spread=outcome.validation.typical_spread,
+        periodic_only=all(all(frame.pbc) for frame in frames),
     )
-
-

@@ -60,6 +60,12 @@ class CrossValidation:
         with_forces = [e for e in self.errors if e.forces is not None]
         return _ratio(with_forces, "forces", "forces_spread") if with_forces else self.energy_scale
 
+    @property
+    def typical_spread(self) -> float | None:
+        """Median calibrated spread of the energy on held-out frames, eV/atom; None where a single model has none."""
+        spread = self.energy_scale * float(np.median([error.energy_spread for error in self.errors]))
+        return spread if spread > 0 else None
+
 
 def _ratio(frames: Sequence[FrameErrors], error: str, spread: str) -> float:
     squares = [

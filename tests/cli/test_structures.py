@@ -22,7 +22,8 @@ from click.testing import CliRunner
 from ase_wavescat import save_model
 from ase_wavescat.cli import main
 from ase_wavescat.cli.structures import end, fingerprint, kept, read_structures, run_each, structure_arguments
-from ase_wavescat.ensemble import Domain, Ensemble
+from ase_wavescat.domain import Domain
+from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.errors import DataError, StructureError
 from ase_wavescat.workflows.result import Result
 

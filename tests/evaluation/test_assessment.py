@@ -18,7 +18,8 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 import ase_wavescat
 from ase_wavescat import Assessment, evaluate, save_model
-from ase_wavescat.ensemble import Calibration, Domain, Ensemble
+from ase_wavescat.domain import Domain
+from ase_wavescat.ensemble import Calibration, Ensemble
 from ase_wavescat.errors import DataError
 from ase_wavescat.evaluation import assessment as evaluation
 from ase_wavescat.evaluation.assessment import Deviation, check_calibration, measure_speed, read_data

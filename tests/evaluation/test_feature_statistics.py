@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from ase_wavescat import preset
-from ase_wavescat.ensemble import Domain, Ensemble
+from ase_wavescat.domain import Domain
+from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.evaluation.feature_statistics import Breakdown, Part, feature_breakdowns
 from ase_wavescat.scattering.features import ModulusFeature, parse_key
 

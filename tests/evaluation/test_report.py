@@ -21,7 +21,8 @@ from matplotlib.figure import Figure
 
 from ase_wavescat import WaveScatCalculator, evaluate, load_model, save_model
 from ase_wavescat.cli import main
-from ase_wavescat.ensemble import Domain, Ensemble
+from ase_wavescat.domain import Domain
+from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.errors import DataError
 from ase_wavescat.evaluation import figures
 from ase_wavescat.evaluation.page import page

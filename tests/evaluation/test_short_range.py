@@ -16,7 +16,8 @@ from ase.calculators.lj import LennardJones
 from ase.data import covalent_radii
 
 from ase_wavescat import WaveScatCalculator
-from ase_wavescat.ensemble import Domain, Ensemble
+from ase_wavescat.domain import Domain
+from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.evaluation.short_range import (
     Approach,
     check_short_range,
