@@ -232,7 +232,7 @@ class Prediction:
         domain = self.ensemble.domain
         if domain is None or domain.environments is None:
             return None
-        return domain.environments.grades(self.cell, self.positions, self.numbers, self.evaluation.execution)
+        return domain.environments.grades(self.cell, self.positions, self.numbers)
 
     @cached_property
     def domain_messages(self) -> dict[str, str]:

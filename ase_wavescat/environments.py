@@ -1,12 +1,12 @@
 r"""How unlike the surroundings of single atoms are to those that a training set holds.
 
 Sums over a cell hide a strange atom, and those of a thin structure always lie inside; so each atom is judged by itself.
-Its surroundings are seen through solid-harmonic wavelets of one width, about as wide as a shell of neighbours,
+Its neighbours are seen through solid-harmonic wavelets of one width b, about as wide as a shell of neighbours,
 
-    a_k,zl = (sum_m U_zlm(R_k)^2)^(1/2),   U_zlm = rho_z * psi_lm,   l = 0..6,   for each species z,
+    a_k,zl = (sum_m U_zlm(R_k)^2)^(1/2),   U_zlm(R_k) = sum_{j of z} S_lm((R_j - R_k)/b) exp(-|R_j - R_k|^2/2b^2)
 
-and its grade is their leverage among the training atoms of its own species (of mean mu and covariance C), as that of
-MTP's and ACE's active sets,
+for each species z and l = 0..6, and its grade is their leverage among the training atoms of its own species, with their
+mean mu and covariance C, as that of MTP's and ACE's active sets,
 
     g_k = (a_k - mu)^T C^-1 (a_k - mu) / limit.
 
@@ -18,60 +18,52 @@ networks.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from ase_wavescat.arrays import frozen_array
-from ase_wavescat.scattering.atomic import AtomPlan
-from ase_wavescat.scattering.execution import Execution
-from ase_wavescat.scattering.features import AtomFeature, Map, SpeciesWavelet, Wavelet
-from ase_wavescat.scattering.spec import Correlations, Maps, ScatteringSpec
+from ase_wavescat.scattering.compiled import compiled
+from ase_wavescat.scattering.neighbours import neighbour_pairs
+from ase_wavescat.scattering.wavelets import harmonic_factors, solid_harmonics
 
-DEGREES = range(7)
-_WAVELETS = tuple((l + 1, l) for l in DEGREES)
-_TOLERANCE = 0.1  # the tails of the wavelets are cut at a thousandth of their peaks
-_RIDGE = 1e-3  # of the variance of each number: directions in which the training atoms do not vary at all
+HIGHEST_DEGREE = 6
+WIDTHS = (0.1, 10.0)  # A, beyond which no shell of neighbours lies
+_REACH = 4.5  # widths
+_TAPER_START = 0.8  # of the reach
+_RIDGE = 1e-3  # of the spread of each number: directions in which the training atoms do not vary at all
+_FACTORS = harmonic_factors(HIGHEST_DEGREE)
+_FIRST = [l * l for l in range(HIGHEST_DEGREE + 1)]  # harmonic of each degree
 
 
 @dataclass(frozen=True)
 class EnvironmentVectors:
-    """The numbers a_k that describe the surroundings of atoms: (species x degrees) of each.
+    """The numbers a_k that describe the surroundings of atoms, (species x degrees) of each.
 
-    species: atomic numbers, ascending; width: of the wavelets, A. Raises SpecError for what is neither.
+    species: atomic numbers, ascending; width: of the wavelets, A. Raises ValueError for a width out of range.
     """
 
     species: tuple[int, ...]
     width: float
 
     def __post_init__(self) -> None:
-        _ = self._plan  # refuses what it cannot be made of
+        if not WIDTHS[0] <= self.width <= WIDTHS[1]:
+            raise ValueError(f"environments are seen through {WIDTHS[0]} to {WIDTHS[1]} A, got {self.width}")
 
     def __len__(self) -> int:
-        return len(self.species) * len(DEGREES)
-
-    @cached_property
-    def _plan(self) -> AtomPlan:
-        maps = Maps(wavelets=_WAVELETS, scales=(0.0,))
-        spec = ScatteringSpec(
-            species=self.species, wavelets=_WAVELETS, scales=(0.0,), beta=self.width,
-            families=(Correlations(atom_maps=maps),), tolerance=_TOLERANCE,
-        )  # fmt: skip
-        fields = [SpeciesWavelet(spec.species[0], Wavelet(0.0, n, l)) for n, l in _WAVELETS]
-        return AtomPlan(spec, [AtomFeature(spec.species[0], (Map(field, field),)) for field in fields])
+        return len(self.species) * (HIGHEST_DEGREE + 1)
 
     @property
     def reach(self) -> float:
         """The distance (A) up to which neighbours count."""
-        return float(self._plan.table.cutoffs.max())
+        return _REACH * self.width
 
-    def __call__(
-        self, cell: np.ndarray, positions: np.ndarray, numbers: np.ndarray, execution: Execution = Execution()
-    ) -> np.ndarray:
+    def __call__(self, cell: np.ndarray, positions: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         """(N, species x degrees) of the atoms of a fully periodic cell (3, 3), A; open directions padded by `reach`."""
-        state = self._plan.forward(cell, positions, np.searchsorted(self.species, numbers), execution)
-        norms = [np.linalg.norm(self._plan.matrix(state.fields, l), axis=1) for l in DEGREES]
-        return np.concatenate(norms, axis=1)
+        pairs = neighbour_pairs(cell, positions, self.reach)
+        species = np.searchsorted(self.species, numbers)
+        fields = np.zeros((len(numbers), len(self.species), len(_FACTORS) ** 2))
+        _sum_fields(*pairs, species, self.width, _FACTORS, fields)
+        return np.sqrt(np.add.reduceat(fields**2, _FIRST, axis=2)).reshape(len(numbers), -1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,11 +86,9 @@ class Environments:
         if not (np.isfinite(self.limit) and self.limit > 0):
             raise ValueError(f"the environments' limit must be a positive number, got {self.limit}")
 
-    def grades(
-        self, cell: np.ndarray, positions: np.ndarray, numbers: np.ndarray, execution: Execution = Execution()
-    ) -> np.ndarray:
+    def grades(self, cell: np.ndarray, positions: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         """(N,) of the atoms of a fully periodic cell; beyond 1 an atom has surroundings unlike any seen."""
-        vectors = self.vectors(cell, positions, numbers, execution)
+        vectors = self.vectors(cell, positions, numbers)
         species = np.searchsorted(self.vectors.species, numbers)
         return leverages(vectors, species, self.mean, self.whitening) / self.limit
 
@@ -108,14 +98,15 @@ def moments(vectors: np.ndarray, species: np.ndarray, count: int) -> tuple[np.nd
 
     species: (n,) of each vector. A species without vectors has nan.
     """
-    length = vectors.shape[1]
+    length, sizes = vectors.shape[1], np.abs(vectors).max(axis=0)
+    least = _RIDGE * np.where(sizes > 0, sizes, sizes.max(initial=_RIDGE))  # a number may be zero for all
     mean, whitening = np.full((count, length), np.nan), np.full((count, length, length), np.nan)
     for s in range(count):
         own = vectors[species == s]
         if len(own) == 0:
             continue
         mean[s] = own.mean(axis=0)
-        spread = np.maximum(own.std(axis=0), _RIDGE * np.abs(vectors).max(axis=0) + 1e-300)
+        spread = np.maximum(own.std(axis=0), least)
         scaled = (own - mean[s]) / spread
         covariance = scaled.T @ scaled / len(own) + _RIDGE * np.eye(length)
         whitening[s] = np.linalg.cholesky(np.linalg.inv(covariance)) / spread[:, None]
@@ -129,3 +120,31 @@ def leverages(vectors: np.ndarray, species: np.ndarray, mean: np.ndarray, whiten
         own = species == s
         found[own] = np.mean(((vectors[own] - mean[s]) @ whitening[s]) ** 2, axis=1)
     return found
+
+
+@compiled(fastmath=True)
+def _sum_fields(first, second, vectors, species, width, factors, fields):  # type: ignore[no-untyped-def]
+    """fields[k, z] += the tapered wavelets of each neighbour.
+
+    Pairs of two atoms are looked at once: seen from the other end, harmonics of odd degree change their sign.
+    """
+    size = factors.shape[0]
+    q, trig, harmonics = np.zeros((size, size)), np.zeros((2, size)), np.empty(size * size)
+    start = _TAPER_START * _REACH
+    for p in range(first.shape[0]):
+        k, j = first[p], second[p]
+        if k > j:
+            continue
+        x, y, z = vectors[p, 0] / width, vectors[p, 1] / width, vectors[p, 2] / width
+        square = x * x + y * y + z * z
+        weight = np.exp(-0.5 * square)
+        if square > start * start:
+            t = (_REACH - np.sqrt(square)) / (_REACH - start)
+            weight *= t * t * t * (10.0 - 15.0 * t + 6.0 * t * t)
+        solid_harmonics(x, y, z, factors, q, trig, harmonics)
+        mine, other = fields[k, species[j]], fields[j, species[k]]
+        for l in range(size):
+            mirrored = 0.0 if k == j else weight * (1.0 - 2.0 * (l % 2))
+            for lm in range(l * l, (l + 1) * (l + 1)):
+                mine[lm] += weight * harmonics[lm]
+                other[lm] += mirrored * harmonics[lm]

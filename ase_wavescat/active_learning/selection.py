@@ -40,6 +40,7 @@ class Candidate:
     features: (F,) of the cell, divided by the number of atoms.
     energy_spread: eV/atom;  force_spread: eV/A, root mean square over components; both calibrated.
     outside: in what the structure lies outside the training domain.
+    grade: the largest of its atoms, beyond 1: an environment unlike any seen; 0 where the model records none.
     """
 
     name: str
@@ -48,10 +49,11 @@ class Candidate:
     energy_spread: float
     force_spread: float
     outside: tuple[str, ...]
+    grade: float = 0.0
 
     def need(self, limits: Limits) -> float:
-        """How many times the larger of its two spreads exceeds what is enough."""
-        return max(self.energy_spread / limits.energy, self.force_spread / limits.forces)
+        """How many times the larger of its two spreads exceeds what is enough, or its grade the limit of 1."""
+        return max(self.energy_spread / limits.energy, self.force_spread / limits.forces, self.grade)
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Selection(Result):
     """Chosen structures, most needed first in each composition, among all candidates.
 
     chosen: indices into candidates, in the order they were taken.
-    uncertain: how many candidates exceed the limits.
+    uncertain: how many candidates exceed the limits, or hold an atom unlike any seen.
     repeated: how many of these have the features of another that is taken or known, and were passed over. Where fewer
         than asked for are chosen, the pool is exhausted.
     failed: names and reasons of structures that the model cannot evaluate.
@@ -88,7 +90,7 @@ class Selection(Result):
 
     @property
     def structures(self) -> list[Atoms]:
-        """Copies of the chosen ones; info: name, energy_spread (eV/atom), force_spread (eV/A), outside."""
+        """Copies of the chosen; info: name, energy_spread (eV/atom), force_spread (eV/A), outside, largest_grade."""
         structures = []
         for index in self.chosen:
             candidate = self.candidates[index]
@@ -98,6 +100,7 @@ class Selection(Result):
                 "energy_spread": candidate.energy_spread,
                 "force_spread": candidate.force_spread,
                 "outside": " ".join(candidate.outside) or "no",
+                "largest_grade": candidate.grade,
             }
             structures.append(atoms)
         return structures
@@ -107,8 +110,8 @@ class Selection(Result):
         needs = np.array([candidate.need(self.limits) for candidate in self.candidates])
         lines = [
             f"{len(self.candidates)} structures, {self.uncertain} more uncertain than {1e3 * self.limits.energy:.1f}"
-            f" meV/atom or {self.limits.forces:.3f} eV/Å",
-            f"spread over limit: median {np.median(needs):.2f}, largest {needs.max():.2f}",
+            f" meV/atom or {self.limits.forces:.3f} eV/Å, or with atoms unlike any seen",
+            f"spread over limit, or grade: median {np.median(needs):.2f}, largest {needs.max():.2f}",
             f"chosen: {len(self.chosen)}",
         ]
         if self.repeated:
@@ -129,6 +132,7 @@ class Selection(Result):
                 "energy_spread": candidate.energy_spread,
                 "force_spread": candidate.force_spread,
                 "outside": list(candidate.outside),
+                "largest_grade": candidate.grade,
                 "chosen": rank.get(index),
             }
             for index, candidate in enumerate(self.candidates)
@@ -316,4 +320,5 @@ def _view(ensemble: Ensemble, transform: Transform, entry: tuple[str, Atoms]) ->
         prediction.energy_uncertainty / len(bare),
         float(np.sqrt(np.mean(prediction.forces_uncertainty**2))),
         tuple(prediction.domain_messages),
+        0.0 if prediction.grades is None else float(prediction.grades.max()),
     )

@@ -218,10 +218,6 @@ class Evaluation:
         if transform._band_plans:
             self._forward_bands(reference_cell)
 
-    @property
-    def execution(self) -> Execution:
-        return self._transform.execution
-
     def _forward_bands(self, reference_cell: Array | None) -> None:
         transform = self._transform
         self._lattice, plans = transform.prepared(self.cell, reference_cell)
