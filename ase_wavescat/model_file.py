@@ -292,6 +292,14 @@ def _optional_number(file: h5py.File, group: str, name: str) -> float | None:
     return None if value is None else float(value)
 
 
+def _flag(file: h5py.File, group: str, name: str) -> bool:
+    """An attribute that is true or false; false where it is absent."""
+    value = _attribute(file[group], name)
+    if value is not None and not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} of the {group} must be true or false, got {reprlib.repr(value)}")
+    return bool(value)
+
+
 def _read_repulsion(file: h5py.File) -> PairRepulsion | None:
     if "repulsion" not in file["baseline"]:
         return None
@@ -310,7 +318,7 @@ def _read_domain(file: h5py.File, species: tuple[int, ...]) -> Domain | None:
         closest=_by_pair("domain/closest", _table(file, "domain/closest", _CLOSEST)),
         environments=_read_environments(file, species),
         typical_spread=_optional_number(file, "domain", "typical_spread"),
-        periodic_only=bool(_attribute(file["domain"], "periodic_only")),
+        periodic_only=_flag(file, "domain", "periodic_only"),
     )
 
 

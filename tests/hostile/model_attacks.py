@@ -8,6 +8,7 @@ import os
 import random
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import h5py
 import numpy as np
 
 from ase_wavescat.ensemble import Calibration, Ensemble
+from ase_wavescat.environments import Environments, EnvironmentVectors
 from ase_wavescat.errors import ModelFileError
 from ase_wavescat.model_file import load_model, save_model
 from ase_wavescat.repulsion import PairRepulsion
@@ -45,23 +47,39 @@ def good_model() -> Ensemble:
         weights=rng.normal(scale=1e-3, size=(3, count)),
         species_energies=rng.normal(size=(3, 2)),
         repulsion=PairRepulsion.from_species(spec.species),
-        domain=wide_domain_of(count),
+        domain=replace(
+            wide_domain_of(count), environments=wide_environments(), typical_spread=0.01, periodic_only=True
+        ),
         calibration=Calibration(1.5, 2.0),
         provenance={"label_source": "random numbers", "metrics": {"folds": 5}},
     )
+
+
+def wide_environments() -> Environments:
+    vectors = EnvironmentVectors((3, 14), 1.5)
+    length = len(vectors)
+    return Environments(vectors, np.zeros((2, length)), np.tile(np.eye(length), (2, 1, 1)), 1e9)
 
 
 def same(one: Ensemble, other: Ensemble) -> bool:
     """Whether two models are equal in every part that a file holds."""
     if one.domain is None or other.domain is None:
         return False
+    environments = one.domain.environments, other.domain.environments
+    if None in environments:
+        return False
     arrays = [(one.weights, other.weights), (one.species_energies, other.species_energies)]
     arrays += [(getattr(one.domain, n), getattr(other.domain, n)) for n in ("minimum", "maximum", "mean", "std")]
+    arrays += [tuple(getattr(part, name) for part in environments) for name in ("mean", "whitening", "limit")]
     plain = ("spec", "keys", "repulsion", "calibration", "provenance")
     return (
         all(np.array_equal(a, b) for a, b in arrays)
         and all(getattr(one, name) == getattr(other, name) for name in plain)
-        and (one.domain.fractions, one.domain.closest) == (other.domain.fractions, other.domain.closest)
+        and environments[0].vectors == environments[1].vectors
+        and all(
+            getattr(one.domain, name) == getattr(other.domain, name)
+            for name in ("fractions", "closest", "typical_spread", "periodic_only")
+        )
     )
 
 
@@ -380,6 +398,20 @@ ATTACKS: dict[str, Attack] = {
     "a fraction of no element": _rows("domain/fractions", (500, 0.9, 0.1)),
     "NaN among the weights": _poison("members/weights", np.nan),
     "infinity among the energies": _poison("baseline/species_energies", -np.inf),
+    "environments by a soft link": _link("domain/environments", h5py.SoftLink("/members")),
+    "environments in another file, link": _outside("domain/environments", "/domain"),
+    "environments are a dataset": _replace("domain/environments", data=[1.0]),
+    "environments of one species": _replace("domain/environments/mean", data=np.zeros((1, 14))),
+    "environments without a limit": lambda file, folder: file["domain/environments"].attrs.__delitem__("limit"),
+    "environments of no width": _attribute("domain/environments", "width", 0.0),
+    "environments across the world": _attribute("domain/environments", "width", 1e9),
+    "NaN in the environments": _poison("domain/environments/whitening", np.nan),
+    "whitening of 10^12, never stored": _replace(
+        "domain/environments/whitening", shape=(2, 10**6, 10**6), dtype="f8", chunks=(1, 64, 64)
+    ),
+    "a typical spread of text": _attribute("domain", "typical_spread", "0.01"),
+    "a typical spread of nothing": _attribute("domain", "typical_spread", 0.0),
+    "periodic as text": _attribute("domain", "periodic_only", "False"),
     "NaN in the domain": _poison("domain/std", np.nan),
     "calibration of arrays": _attribute("calibration", "energy_scale", np.ones(3)),
     "calibration as text": _attribute("calibration", "energy_scale", "1.0"),
