@@ -30,6 +30,7 @@ renew transform --document README.md docs/measurements.md
 renew invariance --document docs/measurements.md
 renew boundaries --document docs/measurements.md
 renew scaling --document docs/measurements.md
+renew domain --document docs/domain.md
 renew dft_extrapolations --models lisi.h5 lisi-fast.h5 --document docs/extrapolation.md \
     --picture $pictures/extrapolation.png
 renew workflow_numerics --document docs/workflows.md

@@ -37,6 +37,7 @@ _KEYS = {
     "density": ("Density", "Mass density", "g/cm³"),
     "volume_per_atom": ("Volume", "Volume of the cell per atom", "Å³/atom"),
     "shortest": ("Shortest", "Shortest distance", "Å"),
+    "largest_grade": ("Largest grade", "Most unlike atom against the training set, 1 is the limit", ""),
     "stop": ("Stop", "Why dynamics or relaxation stopped", ""),
     "flags": ("Flags", "What looks wrong", ""),
     "failed": ("Failed", "Whether there is no result", ""),
@@ -232,6 +233,9 @@ def _row_of(outcome: Outcome, references: References | None) -> tuple[dict[str, 
         if value is not None:
             pairs[key] = value / (len(atoms) if key == "uncertainty" else 1)
     data: dict[str, Any] = {"outside": dict(outcome.outside)} if outcome.outside else {}
+    if outcome.grades is not None:
+        pairs["largest_grade"] = float(outcome.grades.max())
+        data["grades"] = outcome.grades
     if outcome.members is not None:
         data["members"] = outcome.members
     return pairs, data

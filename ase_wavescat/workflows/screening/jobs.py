@@ -26,6 +26,7 @@ from ase_wavescat.errors import CalculatorError, WaveScatError, WaveScatWarning
 from ase_wavescat.model_file import load_model
 from ase_wavescat.structure_files import structure_bytes
 from ase_wavescat.workflows.checks import calculator_of, evaluated
+from ase_wavescat.workflows.extrapolation import grades_of, outside_of
 from ase_wavescat.workflows.melting import MeltSchedule, melt_quench
 from ase_wavescat.workflows.members import member_energies, spread
 from ase_wavescat.workflows.relaxation import RUNAWAY, CellChoice, check_limits, relax
@@ -145,7 +146,8 @@ class Outcome:
     error: None, or what went wrong, in words.
     stop_reason: of the dynamics or the relaxation, or "single point".
     uncertainty: eV, whole cell; None without members.  members: (M,) eV, whole cell.
-    outside: what lies outside the training domain, a sentence by kind (composition, distance, features).
+    outside: what lies outside the training domain, a sentence by kind (see `Prediction.domain_messages`).
+    grades: (N,) extrapolation grades of the atoms; None for models that know of none.
     close: whether two atoms are closer than `CLOSE`.  shortest: A, of all distances; None without neighbours.
     """
 
@@ -161,6 +163,7 @@ class Outcome:
     uncertainty: float | None = None
     members: np.ndarray | None = None
     outside: Mapping[str, str] = field(default_factory=dict)
+    grades: np.ndarray | None = None
     shortest: float | None = None
 
     @property
@@ -231,14 +234,10 @@ def _screened(job: Job, settings: ScreeningSettings, tools: _Tools, start: float
         close=close,
         uncertainty=None if members is None else float(spread(calculator, members[0])),
         members=None if members is None else members[0],
-        outside=_outside(calculator, final) if not runaway else {},
+        outside={} if runaway else outside_of(calculator, final),
+        grades=None if runaway else grades_of(calculator, final),
         shortest=shortest,
     )
-
-
-def _outside(calculator: BaseCalculator, atoms: Atoms) -> dict[str, str]:
-    """What lies outside the model's training domain, by kind; empty for calculators that know of none."""
-    return calculator.get_domain_messages(atoms) if isinstance(calculator, WaveScatCalculator) else {}
 
 
 def _final_state(atoms: Atoms, settings: ScreeningSettings, seed: int) -> tuple[Atoms, str, bool, bool]:

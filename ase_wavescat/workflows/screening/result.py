@@ -53,8 +53,8 @@ class Ranked:
     density: g/cm^3.  volume: A^3/atom.  shortest: shortest distance, A.
     stop: why the relaxation stopped.
     flags: what looks wrong: "runaway" (energy, atoms or cell exploded), "close" (atoms closer than 0.6 of the sum
-        of their covalent radii), "distance", "composition", "features" (outside the training domain), "unconverged",
-        "uncertain" (three times the pool's median).
+        of their covalent radii), "distance", "composition", "boundaries", "environments", "features", "spread" (outside
+        the training domain), "unconverged", "uncertain" (three times the pool's median).
     What is not known (no members, no cell) is None.
     """
 
