@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 import warnings
@@ -42,7 +43,7 @@ class WaveScatCalculator(Calculator):
         for checking: 6 N + 12 energies).
     reference_cell: (3, 3) cell (A) whose grids and reciprocal vectors are kept, so that energies along a strain or a
         volume scan are comparable to the last digit; None: each cell has its own. Its rows along open directions do
-        not matter and may be zero.
+        not matter and may be zero. Structures whose cell is no moderate strain of it are refused.
     step: of the finite differences, in A for positions, without unit for strains.
     threads: that share the work of one structure; worth it from some hundred atoms on, results are the same.
     precision: "double", or "single" for fields and FFTs in 32 bits: for large cells, errors below 0.1 meV/A.
@@ -126,6 +127,20 @@ class WaveScatCalculator(Calculator):
     def reset(self) -> None:
         super().reset()
         self._prediction = None
+
+    def twin(self, **parameters: Any) -> WaveScatCalculator:
+        """A calculator of the same model that shares what is prepared for cells (grids, filters) and costs next to
+        nothing, with parameters, results and a lock of its own: for work that must neither change this one nor wait.
+
+        parameters: those that differ, as for `set`. What one has warned of, the other does not warn of again.
+        """
+        with self._lock:
+            twin = type(self).__new__(type(self))
+            twin.__dict__.update(self.__dict__, parameters=copy.copy(self.parameters))
+        twin._lock = threading.RLock()
+        twin.reset()
+        twin.set(**parameters)
+        return twin
 
     # ------------------------------------------------------------ ASE's own way in
 
@@ -232,14 +247,8 @@ class WaveScatCalculator(Calculator):
         return last
 
     def _forward(self, atoms: Atoms) -> Prediction:
-        reference = self.parameters["reference_cell"]
-        if reference is not None and not reference[atoms.pbc].any(axis=1).all():
-            raise StructureError(
-                f"reference_cell {reference.tolist()} has no vector along a direction of pbc = {atoms.pbc.tolist()}; "
-                "set it to a cell of this structure, or to None"
-            )
         structure = atoms.cell.array, atoms.positions, atoms.numbers
-        return self.ensemble.predict(self._transform, *structure, reference, atoms.pbc)
+        return self.ensemble.predict(self._transform, *structure, self.parameters["reference_cell"], atoms.pbc)
 
     def _warn(self, prediction: Prediction) -> None:
         for kind, message in prediction.domain_messages().items():

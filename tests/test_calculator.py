@@ -566,3 +566,61 @@ def test_unusable_threads_and_precisions_are_refused(small_ensemble, wrong):
     calculator = WaveScatCalculator(small_ensemble)
     with pytest.raises(ValueError, match=next(iter(wrong))):
         calculator.set(**wrong)
+
+
+# ---------------------------------------------------------------- twins and reference cells
+
+
+def test_twins_share_the_grids_and_nothing_else(calculator: WaveScatCalculator, make_structure: Make) -> None:
+    atoms = make_structure()
+    forces = calculator.get_forces(atoms)
+    twin = calculator.twin(reference_cell=1.05 * atoms.cell.array)
+    assert twin.ensemble is calculator.ensemble and twin._transform is calculator._transform
+    assert twin.results == {} and twin.atoms is None
+    assert calculator.parameters["reference_cell"] is None
+    twin.get_potential_energy(moved := make_structure(1))
+    np.testing.assert_array_equal(calculator.results["forces"], forces)
+    twin.set(threads=2)
+    assert calculator.parameters["threads"] == calculator._transform.execution.threads == 1
+    assert pickle.loads(pickle.dumps(twin)).get_potential_energy(moved) == twin.get_potential_energy(moved)
+    with pytest.raises(ValueError, match="unknown parameter 'steps'"):
+        calculator.twin(steps=1)
+
+
+@pytest.mark.parametrize("kind", ["smaller", "larger", "sheared", "flat"])
+@pytest.mark.parametrize("forces", ["analytic", "finite-difference"])
+def test_reference_cells_of_other_structures_are_refused(
+    small_ensemble: Ensemble, make_structure: Make, kind: str, forces: str
+) -> None:
+    atoms = make_structure()
+    others = {
+        "smaller": atoms.cell.array / 1.15,
+        "larger": atoms.cell.array / 0.49,
+        "sheared": atoms.cell.array @ [[1, 0.3, 0], [0, 1, 0], [0, 0, 1]],
+        "flat": atoms.cell.array * [[1], [1], [0.8]],
+    }
+    calculator = WaveScatCalculator(small_ensemble, reference_cell=others[kind], forces=forces)
+    with pytest.raises(StructureError, match=r"belongs to another structure: .* the limits are 0\.5 and 1\.12"):
+        calculator.get_forces(atoms)
+    with pytest.raises(StructureError, match="another structure"):
+        calculator.get_stress(atoms)
+    calculator.set(reference_cell=None)
+    assert np.isfinite(calculator.get_potential_energy(atoms))
+
+
+@pytest.mark.parametrize("stretch", [0.5001, 0.7, 0.91, 1.1])
+def test_reference_cells_of_moderate_strains_are_taken_however_they_are_turned(
+    featured: Ensemble, make_structure: Make, stretch: float
+) -> None:
+    """Those of larger cells lose nothing; of smaller ones, what the wavelets have beyond the sphere."""
+    atoms = make_structure(side=7.0)
+    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    fixed = WaveScatCalculator(featured, reference_cell=atoms.cell.array @ turn / stretch)
+    own = WaveScatCalculator(featured).get_potential_energy(atoms)
+    assert fixed.get_potential_energy(atoms) == pytest.approx(own, abs=1e-5 if stretch < 1 else 0.1)
+    flat = atoms.copy()
+    flat.pbc = (True, True, False)
+    fixed.set(reference_cell=atoms.cell.array * [[1], [1], [30]])  # its row along the open direction does not matter
+    assert np.isfinite(fixed.get_potential_energy(flat))
+    alone = Atoms("Li2", [[0, 0, 0], [3.0, 0, 0]])
+    assert np.isfinite(fixed.get_potential_energy(alone))  # nothing repeats, so that no reference has a meaning

@@ -111,7 +111,7 @@ def explore(atoms: Atoms, plan: Plan = Plan(), *, seed: int = 0) -> Exploration:
     """
     calculator = calculator_of(atoms, "forces")
     relaxation = relax(atoms, fmax=0.05)
-    states = _states(atoms, relaxation, plan, seed)
+    states = _states(atoms, relaxation, calculator, plan, seed)
     counts = np.array([len(state) for state in states])
     energies = np.array([calculator.get_potential_energy(state) for state in states]) / counts
     members = member_energies(calculator, states)
@@ -119,18 +119,20 @@ def explore(atoms: Atoms, plan: Plan = Plan(), *, seed: int = 0) -> Exploration:
     return Exploration(states, [str(state.info["config_type"]) for state in states], energies, spreads)
 
 
-def _states(atoms: Atoms, relaxation: Relaxation, plan: Plan, seed: int) -> list[Atoms]:
+def _states(
+    atoms: Atoms, relaxation: Relaxation, calculator: BaseCalculator, plan: Plan, seed: int
+) -> list[Atoms]:
     relaxed = relaxation.structure
     states = [_named(relaxed, atoms, "relaxed")]
     states += [_named(frame, atoms, "relaxation") for frame in _evenly(relaxation.path[:-1], plan.snapshots)]
     if relaxation.runaway:
         return states
-    start = with_calculator(relaxed, atoms.calc)
+    start = with_calculator(relaxed, calculator)
     for index, temperature in enumerate(plan.temperatures):
         frames = dynamics(start, temperature, plan, np.random.default_rng([seed, index]))
         states += [_named(frame, atoms, "md", temperature=temperature) for frame in frames]
-    states += [_named(frame, atoms, "strain") for frame in _strained(relaxed, atoms.calc, plan.strains)]
-    states += [_named(frame, atoms, "hop") for frame in _hopping(relaxed, atoms.calc, plan)]
+    states += [_named(frame, atoms, "strain") for frame in _strained(relaxed, calculator, plan.strains)]
+    states += [_named(frame, atoms, "hop") for frame in _hopping(relaxed, calculator, plan)]
     return states
 
 

@@ -20,7 +20,7 @@ from ase_wavescat.scattering.correlations import CorrelationPlan, CorrelationSta
 from ase_wavescat.scattering.execution import Execution
 from ase_wavescat.scattering.features import AtomFeature, BandFeature, Feature, ModulusFeature, PairFeature, parse_key
 from ase_wavescat.scattering.grid import ReciprocalLattice
-from ase_wavescat.scattering.limits import check_cell, check_positions, plain_array
+from ase_wavescat.scattering.limits import check_cell, check_positions, check_reference, plain_array
 from ase_wavescat.scattering.moduli import ModuliPlan
 from ase_wavescat.scattering.reach import reach
 from ase_wavescat.scattering.spec import Correlations, Moduli, ScatteringSpec
@@ -107,12 +107,14 @@ class Transform:
     ) -> Evaluation:
         """Features of a structure: cell (3, 3) rows in A, positions (N, 3) in A, numbers (N,).
 
-        reference_cell: take grids and reciprocal vectors of this cell, deformed; for energies along a strain.
+        reference_cell: take grids and reciprocal vectors of this cell, deformed; for energies along a strain. It must
+            be a cell of the same structure, see `limits.check_reference`.
         pbc: along open directions the cell is replaced by the structure's extent plus `reach`.
         Raises StructureError when the structure cannot be evaluated.
         """
         cell, positions, species = self._check(cell, positions, numbers, pbc)
         if reference_cell is not None:
+            check_reference(reference_cell, cell, pbc)
             reference_cell = np.where(np.asarray(pbc, dtype=bool)[:, None], reference_cell, cell)
         evaluation = Evaluation(self, cell, positions, species, reference_cell)
         wrong = np.flatnonzero(~np.isfinite(evaluation.features))

@@ -106,7 +106,7 @@ def neb(
     calculator = calculator_of(initial, "forces")
     images = list(images) if isinstance(images, Iterable) else int(images)
     _check_settings(images, fmax, steps)
-    first, last = _ends(initial, final, fmax, steps, relax_endpoints)
+    first, last = _ends(initial, final, calculator, fmax, steps, relax_endpoints)
     path = _start(first, last, images)
     for image in path[1:-1]:
         image.calc = _Remembering(calculator) if shared else copy.deepcopy(calculator)
@@ -156,7 +156,9 @@ def _check_settings(images: int | Sequence[Atoms], fmax: float, steps: int) -> N
         raise DataError(f"steps must not be negative, got {steps}")
 
 
-def _ends(initial: Atoms, final: Atoms, fmax: float, steps: int, relaxed: bool) -> tuple[Atoms, Atoms]:
+def _ends(
+    initial: Atoms, final: Atoms, calculator: BaseCalculator, fmax: float, steps: int, relaxed: bool
+) -> tuple[Atoms, Atoms]:
     """Both ends in one frame, relaxed when asked for, with energies and forces."""
     differ = final.constraints and len(initial) == len(final)
     if differ and not np.allclose(_moved(initial, initial.constraints), _moved(initial, final.constraints), atol=1e-4):
@@ -172,10 +174,10 @@ def _ends(initial: Atoms, final: Atoms, fmax: float, steps: int, relaxed: bool) 
             " equal); give two different minima"
         )
     warn_of_exchange(initial, final)
-    first = _end(initial, initial.calc, "initial", fmax, steps, relaxed)
-    last = _end(final, initial.calc, "final", fmax, steps, relaxed)
+    first = _end(initial, calculator, "initial", fmax, steps, relaxed)
+    last = _end(final, calculator, "final", fmax, steps, relaxed)
     if relaxed:
-        _check_two_minima(first, last, initial.calc)
+        _check_two_minima(first, last, calculator)
     return first, last
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
+from ase_wavescat.calculator import WaveScatCalculator
 from ase_wavescat.errors import CalculatorError
 from ase_wavescat.structure_files import check_structure, without_results
 
 
 def calculator_of(atoms: Atoms, *needed: str, stored: bool = False) -> BaseCalculator:
-    """The structure's calculator, which must give energies and what else is `needed` ("forces", "stress").
+    """A calculator for the structure, which must give energies and what else is `needed` ("forces", "stress"): its own,
+    or the twin of a WaveScatCalculator, so that the parameters and results of the one that was given stay as they are.
 
     stored: whether results read from a file will do, which are those of the structure as it is.
     Raises DataError for a structure that no code could evaluate, CalculatorError without a calculator that can.
@@ -33,7 +36,20 @@ def calculator_of(atoms: Atoms, *needed: str, stored: bool = False) -> BaseCalcu
             f"{type(atoms.calc).__name__} gives no {' and no '.join(missing)}, which this workflow needs; it gives"
             f" {', '.join(offered) or 'nothing'}"
         )
-    return atoms.calc
+    return private(atoms.calc)
+
+
+def private(calculator: BaseCalculator) -> BaseCalculator:
+    """The twin of a WaveScatCalculator; others are not known to share anything, and are themselves."""
+    return calculator.twin() if isinstance(calculator, WaveScatCalculator) else calculator
+
+
+def on_grids_of(calculator: BaseCalculator, largest: np.ndarray) -> BaseCalculator:
+    """A calculator whose energies along strains of a cell are comparable to the last digit: of a WaveScatCalculator the
+    twin that keeps the grids of the `largest` of the strained cells, unless it has a reference_cell already."""
+    if isinstance(calculator, WaveScatCalculator) and calculator.parameters["reference_cell"] is None:
+        return calculator.twin(reference_cell=largest)
+    return calculator
 
 
 def _offered(calculator: BaseCalculator) -> list[str]:

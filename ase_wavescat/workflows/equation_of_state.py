@@ -17,12 +17,11 @@ from ase.units import GPa
 from ase_wavescat.errors import DataError, StructureError, WaveScatWarning
 from ase_wavescat.plotting import BLUE, GREY, ORANGE
 from ase_wavescat.structure_files import without_results
-from ase_wavescat.workflows.checks import calculator_of, evaluated
+from ase_wavescat.workflows.checks import calculator_of, evaluated, on_grids_of
 from ase_wavescat.workflows.members import member_energies, spread
 from ase_wavescat.workflows.relaxation import CONVERGED, settle
 from ase_wavescat.workflows.result import Result
 from ase_wavescat.workflows.runaway import FUSED, fused_pairs
-from ase_wavescat.workflows.same_grids import same_grids
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -156,7 +155,7 @@ def eos(
 
     Points at which energies mean nothing (not finite, more than 10 eV/atom off, atoms fused) are left out, and that is
     said in `warnings` and by a WaveScatWarning, as is a minimum at the end of the strains, which gives no bulk modulus.
-    All points are computed on the grids of the unstrained cell.
+    All points are computed on the grids of the largest cell.
     Raises CalculatorError, DataError (strains; fewer than five points left) and StructureError.
     """
     calculator = calculator_of(atoms, *(["forces"] if relax_ions else []))
@@ -166,16 +165,16 @@ def eos(
             f"hydrostatic strain needs three directions that repeat, got pbc = {atoms.pbc.tolist()}; an equation of"
             " state is that of a bulk structure"
         )
-    with same_grids(calculator, atoms):
-        points, left_out = _points(atoms, calculator, chosen, relax_ions, fmax, steps)
-        kept = np.array(sorted(points))
-        if len(kept) < FEWEST_POINTS:
-            raise DataError(
-                f"{len(kept)} of {len(chosen)} strains are left, {FEWEST_POINTS} are needed: {'; '.join(left_out)};"
-                " take smaller strains or relax the structure first"
-            )
-        frames = [points[strain] for strain in kept]
-        members = member_energies(calculator, frames)
+    calculator = on_grids_of(calculator, atoms.cell.array * (1 + chosen[-1]))
+    points, left_out = _points(atoms, calculator, chosen, relax_ions, fmax, steps)
+    kept = np.array(sorted(points))
+    if len(kept) < FEWEST_POINTS:
+        raise DataError(
+            f"{len(kept)} of {len(chosen)} strains are left, {FEWEST_POINTS} are needed: {'; '.join(left_out)};"
+            " take smaller strains or relax the structure first"
+        )
+    frames = [points[strain] for strain in kept]
+    members = member_energies(calculator, frames)
     result = _result(atoms, calculator, kept, frames, members, relax_ions, left_out)
     for text in result.warnings:
         warnings.warn(f"{atoms.get_chemical_formula()}: {text}", WaveScatWarning, stacklevel=2)

@@ -43,7 +43,8 @@ def energies_of(structures: Sequence[Atoms]) -> tuple[np.ndarray, np.ndarray | N
         members = member_energies(first, structures)
         if members is not None:
             return members.mean(axis=1), members
-    energies = np.array([atoms.calc.get_property("energy", atoms) for atoms in structures])
+    asked = zip(calculators, structures, strict=True)
+    energies = np.array([calculator.get_property("energy", atoms) for calculator, atoms in asked])
     if not np.all(np.isfinite(energies)):
         at = int(np.argmin(np.isfinite(energies)))
         raise DataError(f"the energy of structure {at} ({structures[at].get_chemical_formula()}) is {energies[at]} eV")

@@ -136,7 +136,7 @@ def path_energies(images: Sequence[Atoms], calculator: BaseCalculator | None = N
     for number, given in enumerate(images):
         source = given.copy()
         source.calc = given.calc if calculator is None else calculator
-        calculator_of(source, "forces", stored=True)
+        source.calc = calculator_of(source, "forces", stored=True)
         place = matched(path[-1], source) if path else source.copy()
         if path and farthest(path[-1], place) < 1e-6:
             raise PathError(f"images {number - 1} and {number} of the path are equal; leave one of them out")
