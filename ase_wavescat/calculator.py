@@ -18,6 +18,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from ase_wavescat.blas import one_blas_thread
 from ase_wavescat.ensemble import Ensemble, Prediction
 from ase_wavescat.errors import StructureError, WaveScatWarning
+from ase_wavescat.forks import renew_in_child
 from ase_wavescat.model_file import load_model
 from ase_wavescat.scattering.boundary import independent
 from ase_wavescat.scattering.execution import Execution
@@ -82,10 +83,22 @@ class WaveScatCalculator(Calculator):
 
     def _prepare(self, execution: Execution) -> None:
         """Everything that a pickle does not carry."""
-        self._lock = threading.RLock()
         self._transform = self.ensemble.transform(execution)
         self._prediction: Prediction | None = None
         self._warned: set[str] = set()
+        self._lock_anew()
+
+    def _lock_anew(self) -> None:
+        self._lock = threading.RLock()
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        """In a forked child: what another thread was half-way through is forgotten, and its lock replaced."""
+        if self._lock.acquire(blocking=False):  # no thread had it, or the one that forked
+            self._lock.release()
+            return
+        self._lock_anew()
+        self.reset()
 
     def _get_name(self) -> str:
         return "wavescat"
@@ -137,7 +150,7 @@ class WaveScatCalculator(Calculator):
         with self._lock:
             twin = type(self).__new__(type(self))
             twin.__dict__.update(self.__dict__, parameters=copy.copy(self.parameters))
-        twin._lock = threading.RLock()
+        twin._lock_anew()
         twin.reset()
         twin.set(**parameters)
         return twin

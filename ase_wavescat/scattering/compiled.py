@@ -8,8 +8,12 @@ from functools import cache
 from typing import Any, TypeVar
 
 import numba
+from numba.core.compiler_lock import global_compiler_lock
 
 from ase_wavescat.errors import WaveScatWarning
+from ase_wavescat.forks import hold_at_fork
+
+hold_at_fork(global_compiler_lock)  # a child that compiles would wait for ever for a thread that did
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 

@@ -13,6 +13,7 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from ase_wavescat.errors import StructureError
+from ase_wavescat.forks import renew_in_child
 from ase_wavescat.scattering.atomic import AtomPlan, AtomState
 from ase_wavescat.scattering.boundary import FULLY_PERIODIC, Periodicity, check_size, padded_cell
 from ase_wavescat.scattering.correlation_jacobian import PositionsJacobian
@@ -57,6 +58,11 @@ class Transform:
         self._band_plans: list[tuple[IntArray, CorrelationPlan | ModuliPlan]] = self._plan_bands(features)
         self.cutoff = max((plan.cutoff for _, plan in self._band_plans), default=0.0)
         self._prepared: OrderedDict[bytes, tuple[ReciprocalLattice, list[Any]]] = OrderedDict()
+        self._lock = threading.Lock()
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        """In a forked child, where no other thread is left to release the lock; the cache has complete entries only."""
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
 from ase_wavescat.errors import WaveScatWarning
+from ase_wavescat.process_setting import ProcessSetting
 from ase_wavescat.processes import end_with_parent, worker_pool
 from ase_wavescat.testing.outcome import Findings
 from ase_wavescat.testing.subject import Answer, NotApplicable, Subject, ask
@@ -94,7 +95,7 @@ def _threaded(subject: Subject, calculators: Sequence[BaseCalculator]) -> Findin
         together.wait()
         return [ask(calculator, own[k]) for k in order]
 
-    with _frequent_switches(), ThreadPoolExecutor(len(calculators)) as pool:
+    with _FREQUENT_SWITCHES.held(), ThreadPoolExecutor(len(calculators)) as pool:
         found = list(pool.map(work, calculators, orders))
     for order, answers in zip(orders, found, strict=True):
         for k, answer in zip(order, answers, strict=True):
@@ -110,3 +111,6 @@ def _frequent_switches() -> Iterator[None]:
         yield
     finally:
         sys.setswitchinterval(usual)
+
+
+_FREQUENT_SWITCHES = ProcessSetting(_frequent_switches)
