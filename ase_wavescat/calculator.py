@@ -15,6 +15,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from ase_wavescat import __version__
 from ase_wavescat.blas import one_blas_thread
 from ase_wavescat.ensemble import Ensemble, Prediction
 from ase_wavescat.errors import StructureError, WaveScatWarning
@@ -78,8 +79,12 @@ class WaveScatCalculator(Calculator):
         self.ensemble = model if isinstance(model, Ensemble) else load_model(model)
         self._prepare(Execution(threads, precision))
         super().__init__(forces=forces, reference_cell=reference_cell, step=step, threads=threads, precision=precision)
-        # What databases and trajectories record of this calculator
+        # What databases, trajectories and results record of this calculator
         self.parameters["model"] = "in memory" if isinstance(model, Ensemble) else os.fspath(model)
+        self.parameters["model_digest"] = self.ensemble.digest
+        self.parameters["ase_wavescat"] = __version__
+        if isinstance(version := self.ensemble.provenance.get("version"), (str, int, float)):
+            self.parameters["model_version"] = version
 
     def _prepare(self, execution: Execution) -> None:
         """Everything that a pickle does not carry."""

@@ -13,6 +13,7 @@ from ase.io import read
 from ase.units import GPa
 
 from ase_wavescat.calculator import WaveScatCalculator
+from ase_wavescat.digest import SHORT
 from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.errors import WaveScatWarning
 from ase_wavescat.workflows.equation_of_state import EquationOfState, draw_equation_of_state, eos
@@ -68,6 +69,7 @@ def run_demo(model: str | Path | Ensemble, structure: Atoms | None = None) -> De
         warnings.simplefilter("ignore", WaveScatWarning)  # the table says what the curve lacks
         scan = eos(relaxed, strains=LINEAR_STRAINS)
     name = "a model in memory" if isinstance(model, Ensemble) else Path(model).name
+    name += f" ({calculator.ensemble.digest[:SHORT]})"
     return DemoResult(name, atoms, **first, relaxation=relaxation, scan=scan)
 
 

@@ -23,7 +23,7 @@ from ase.io import read, write
 from ase.optimize import LBFGS
 from scipy.spatial.transform import Rotation
 
-from ase_wavescat import WaveScatCalculator, save_model
+from ase_wavescat import WaveScatCalculator, __version__, save_model
 from ase_wavescat.ensemble import Domain, Ensemble, Prediction
 from ase_wavescat.errors import ModelNotFoundError, StructureError, WaveScatWarning
 from ase_wavescat.scattering.boundary import padded_cell
@@ -529,9 +529,42 @@ def test_databases_keep_results_and_name(atoms: Atoms, tmp_path: Path, small_ens
 
 
 def test_parameters_describe_the_calculator(calculator: WaveScatCalculator) -> None:
-    assert calculator.todict() == {"model": "in memory"}
+    assert calculator.todict() == {
+        "model": "in memory", "model_digest": calculator.ensemble.digest, "ase_wavescat": __version__,
+    }  # fmt: skip
     assert calculator.name == "wavescat"
     assert set(calculator.implemented_properties) == ASE_KEYS
+
+
+@pytest.mark.parametrize("name", ["model", "model_digest", "ase_wavescat"])
+def test_nobody_changes_what_is_recorded_of_the_model(calculator: WaveScatCalculator, name: str) -> None:
+    with pytest.raises(ValueError, match=rf"unknown parameter '{name}'.*the model is fixed"):
+        calculator.set(**{name: "other"})
+
+
+def test_files_tell_two_models_of_one_name_apart(
+    tmp_path: Path, small_ensemble: Ensemble, make_structure: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = small_ensemble.weights.copy()
+    weights[0, 0] = np.nextafter(weights[0, 0], 1)
+    recorded: dict[str, list[str]] = {"traj": [], "db": [], "json": []}
+    for folder, ensemble in (("a", small_ensemble), ("b", dataclasses.replace(small_ensemble, weights=weights))):
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        save_model("lisi.h5", ensemble)
+        atoms = make_structure()
+        atoms.calc = WaveScatCalculator("lisi.h5")
+        atoms.get_forces()
+        for kind in recorded:
+            write(f"out.{kind}", atoms)
+        recorded["traj"].append(read("out.traj").calc.parameters["model_digest"])
+        for kind in ("db", "json"):
+            row = connect(f"out.{kind}").get(1)
+            assert row.calculator_parameters["model"] == "lisi.h5"
+            recorded[kind].append(row.calculator_parameters["model_digest"])
+        assert recorded["traj"][-1] == ensemble.digest
+    assert all(found == recorded["traj"] for found in recorded.values())
+    assert len(set(recorded["traj"])) == 2
 
 
 def test_ase_lists_the_plugin() -> None:

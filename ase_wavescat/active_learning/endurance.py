@@ -22,7 +22,7 @@ from ase_wavescat.plotting import BLUE, GREY
 from ase_wavescat.processes import cores
 from ase_wavescat.scattering.transform import Transform
 from ase_wavescat.structure_files import check_structure
-from ase_wavescat.workflows.checks import with_calculator
+from ase_wavescat.workflows.checks import private, record_of, with_calculator
 from ase_wavescat.workflows.dynamics import run_langevin
 from ase_wavescat.workflows.result import Result
 
@@ -156,7 +156,8 @@ def endure(
     runs = for_each(ensemble, _run, items, min(workers or cores(), len(items)))
     done = list(tqdm(runs, total=len(items), unit="run", disable=not progress, desc="dynamics"))
     times, reasons, ends = zip(*done, strict=True)
-    return Endurance(watch, limits, np.array(times), tuple(reasons), list(ends))
+    record = record_of(WaveScatCalculator(ensemble))
+    return Endurance(watch, limits, np.array(times), tuple(reasons), list(ends), calculators=[record])
 
 
 def check_starts(starts: Mapping[str, Atoms], ensemble: Ensemble) -> None:
@@ -186,7 +187,7 @@ def follow(
 
     The structure given stays as it is.
     """
-    calculator = atoms.calc
+    calculator = private(atoms.calc)
     assert isinstance(calculator, WaveScatCalculator)
     moving = with_calculator(atoms, calculator)
     MaxwellBoltzmannDistribution(moving, temperature_K=watch.temperature, rng=generator)

@@ -16,7 +16,7 @@ from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase_wavescat.errors import DataError, WaveScatError, WaveScatWarning
 from ase_wavescat.plotting import BLUE, GREY
 from ase_wavescat.workflows.barriers import neb
-from ase_wavescat.workflows.checks import calculator_of, evaluated, with_calculator
+from ase_wavescat.workflows.checks import calculator_of, evaluated, record_of, with_calculator
 from ase_wavescat.workflows.dynamics import run_langevin
 from ase_wavescat.workflows.hops import find_hops
 from ase_wavescat.workflows.members import member_energies, spread
@@ -116,7 +116,8 @@ def explore(atoms: Atoms, plan: Plan = Plan(), *, seed: int = 0) -> Exploration:
     energies = np.array([calculator.get_potential_energy(state) for state in states]) / counts
     members = member_energies(calculator, states)
     spreads = None if members is None else spread(calculator, members) / counts
-    return Exploration(states, [str(state.info["config_type"]) for state in states], energies, spreads)
+    kinds = [str(state.info["config_type"]) for state in states]
+    return Exploration(states, kinds, energies, spreads, calculators=[record_of(calculator)])
 
 
 def _states(

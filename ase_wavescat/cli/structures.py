@@ -20,6 +20,7 @@ from ase_wavescat.errors import DataError, WaveScatError, WaveScatWarning
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from ase_wavescat.calculator import WaveScatCalculator
     from ase_wavescat.workflows.result import Result
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -105,10 +106,9 @@ def run_each(
     Raises DataError, before any work is done, for a folder with results of other structures or another workflow.
     """
     from ase_wavescat.calculator import WaveScatCalculator
-    from ase_wavescat.model_file import find_model
 
     calculator = WaveScatCalculator(model)
-    marks = {name: fingerprint([atoms], find_model(model), settings) for name, atoms in structures.items()}
+    marks = {name: fingerprint([atoms], calculator, settings) for name, atoms in structures.items()}
     done = {name for name, inputs in marks.items() if kept(folder / f"{name}.json", inputs)}
     failed = []
     bar = tqdm(structures.items(), unit="structure", disable=quiet or len(structures) == 1, leave=False)
@@ -167,21 +167,17 @@ def end(failed: list[str], structures: Mapping[str, Atoms]) -> None:
         raise click.ClickException(f"{len(failed)} of {len(structures)} structures failed: {', '.join(failed)}")
 
 
-def fingerprint(structures: list[Atoms], model: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+def fingerprint(structures: list[Atoms], calculator: WaveScatCalculator, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What a result came of: the workflow and other settings, and hexadecimal digits that change with any structure,
-    and with the model file's content."""
+    and with the model."""
     from ase_wavescat.structure_files import structure_bytes
 
     return {
         "workflow": str(settings.get("workflow", "")),
-        "structures": _digest(*map(structure_bytes, structures)),
-        "model": _digest(model.read_bytes()),
+        "structures": hashlib.sha256(b"".join(map(structure_bytes, structures))).hexdigest()[:16],
+        "model": calculator.ensemble.digest,
         "settings": json.loads(json.dumps(settings, default=str)),
     }
-
-
-def _digest(*parts: bytes) -> str:
-    return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
 
 
 def kept(path: Path, inputs: Mapping[str, Any], *, same: tuple[str, ...] = ("workflow", "structures")) -> bool:

@@ -135,6 +135,10 @@ class _Remembering(Calculator):
     def __init__(self, shared: BaseCalculator) -> None:
         super().__init__()
         self._shared = shared
+        self.parameters.update(getattr(shared, "parameters", None) or {})
+
+    def _get_name(self) -> str:
+        return self._shared.name
 
     def calculate(
         self,

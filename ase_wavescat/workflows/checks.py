@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
@@ -58,10 +60,8 @@ def _offered(calculator: BaseCalculator) -> list[str]:
 
 
 def evaluated(atoms: Atoms) -> Atoms:
-    """A copy with the results its calculator has for it, and nothing of the calculator; it computes energy and forces
+    """A copy with the results its calculator has for it, and a record of the calculator; it computes energy and forces
     where it has none."""
-    from ase.calculators.singlepoint import SinglePointCalculator
-
     copy = atoms.copy()
     if atoms.calc is not None:
         offered = _offered(atoms.calc)
@@ -70,7 +70,7 @@ def evaluated(atoms: Atoms) -> Atoms:
         # Some calculators do not remember, and another thread may have asked for another structure meanwhile
         if found.get("energy") is None:
             found |= {name: atoms.calc.get_property(name, atoms) for name in ("energy", "forces") if name in names}
-        copy.calc = SinglePointCalculator(copy, **{name: value for name, value in found.items() if value is not None})
+        store_results(copy, atoms.calc, **{name: value for name, value in found.items() if value is not None})
     return copy
 
 
@@ -82,9 +82,28 @@ def with_calculator(atoms: Atoms, calculator: BaseCalculator) -> Atoms:
 
 
 def with_energy(atoms: Atoms, energy: float) -> Atoms:
-    """A copy that knows its energy (eV), and nothing of the calculator that gave it."""
+    """A copy that knows its energy (eV), and of the calculator that gave it no more than what it was."""
+    copy = atoms.copy()
+    store_results(copy, atoms.calc, energy=float(energy))
+    return copy
+
+
+def store_results(atoms: Atoms, calculator: BaseCalculator | None, **results: float | np.ndarray) -> None:
+    """Give the structure these results, with the record of the calculator that they come from."""
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    copy = atoms.copy()
-    copy.calc = SinglePointCalculator(copy, energy=float(energy))
-    return copy
+    atoms.calc = SinglePointCalculator(atoms, **results)
+    if calculator is not None:
+        record = record_of(calculator)
+        atoms.calc.name = record.pop("name")
+        atoms.calc.parameters.update(record)
+
+
+_RECORDED = ("model", "model_version", "model_digest", "ase_wavescat")
+
+
+def record_of(calculator: BaseCalculator) -> dict[str, Any]:
+    """What a result says of its calculator: the name, and of a model its own, its digest and versions."""
+    parameters = getattr(calculator, "parameters", None) or {}
+    name = getattr(calculator, "name", None) or type(calculator).__name__.lower()
+    return {"name": str(name), **{key: parameters[key] for key in _RECORDED if key in parameters}}

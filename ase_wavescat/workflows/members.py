@@ -53,17 +53,7 @@ def energies_of(structures: Sequence[Atoms]) -> tuple[np.ndarray, np.ndarray | N
 
 def _same_model(calculator: BaseCalculator, other: WaveScatCalculator) -> bool:
     """Whether two calculators, perhaps each loaded for itself, are of one model."""
-    if calculator is other:
-        return True
-    if not isinstance(calculator, WaveScatCalculator):
-        return False
-    one, two = calculator.ensemble, other.ensemble
-    return one is two or (
-        one.spec == two.spec
-        and one.keys == two.keys
-        and np.array_equal(one.weights, two.weights)
-        and np.array_equal(one.species_energies, two.species_energies)
-    )
+    return isinstance(calculator, WaveScatCalculator) and calculator.ensemble.digest == other.ensemble.digest
 
 
 def spread(calculator: BaseCalculator, member_values: np.ndarray) -> np.ndarray:

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
-from ase.calculators.singlepoint import SinglePointCalculator
 from ase.mep import NEBTools
 
 from ase_wavescat.errors import PathError, WaveScatWarning
-from ase_wavescat.workflows.checks import calculator_of
+from ase_wavescat.workflows.checks import calculator_of, store_results
 from ase_wavescat.workflows.endpoints import farthest, matched
 from ase_wavescat.workflows.members import member_energies, spread
 from ase_wavescat.workflows.result import Result
@@ -149,9 +148,8 @@ def path_energies(images: Sequence[Atoms], calculator: BaseCalculator | None = N
 def with_results_of(source: Atoms, place: Atoms) -> Atoms:
     """A copy of `place` with the energy and forces of `source`, of which it is another image."""
     result = place.copy()
-    result.calc = SinglePointCalculator(
-        result, energy=source.get_potential_energy(), forces=source.get_forces(apply_constraint=False)
-    )
+    energy, forces = source.get_potential_energy(), source.get_forces(apply_constraint=False)
+    store_results(result, source.calc, energy=energy, forces=forces)
     return result
 
 

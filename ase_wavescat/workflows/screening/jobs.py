@@ -90,14 +90,7 @@ def _identity(calculator: BaseCalculator, make: Callable[[], BaseCalculator]) ->
     parameters = dict(getattr(calculator, "parameters", None) or {})
     digest = hashlib.sha256()
     if isinstance(calculator, WaveScatCalculator):
-        del parameters["model"]  # where it was; what is in it counts
-        ensemble = calculator.ensemble
-        digest.update(json.dumps([ensemble.spec.to_dict(), ensemble.keys, str(ensemble.repulsion)]).encode())
-        digest.update(ensemble.weights.tobytes() + ensemble.species_energies.tobytes())
-        digest.update(str(ensemble.calibration).encode())
-        if (domain := ensemble.domain) is not None:
-            digest.update(str([domain.fractions, domain.closest]).encode())
-            digest.update(domain.minimum.tobytes() + domain.maximum.tobytes())
+        del parameters["model"], parameters["ase_wavescat"]  # where it was and who reads it; its digest counts
     else:
         digest.update(_carried(make))
     digest.update(repr(sorted((str(key), _text(value)) for key, value in parameters.items())).encode())
