@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 import threading
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,7 +17,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from ase_wavescat import __version__
 from ase_wavescat.blas import one_blas_thread
 from ase_wavescat.ensemble import Ensemble, Prediction
-from ase_wavescat.errors import StructureError, WaveScatWarning
+from ase_wavescat.errors import StructureError, warn
 from ase_wavescat.forks import renew_in_child
 from ase_wavescat.model_file import load_model
 from ase_wavescat.scattering.boundary import independent
@@ -270,9 +269,10 @@ class WaveScatCalculator(Calculator):
 
     def _warn(self, prediction: Prediction) -> None:
         for kind, message in prediction.domain_messages().items():
-            if kind not in self._warned:
+            if kind not in self._warned and warn(
+                f"outside the training domain: {message}; {_REMEDY[kind]}", stacklevel=2
+            ):
                 self._warned.add(kind)
-                warnings.warn(f"outside the training domain: {message}; {_REMEDY[kind]}", WaveScatWarning, stacklevel=2)
 
     def _differences(self, prediction: Prediction) -> tuple[np.ndarray, np.ndarray]:
         """dE/dR (N, 3) and dE/dstrain (3, 3) by central differences.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from ase_wavescat.active_learning.selection import Limits, check_judge, held_out
 from ase_wavescat.calculator import WaveScatCalculator
 from ase_wavescat.each import for_each
 from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.errors import DataError, WaveScatWarning
+from ase_wavescat.errors import DataError, listening, unheard
 from ase_wavescat.plotting import BLUE, GREY
 from ase_wavescat.processes import cores
 from ase_wavescat.scattering.transform import Transform
@@ -191,8 +190,7 @@ def follow(
     assert isinstance(calculator, WaveScatCalculator)
     moving = with_calculator(atoms, calculator)
     MaxwellBoltzmannDistribution(moving, temperature_K=watch.temperature, rng=generator)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", WaveScatWarning)  # what it would say ends the run
+    with listening(unheard):  # what it would say ends the run
         look, reason = 0, _exit(moving, calculator, limits)
         last = _end(moving, watch, reason)
         while not reason and look < watch.looks:

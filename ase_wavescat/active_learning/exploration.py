@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
-from ase_wavescat.errors import DataError, WaveScatError, WaveScatWarning
+from ase_wavescat.errors import DataError, WaveScatError, listening, unheard
 from ase_wavescat.plotting import BLUE, GREY
 from ase_wavescat.workflows.barriers import neb
 from ase_wavescat.workflows.checks import calculator_of, evaluated, record_of, with_calculator
@@ -169,8 +168,7 @@ def _hopping(relaxed: Atoms, calculator: BaseCalculator, plan: Plan) -> Iterator
         return
     for hop in find_hops(with_calculator(relaxed, calculator), species=plan.species, count=plan.hops):
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", WaveScatWarning)  # that the band has not converged
+            with listening(unheard):  # that the band has not converged
                 band = neb(hop.initial, hop.final, images=5, steps=BAND_STEPS, climb=False)
         except WaveScatError:  # the void does not hold the atom
             continue

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from tqdm import tqdm
 
-from ase_wavescat.errors import DataError, WaveScatError, WaveScatWarning
+from ase_wavescat.errors import DataError, WaveScatError, listening
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -146,18 +145,13 @@ def run_files(
 def _named_warnings(name: str) -> Iterator[list[str]]:
     """Warnings that the package names are shown with the name of the structure; their texts."""
     said: list[str] = []
-    with warnings.catch_warnings():
-        usual = warnings.showwarning
-        warnings.simplefilter("always", WaveScatWarning)
 
-        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
-            if not issubclass(category, WaveScatWarning):
-                usual(message, category, *where)
-            elif str(message) not in said:
-                said.append(str(message))
-                tqdm.write(f"{name}: warning: {message}", file=sys.stderr)
+    def show(text: str) -> None:
+        if text not in said:
+            said.append(text)
+            tqdm.write(f"{name}: warning: {text}", file=sys.stderr)
 
-        warnings.showwarning = show  # type: ignore[assignment]
+    with listening(show):
         yield said
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from ase.mep import NEB
 from ase.optimize import FIRE
 from tqdm import tqdm
 
-from ase_wavescat.errors import DataError, PathError, WaveScatWarning
+from ase_wavescat.errors import DataError, PathError, warn
 from ase_wavescat.workflows.checks import calculator_of, evaluated, with_calculator
 from ase_wavescat.workflows.endpoints import SAME, farthest, matched, turned, warn_of_exchange
 from ase_wavescat.workflows.paths import Band, band_fields, warn_of_remarks, with_results_of
@@ -248,10 +247,9 @@ def _relax_band(band: NEB, fmax: float, steps: int, climb: bool, progress: bool)
         start = band.get_positions()
         limit = RUNAWAY * max(float(np.linalg.norm(band.get_forces(), axis=1).max()), ROUGH)
         if not _stage(band, fmax, steps, residuals, bar, limit if band.climb else np.inf):
-            warnings.warn(
+            warn(
                 f"the climbing image ran away (force above {limit:.2f} eV/Å): the band was relaxed without it, and the"
                 " barrier is that of its highest image; more images may help",
-                WaveScatWarning,
                 stacklevel=3,
             )
             band.climb = False

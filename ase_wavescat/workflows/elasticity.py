@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from ase.calculators.calculator import BaseCalculator
 from ase.stress import voigt_6_to_full_3x3_strain
 from ase.units import GPa
 
-from ase_wavescat.errors import CalculatorError, DataError, StructureError, WaveScatWarning
+from ase_wavescat.errors import CalculatorError, DataError, StructureError, warn
 from ase_wavescat.workflows.checks import calculator_of, evaluated, on_grids_of, with_calculator
 from ase_wavescat.workflows.members import member_stresses, spread
 from ase_wavescat.workflows.relaxation import CONVERGED, settle
@@ -206,7 +205,7 @@ def elastic(
     assert tensors[0] is not None
     problems += _doubts(residual_stress, tensors[1] or tensors[0])
     for text in problems:
-        warnings.warn(f"{atoms.get_chemical_formula()}: {text}", WaveScatWarning, stacklevel=2)
+        warn(f"{atoms.get_chemical_formula()}: {text}", stacklevel=2)
     return ElasticConstants(
         structure, chosen, clamped, relaxed, tensors[0], tensors[1],
         uncertainty, residual_stress, tuple(problems),

@@ -14,7 +14,7 @@ from ase.eos import EquationOfState as BirchMurnaghanFit
 from ase.eos import birchmurnaghan
 from ase.units import GPa
 
-from ase_wavescat.errors import DataError, StructureError, WaveScatWarning
+from ase_wavescat.errors import DataError, StructureError, warn
 from ase_wavescat.plotting import BLUE, GREY, ORANGE
 from ase_wavescat.structure_files import without_results
 from ase_wavescat.workflows.checks import calculator_of, evaluated, on_grids_of
@@ -177,7 +177,7 @@ def eos(
     members = member_energies(calculator, frames)
     result = _result(atoms, calculator, kept, frames, members, relax_ions, left_out)
     for text in result.warnings:
-        warnings.warn(f"{atoms.get_chemical_formula()}: {text}", WaveScatWarning, stacklevel=2)
+        warn(f"{atoms.get_chemical_formula()}: {text}", stacklevel=2)
     return result
 
 
@@ -300,9 +300,10 @@ def fit_parabola(strains: np.ndarray, energies: np.ndarray, unstrained_volume: f
 def fit_birch_murnaghan(volumes: np.ndarray, energies: np.ndarray, atoms: int) -> BirchMurnaghan | None:
     """Through volumes (A^3) and energies (eV) by `ase.eos`; None where the fit fails."""
     equation = BirchMurnaghanFit(volumes, energies, eos="birchmurnaghan")
+    # It is not used; the filter stays, as filters that come and go would be those of other threads as well
+    warnings.filterwarnings("ignore", message="Covariance of the parameters", module=r"ase\.eos")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a singular covariance is not used
+        with np.errstate(all="ignore"):
             volume, energy, modulus = equation.fit(warn=False)
     except (RuntimeError, ValueError, np.linalg.LinAlgError):
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 from ase.mep import NEBTools
 
-from ase_wavescat.errors import PathError, WaveScatWarning
+from ase_wavescat.errors import PathError, warn
 from ase_wavescat.workflows.checks import calculator_of, store_results
 from ase_wavescat.workflows.endpoints import farthest, matched
 from ase_wavescat.workflows.members import member_energies, spread
@@ -199,4 +198,4 @@ def _minima(energies: np.ndarray) -> list[int]:
 
 def warn_of_remarks(band: Band) -> None:
     for remark in band.remarks():
-        warnings.warn(remark, WaveScatWarning, stacklevel=3)
+        warn(remark, stacklevel=3)

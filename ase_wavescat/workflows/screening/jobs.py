@@ -9,7 +9,6 @@ import os
 import pickle
 import threading
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -22,7 +21,7 @@ from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
 
 from ase_wavescat.calculator import WaveScatCalculator
-from ase_wavescat.errors import CalculatorError, WaveScatError, WaveScatWarning
+from ase_wavescat.errors import CalculatorError, WaveScatError, listening, unheard
 from ase_wavescat.model_file import load_model
 from ase_wavescat.structure_files import structure_bytes
 from ase_wavescat.workflows.checks import calculator_of, evaluated
@@ -197,8 +196,7 @@ def screen_structure(job: Job, settings: ScreeningSettings, source: CalculatorSo
     """Whatever goes wrong with the structure is in the outcome: no structure ends a screening."""
     start = time.perf_counter()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", WaveScatWarning)  # in the outcome, of each structure
+        with listening(unheard):  # in the outcome, of each structure
             return _screened(job, settings, _tools(source), start)
     except WaveScatError as error:
         message = str(error)
