@@ -12,8 +12,8 @@ import hashlib
 import os
 import platform
 import re
+import secrets
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -50,13 +50,11 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise FileNotFoundError(f"there is no folder {target.parent} to write {target.name} to; make it")
     with write_errors(target):
         _remove_remains(os.path.abspath(target.parent))
-        prefix = f".{target.stem}-{_machine()}.{os.getpid()}."
-        handle, name = tempfile.mkstemp(prefix=prefix, suffix=target.suffix, dir=target.parent)
-        os.close(handle)
-        temporary = Path(name)
+        temporary = target.parent / f".{target.stem}-{_machine()}.{os.getpid()}.{secrets.token_hex(4)}{target.suffix}"
+        # With the permissions that a plain open gives: to ask for the mask, the whole process's would have to be changed
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         try:
             yield temporary
-            _usual_permissions(temporary)
             os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
@@ -131,10 +129,3 @@ def _is_alive(process: int) -> bool:
     except PermissionError:
         pass  # another user's
     return True
-
-
-def _usual_permissions(path: Path) -> None:
-    """mkstemp makes files that only their owner can read; give what a plain open would."""
-    mask = os.umask(0)
-    os.umask(mask)
-    path.chmod(0o666 & ~mask)

@@ -11,13 +11,18 @@ from functools import cache
 
 from threadpoolctl import ThreadpoolController
 
+from ase_wavescat.process_setting import ProcessSetting
+
 
 def one_blas_thread() -> AbstractContextManager[object]:
-    """One thread for linear algebra in the whole process while inside; takes 40 us."""
-    return _controller().limit(limits=1, user_api="blas")
+    """One thread for linear algebra in the whole process while any thread is inside; the first one takes 40 us."""
+    return _ONE_THREAD.held()
 
 
 @cache
 def _controller() -> ThreadpoolController:
     """The libraries are looked for once: that takes 25 ms."""
     return ThreadpoolController()
+
+
+_ONE_THREAD = ProcessSetting(lambda: _controller().limit(limits=1, user_api="blas"))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,9 +14,11 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from ase_wavescat import __version__
 from ase_wavescat.blas import one_blas_thread
 from ase_wavescat.ensemble import Ensemble, Prediction
-from ase_wavescat.errors import CalculatorError, StructureError, WaveScatWarning
+from ase_wavescat.errors import CalculatorError, StructureError, warn
+from ase_wavescat.forks import renew_in_child
 from ase_wavescat.model_file import load_model
 from ase_wavescat.scattering.boundary import independent
 from ase_wavescat.scattering.execution import Execution
@@ -45,7 +47,7 @@ class WaveScatCalculator(Calculator):
         for checking: 6 N + 12 energies).
     reference_cell: (3, 3) cell (A) whose grids and reciprocal vectors are kept, so that energies along a strain or a
         volume scan are comparable to the last digit; None: each cell has its own. Its rows along open directions do
-        not matter and may be zero.
+        not matter and may be zero. Structures whose cell is no moderate strain of it are refused.
     step: of the finite differences, in A for positions, without unit for strains.
     threads: that share the work of one structure; worth it from some hundred atoms on, results are the same.
     precision: "double", or "single" for fields and FFTs in 32 bits: for large cells, errors below 0.1 meV/A.
@@ -79,15 +81,31 @@ class WaveScatCalculator(Calculator):
         self.ensemble = model if isinstance(model, Ensemble) else load_model(model)
         self._prepare(Execution(threads, precision))
         super().__init__(forces=forces, reference_cell=reference_cell, step=step, threads=threads, precision=precision)
-        # What databases and trajectories record of this calculator
+        # What databases, trajectories and results record of this calculator
         self.parameters["model"] = "in memory" if isinstance(model, Ensemble) else os.fspath(model)
+        self.parameters["model_digest"] = self.ensemble.digest
+        self.parameters["ase_wavescat"] = __version__
+        if isinstance(version := self.ensemble.provenance.get("version"), (str, int, float)):
+            self.parameters["model_version"] = version
 
     def _prepare(self, execution: Execution) -> None:
         """Everything that a pickle does not carry."""
-        self._lock = threading.RLock()
         self._transform = self.ensemble.transform(execution)
         self._prediction: Prediction | None = None
         self._warned: set[str] = set()
+        self._lock_anew()
+
+    def _lock_anew(self) -> None:
+        self._lock = threading.RLock()
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        """In a forked child: what another thread was half-way through is forgotten, and its lock replaced."""
+        if self._lock.acquire(blocking=False):  # no thread had it, or the one that forked
+            self._lock.release()
+            return
+        self._lock_anew()
+        self.reset()
 
     def _get_name(self) -> str:
         return "wavescat"
@@ -129,6 +147,20 @@ class WaveScatCalculator(Calculator):
     def reset(self) -> None:
         super().reset()
         self._prediction = None
+
+    def twin(self, **parameters: Any) -> WaveScatCalculator:
+        """A calculator of the same model that shares what is prepared for cells (grids, filters) and costs next to
+        nothing, with parameters, results and a lock of its own: for work that must neither change this one nor wait.
+
+        parameters: those that differ, as for `set`. What one has warned of, the other does not warn of again.
+        """
+        with self._lock:
+            twin = type(self).__new__(type(self))
+            twin.__dict__.update(self.__dict__, parameters=copy.copy(self.parameters))
+        twin._lock_anew()
+        twin.reset()
+        twin.set(**parameters)
+        return twin
 
     # ------------------------------------------------------------ ASE's own way in
 
@@ -249,20 +281,15 @@ class WaveScatCalculator(Calculator):
         return last
 
     def _forward(self, atoms: Atoms) -> Prediction:
-        reference = self.parameters["reference_cell"]
-        if reference is not None and not reference[atoms.pbc].any(axis=1).all():
-            raise StructureError(
-                f"reference_cell {reference.tolist()} has no vector along a direction of pbc = {atoms.pbc.tolist()}; "
-                "set it to a cell of this structure, or to None"
-            )
         structure = atoms.cell.array, atoms.positions, atoms.numbers
-        return self.ensemble.predict(self._transform, *structure, reference, atoms.pbc)
+        return self.ensemble.predict(self._transform, *structure, self.parameters["reference_cell"], atoms.pbc)
 
     def _warn(self, prediction: Prediction) -> None:
         for kind, message in prediction.domain_messages.items():
-            if kind not in self._warned:
+            if kind not in self._warned and warn(
+                f"outside the training domain: {message}; {_REMEDY[kind]}", stacklevel=2
+            ):
                 self._warned.add(kind)
-                warnings.warn(f"outside the training domain: {message}; {_REMEDY[kind]}", WaveScatWarning, stacklevel=2)
 
     def _differences(self, prediction: Prediction) -> tuple[np.ndarray, np.ndarray]:
         """dE/dR (N, 3) and dE/dstrain (3, 3) by central differences.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +12,9 @@ from ase.io import read
 from ase.units import GPa
 
 from ase_wavescat.calculator import WaveScatCalculator
+from ase_wavescat.digest import SHORT
 from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.errors import WaveScatWarning
+from ase_wavescat.errors import listening, unheard
 from ase_wavescat.workflows.equation_of_state import EquationOfState, draw_equation_of_state, eos
 from ase_wavescat.workflows.relaxation import Relaxation, draw_relaxation, relax
 
@@ -64,10 +64,10 @@ def run_demo(model: str | Path | Ensemble, structure: Atoms | None = None) -> De
     relaxation = relax(atoms, steps=RELAXATION_STEPS)
     relaxed = relaxation.structure.copy()
     relaxed.calc = calculator
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", WaveScatWarning)  # the table says what the curve lacks
+    with listening(unheard):  # the table says what the curve lacks
         scan = eos(relaxed, strains=LINEAR_STRAINS)
     name = "a model in memory" if isinstance(model, Ensemble) else Path(model).name
+    name += f" ({calculator.ensemble.digest[:SHORT]})"
     return DemoResult(name, atoms, **first, relaxation=relaxation, scan=scan)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ase_wavescat.arrays import frozen_array
+from ase_wavescat.digest import digest_of
 from ase_wavescat.domain import Domain
 from ase_wavescat.repulsion import PairRepulsion
 from ase_wavescat.scattering.boundary import FULLY_PERIODIC, Periodicity, padded_cell
@@ -100,6 +101,13 @@ class Ensemble:
     @property
     def members(self) -> int:
         return len(self.weights)
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hexadecimal digits of all that results, spreads and warnings follow from, the same in memory and in a
+        file; what is only told of the model (its provenance) does not count."""
+        counting = {part.name: getattr(self, part.name) for part in dataclasses.fields(self)}
+        return digest_of({**counting, "spec": self.spec.to_dict(), "provenance": None})
 
     @cached_property
     def mean_weights(self) -> np.ndarray:

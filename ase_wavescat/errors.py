@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 
 class WaveScatError(Exception):
     """Base of the package's own errors."""
@@ -30,6 +35,40 @@ class PathError(WaveScatError, ValueError):
 
 class WaveScatWarning(UserWarning):
     """A result outside what the model has seen."""
+
+
+_listener: ContextVar[Callable[[str], object] | None] = ContextVar("listener", default=None)
+
+
+def warn(text: str, stacklevel: int = 1) -> bool:
+    """Issue a WaveScatWarning, or tell the listener of this thread. Whether anybody was told.
+
+    stacklevel: as of `warnings.warn`, from the caller.
+    """
+    listener = _listener.get()
+    if listener is None:
+        warnings.warn(text, WaveScatWarning, stacklevel=stacklevel + 1)
+    else:
+        listener(text)
+    return listener is not unheard
+
+
+@contextmanager
+def listening(listener: Callable[[str], object]) -> Iterator[None]:
+    """Inside, the texts of WaveScatWarnings go to the listener and are not shown, in this thread alone.
+
+    The filters of `warnings` are those of the whole process: where two threads change and restore them at the same
+    time, the warnings of one are lost, or those of both from then on.
+    """
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def unheard(text: str) -> None:
+    """A listener where what is said is known already."""
 
 
 class CalculatorError(WaveScatError):

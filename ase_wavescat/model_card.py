@@ -21,7 +21,7 @@ _SHOWN = 5  # of a list of files, say
 def model_card(ensemble: Ensemble) -> str:
     """Species, features, members, domain, calibration, provenance and recorded errors as readable text."""
     spec = ensemble.spec
-    lines = ["species     " + ", ".join(chemical_symbols[z] for z in spec.species)]
+    lines = [f"digest      {ensemble.digest}", "species     " + ", ".join(chemical_symbols[z] for z in spec.species)]
     lines.append(f"features    {len(ensemble.keys)} of the {len(spec.keys)} of its specification")
     kinds = Counter(_kind(spec.features[spec.index(key)]) for key in ensemble.keys)
     lines += [f"    {count:5d}  {kind}" for kind, count in kinds.items()]

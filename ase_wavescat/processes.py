@@ -8,10 +8,11 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from ase_wavescat.errors import WaveScatError
+from ase_wavescat.process_setting import ProcessSetting
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -21,9 +22,13 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def single_threaded() -> AbstractContextManager[None]:
+    """Processes started while any thread is inside use one thread each for linear algebra; this one is not touched."""
+    return _SINGLE_THREADED.held()
+
+
 @contextmanager
-def single_threaded() -> Iterator[None]:
-    """Processes started inside use one thread each for linear algebra; this process is not touched."""
+def _single_threaded() -> Iterator[None]:
     saved = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
     try:
@@ -34,6 +39,9 @@ def single_threaded() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+_SINGLE_THREADED = ProcessSetting(_single_threaded)
 
 
 @contextmanager

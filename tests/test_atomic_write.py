@@ -101,3 +101,20 @@ def test_folders_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(FileExistsError):
         make_folder(tmp_path / "file")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of other systems are other things")
+def test_permissions_are_those_of_a_plain_file_and_the_process_keeps_its_mask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two threads that change the mask and put it back at the same time, one would put back that of the other."""
+    plain = tmp_path / "plain"
+    plain.write_text("")
+
+    def refused(mask: int) -> int:
+        raise AssertionError("the mask is the whole process's")
+
+    monkeypatch.setattr(os, "umask", refused)
+    with atomic_path(tmp_path / "own") as temporary:
+        temporary.write_text("")
+    assert (tmp_path / "own").stat().st_mode == plain.stat().st_mode

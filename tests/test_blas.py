@@ -1,5 +1,7 @@
 """Linear algebra on one thread while a structure is worked on."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from ase.build import bulk
 from threadpoolctl import ThreadpoolController
@@ -28,6 +30,24 @@ def test_one_thread_inside_and_as_many_as_before_outside():
         with one_blas_thread():
             assert threads() == {1}
         assert threads() == {1}
+    assert threads() == {2}
+
+
+@pytest.mark.parametrize("first_out", [0, 1])
+def test_calls_that_overlap_leave_as_many_as_before(first_out):
+    both = [one_blas_thread(), one_blas_thread()]
+    for one in both:
+        one.__enter__()
+    both[first_out].__exit__(None, None, None)
+    assert threads() == {1}
+    both[1 - first_out].__exit__(None, None, None)
+    assert threads() == {2}
+
+
+def test_calculators_of_several_threads_leave_as_many_as_before(small_ensemble):
+    crystals = [bulk("Si"), bulk("Si", cubic=True), bulk("Li"), bulk("Li", cubic=True)] * 5
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda atoms: WaveScatCalculator(small_ensemble).get_potential_energy(atoms), crystals))
     assert threads() == {2}
 
 

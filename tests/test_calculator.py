@@ -23,7 +23,7 @@ from ase.io import read, write
 from ase.optimize import LBFGS
 from scipy.spatial.transform import Rotation
 
-from ase_wavescat import WaveScatCalculator, save_model
+from ase_wavescat import WaveScatCalculator, __version__, save_model
 from ase_wavescat.domain import Domain
 from ase_wavescat.ensemble import Ensemble, Prediction
 from ase_wavescat.errors import ModelNotFoundError, StructureError, WaveScatWarning
@@ -530,9 +530,42 @@ def test_databases_keep_results_and_name(atoms: Atoms, tmp_path: Path, small_ens
 
 
 def test_parameters_describe_the_calculator(calculator: WaveScatCalculator) -> None:
-    assert calculator.todict() == {"model": "in memory"}
+    assert calculator.todict() == {
+        "model": "in memory", "model_digest": calculator.ensemble.digest, "ase_wavescat": __version__,
+    }  # fmt: skip
     assert calculator.name == "wavescat"
     assert set(calculator.implemented_properties) == ASE_KEYS
+
+
+@pytest.mark.parametrize("name", ["model", "model_digest", "ase_wavescat"])
+def test_nobody_changes_what_is_recorded_of_the_model(calculator: WaveScatCalculator, name: str) -> None:
+    with pytest.raises(ValueError, match=rf"unknown parameter '{name}'.*the model is fixed"):
+        calculator.set(**{name: "other"})
+
+
+def test_files_tell_two_models_of_one_name_apart(
+    tmp_path: Path, small_ensemble: Ensemble, make_structure: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = small_ensemble.weights.copy()
+    weights[0, 0] = np.nextafter(weights[0, 0], 1)
+    recorded: dict[str, list[str]] = {"traj": [], "db": [], "json": []}
+    for folder, ensemble in (("a", small_ensemble), ("b", dataclasses.replace(small_ensemble, weights=weights))):
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        save_model("lisi.h5", ensemble)
+        atoms = make_structure()
+        atoms.calc = WaveScatCalculator("lisi.h5")
+        atoms.get_forces()
+        for kind in recorded:
+            write(f"out.{kind}", atoms)
+        recorded["traj"].append(read("out.traj").calc.parameters["model_digest"])
+        for kind in ("db", "json"):
+            row = connect(f"out.{kind}").get(1)
+            assert row.calculator_parameters["model"] == "lisi.h5"
+            recorded[kind].append(row.calculator_parameters["model_digest"])
+        assert recorded["traj"][-1] == ensemble.digest
+    assert all(found == recorded["traj"] for found in recorded.values())
+    assert len(set(recorded["traj"])) == 2
 
 
 def test_ase_lists_the_plugin() -> None:
@@ -567,3 +600,61 @@ def test_unusable_threads_and_precisions_are_refused(small_ensemble, wrong):
     calculator = WaveScatCalculator(small_ensemble)
     with pytest.raises(ValueError, match=next(iter(wrong))):
         calculator.set(**wrong)
+
+
+# ---------------------------------------------------------------- twins and reference cells
+
+
+def test_twins_share_the_grids_and_nothing_else(calculator: WaveScatCalculator, make_structure: Make) -> None:
+    atoms = make_structure()
+    forces = calculator.get_forces(atoms)
+    twin = calculator.twin(reference_cell=1.05 * atoms.cell.array)
+    assert twin.ensemble is calculator.ensemble and twin._transform is calculator._transform
+    assert twin.results == {} and twin.atoms is None
+    assert calculator.parameters["reference_cell"] is None
+    twin.get_potential_energy(moved := make_structure(1))
+    np.testing.assert_array_equal(calculator.results["forces"], forces)
+    twin.set(threads=2)
+    assert calculator.parameters["threads"] == calculator._transform.execution.threads == 1
+    assert pickle.loads(pickle.dumps(twin)).get_potential_energy(moved) == twin.get_potential_energy(moved)
+    with pytest.raises(ValueError, match="unknown parameter 'steps'"):
+        calculator.twin(steps=1)
+
+
+@pytest.mark.parametrize("kind", ["smaller", "larger", "sheared", "flat"])
+@pytest.mark.parametrize("forces", ["analytic", "finite-difference"])
+def test_reference_cells_of_other_structures_are_refused(
+    small_ensemble: Ensemble, make_structure: Make, kind: str, forces: str
+) -> None:
+    atoms = make_structure()
+    others = {
+        "smaller": atoms.cell.array / 1.15,
+        "larger": atoms.cell.array / 0.49,
+        "sheared": atoms.cell.array @ [[1, 0.3, 0], [0, 1, 0], [0, 0, 1]],
+        "flat": atoms.cell.array * [[1], [1], [0.8]],
+    }
+    calculator = WaveScatCalculator(small_ensemble, reference_cell=others[kind], forces=forces)
+    with pytest.raises(StructureError, match=r"belongs to another structure: .* the limits are 0\.5 and 1\.12"):
+        calculator.get_forces(atoms)
+    with pytest.raises(StructureError, match="another structure"):
+        calculator.get_stress(atoms)
+    calculator.set(reference_cell=None)
+    assert np.isfinite(calculator.get_potential_energy(atoms))
+
+
+@pytest.mark.parametrize("stretch", [0.5001, 0.7, 0.91, 1.1])
+def test_reference_cells_of_moderate_strains_are_taken_however_they_are_turned(
+    featured: Ensemble, make_structure: Make, stretch: float
+) -> None:
+    """Those of larger cells lose nothing; of smaller ones, what the wavelets have beyond the sphere."""
+    atoms = make_structure(side=7.0)
+    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    fixed = WaveScatCalculator(featured, reference_cell=atoms.cell.array @ turn / stretch)
+    own = WaveScatCalculator(featured).get_potential_energy(atoms)
+    assert fixed.get_potential_energy(atoms) == pytest.approx(own, abs=1e-5 if stretch < 1 else 0.1)
+    flat = atoms.copy()
+    flat.pbc = (True, True, False)
+    fixed.set(reference_cell=atoms.cell.array * [[1], [1], [30]])  # its row along the open direction does not matter
+    assert np.isfinite(fixed.get_potential_energy(flat))
+    alone = Atoms("Li2", [[0, 0, 0], [3.0, 0, 0]])
+    assert np.isfinite(fixed.get_potential_energy(alone))  # nothing repeats, so that no reference has a meaning

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,12 +16,12 @@ from ase_wavescat.active_learning.selection import Limits, check_judge, held_out
 from ase_wavescat.calculator import WaveScatCalculator
 from ase_wavescat.each import for_each
 from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.errors import DataError, WaveScatWarning
+from ase_wavescat.errors import DataError, listening, unheard
 from ase_wavescat.plotting import BLUE, GREY
 from ase_wavescat.processes import cores
 from ase_wavescat.scattering.transform import Transform
 from ase_wavescat.structure_files import check_structure
-from ase_wavescat.workflows.checks import with_calculator
+from ase_wavescat.workflows.checks import private, record_of, with_calculator
 from ase_wavescat.workflows.dynamics import run_langevin
 from ase_wavescat.workflows.result import Result
 
@@ -156,7 +155,8 @@ def endure(
     runs = for_each(ensemble, _run, items, min(workers or cores(), len(items)))
     done = list(tqdm(runs, total=len(items), unit="run", disable=not progress, desc="dynamics"))
     times, reasons, ends = zip(*done, strict=True)
-    return Endurance(watch, limits, np.array(times), tuple(reasons), list(ends))
+    record = record_of(WaveScatCalculator(ensemble))
+    return Endurance(watch, limits, np.array(times), tuple(reasons), list(ends), calculators=[record])
 
 
 def check_starts(starts: Mapping[str, Atoms], ensemble: Ensemble) -> None:
@@ -186,12 +186,11 @@ def follow(
 
     The structure given stays as it is.
     """
-    calculator = atoms.calc
+    calculator = private(atoms.calc)
     assert isinstance(calculator, WaveScatCalculator)
     moving = with_calculator(atoms, calculator)
     MaxwellBoltzmannDistribution(moving, temperature_K=watch.temperature, rng=generator)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", WaveScatWarning)  # what it would say ends the run
+    with listening(unheard):  # what it would say ends the run
         look, reason = 0, _exit(moving, calculator, limits)
         last = _end(moving, watch, reason)
         while not reason and look < watch.looks:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,10 +12,10 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
-from ase_wavescat.errors import DataError, WaveScatError, WaveScatWarning
+from ase_wavescat.errors import DataError, WaveScatError, listening, unheard
 from ase_wavescat.plotting import BLUE, GREY
 from ase_wavescat.workflows.barriers import neb
-from ase_wavescat.workflows.checks import calculator_of, evaluated, with_calculator
+from ase_wavescat.workflows.checks import calculator_of, evaluated, record_of, with_calculator
 from ase_wavescat.workflows.dynamics import run_langevin
 from ase_wavescat.workflows.hops import find_hops
 from ase_wavescat.workflows.members import member_energies, spread
@@ -111,26 +110,29 @@ def explore(atoms: Atoms, plan: Plan = Plan(), *, seed: int = 0) -> Exploration:
     """
     calculator = calculator_of(atoms, "forces")
     relaxation = relax(atoms, fmax=0.05)
-    states = _states(atoms, relaxation, plan, seed)
+    states = _states(atoms, relaxation, calculator, plan, seed)
     counts = np.array([len(state) for state in states])
     energies = np.array([calculator.get_potential_energy(state) for state in states]) / counts
     members = member_energies(calculator, states)
     spreads = None if members is None else spread(calculator, members) / counts
-    return Exploration(states, [str(state.info["config_type"]) for state in states], energies, spreads)
+    kinds = [str(state.info["config_type"]) for state in states]
+    return Exploration(states, kinds, energies, spreads, calculators=[record_of(calculator)])
 
 
-def _states(atoms: Atoms, relaxation: Relaxation, plan: Plan, seed: int) -> list[Atoms]:
+def _states(
+    atoms: Atoms, relaxation: Relaxation, calculator: BaseCalculator, plan: Plan, seed: int
+) -> list[Atoms]:
     relaxed = relaxation.structure
     states = [_named(relaxed, atoms, "relaxed")]
     states += [_named(frame, atoms, "relaxation") for frame in _evenly(relaxation.path[:-1], plan.snapshots)]
     if relaxation.runaway:
         return states
-    start = with_calculator(relaxed, atoms.calc)
+    start = with_calculator(relaxed, calculator)
     for index, temperature in enumerate(plan.temperatures):
         frames = dynamics(start, temperature, plan, np.random.default_rng([seed, index]))
         states += [_named(frame, atoms, "md", temperature=temperature) for frame in frames]
-    states += [_named(frame, atoms, "strain") for frame in _strained(relaxed, atoms.calc, plan.strains)]
-    states += [_named(frame, atoms, "hop") for frame in _hopping(relaxed, atoms.calc, plan)]
+    states += [_named(frame, atoms, "strain") for frame in _strained(relaxed, calculator, plan.strains)]
+    states += [_named(frame, atoms, "hop") for frame in _hopping(relaxed, calculator, plan)]
     return states
 
 
@@ -166,8 +168,7 @@ def _hopping(relaxed: Atoms, calculator: BaseCalculator, plan: Plan) -> Iterator
         return
     for hop in find_hops(with_calculator(relaxed, calculator), species=plan.species, count=plan.hops):
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", WaveScatWarning)  # that the band has not converged
+            with listening(unheard):  # that the band has not converged
                 band = neb(hop.initial, hop.final, images=5, steps=BAND_STEPS, climb=False)
         except WaveScatError:  # the void does not hold the atom
             continue

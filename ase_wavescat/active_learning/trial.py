@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from ase_wavescat.atomic_write import atomic_path, make_folder
 from ase_wavescat.calculator import WaveScatCalculator
 from ase_wavescat.each import for_each
 from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.errors import DataError, WaveScatWarning
+from ase_wavescat.errors import DataError, listening, unheard
 from ase_wavescat.processes import cores
 from ase_wavescat.structure_files import structures_of
 from ase_wavescat.workflows.checks import with_calculator
@@ -108,8 +107,7 @@ def try_out(
 def _try_one(ensemble: Ensemble, transform: Transform, item: _Item) -> None:
     name, atoms, folder, plan, watch, limits, seed = item
     calculator = WaveScatCalculator(ensemble)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", WaveScatWarning)  # that states lie outside the domain: that is what is counted
+    with listening(unheard):  # that states lie outside the domain: that is what is counted
         exploration = explore(with_calculator(atoms, calculator), plan, seed=seed)
     relaxed = with_calculator(exploration.states[0], calculator)
     own = np.random.default_rng([seed, len(plan.temperatures)])  # the others are those of the exploration's dynamics

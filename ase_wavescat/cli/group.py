@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import click
 
 from ase_wavescat import __version__
-from ase_wavescat.errors import WaveScatError, WaveScatWarning
+from ase_wavescat.errors import WaveScatError, listening
 
 
 class _Group(click.Group):
     """Errors and warnings that the package names are shown as their message, without traceback or source line."""
 
     def invoke(self, context: click.Context) -> Any:
-        with warnings.catch_warnings():
-            warnings.showwarning = _show(warnings.showwarning)
+        with listening(_show_once()):
             try:
                 return super().invoke(context)
             except Exception as error:
@@ -26,12 +24,14 @@ class _Group(click.Group):
                 raise
 
 
-def _show(usual: Callable[..., None]) -> Callable[..., None]:
-    def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
-        if issubclass(category, WaveScatWarning):
-            click.echo(f"warning: {message}", err=True)
-        else:
-            usual(message, category, *where)
+def _show_once() -> Callable[[str], None]:
+    """Each text the first time it comes."""
+    said: set[str] = set()
+
+    def show(text: str) -> None:
+        if text not in said:
+            said.add(text)
+            click.echo(f"warning: {text}", err=True)
 
     return show
 

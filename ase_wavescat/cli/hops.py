@@ -17,6 +17,7 @@ from ase_wavescat.errors import WaveScatError
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from ase_wavescat.calculator import WaveScatCalculator
     from ase_wavescat.workflows import Hop
 
 _SEARCH = ("species", "count", "room", "reach", "opening")
@@ -49,7 +50,6 @@ def hops(files: tuple[str, ...], model: str, output: Path, quiet: bool, **settin
     falls back when all relax, stand there with their reason. Hops done before are kept.
     """
     from ase_wavescat.calculator import WaveScatCalculator
-    from ase_wavescat.model_file import find_model
 
     structures = read_structures(files, output)
     calculator = WaveScatCalculator(model)
@@ -57,7 +57,7 @@ def hops(files: tuple[str, ...], model: str, output: Path, quiet: bool, **settin
     failed = []
     for name, atoms in structures.items():
         target = output / f"{name}-hops.json"
-        inputs = fingerprint([atoms], find_model(model), {"workflow": "hops", **settings})
+        inputs = fingerprint([atoms], calculator, {"workflow": "hops", **settings})
         if kept(target, inputs):
             click.echo(f"{name}: kept, it is in {output} already")
             continue
@@ -65,7 +65,7 @@ def hops(files: tuple[str, ...], model: str, output: Path, quiet: bool, **settin
         atoms.calc = calculator
         try:
             rows = [
-                _barrier(hop, f"{name}-hop-{number}", given, find_model(model), output, quiet, settings)
+                _barrier(hop, f"{name}-hop-{number}", given, calculator, output, quiet, settings)
                 for number, hop in enumerate(_found(atoms, settings))
             ]
         except WaveScatError as error:
@@ -101,14 +101,15 @@ def _found(atoms: Atoms, settings: Mapping[str, Any]) -> list[Hop]:
 
 
 def _barrier(
-    hop: Hop, name: str, given: Atoms, model: Path, output: Path, quiet: bool, settings: Mapping[str, Any]
+    hop: Hop, name: str, given: Atoms, calculator: WaveScatCalculator, output: Path, quiet: bool,
+    settings: Mapping[str, Any],
 ) -> dict[str, Any]:
     """A row of the table; the band is written, or its failure."""
     from ase_wavescat.workflows import neb
 
     place = [round(float(value), 1) for value in hop.void.position]
     band = {key: settings[key] for key in _BAND}
-    inputs = fingerprint([given], model, {"workflow": "hop", **band, "atom": hop.atom, "void": place})
+    inputs = fingerprint([given], calculator, {"workflow": "hop", **band, "atom": hop.atom, "void": place})
     target = output / f"{name}.json"
     row = {
         "name": name, "atom": hop.atom, "room": hop.void.room, "length": hop.length, "opening": hop.opening,

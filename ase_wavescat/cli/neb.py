@@ -40,7 +40,6 @@ def neb(
     """
     from ase_wavescat.calculator import WaveScatCalculator
     from ase_wavescat.errors import PathError
-    from ase_wavescat.model_file import find_model
     from ase_wavescat.workflows import neb as barrier
     from ase_wavescat.workflows import path_energies
 
@@ -54,11 +53,12 @@ def neb(
         "workflow": "path" if given else "neb", "images": images, "fmax": fmax, "steps": steps, "climb": climb,
         "relax_ends": relax_ends,
     }  # fmt: skip
-    inputs = fingerprint(path, find_model(model), settings)
+    calculator = WaveScatCalculator(model)
+    inputs = fingerprint(path, calculator, settings)
     if kept(output / f"{name}.json", inputs):
         click.echo(f"{name}: kept, it is in {output} already")
         return
-    path[0].calc = WaveScatCalculator(model)
+    path[0].calc = calculator
     if given:
         result: Band = path_energies(path, path[0].calc)
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import click
 
 from ase_wavescat.cli.options import CELLS, cell_option
 from ase_wavescat.cli.structures import run_files, structure_arguments
-from ase_wavescat.errors import WaveScatWarning
+from ase_wavescat.errors import warn
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -39,7 +38,7 @@ def relax(
     def relaxed(atoms: Atoms) -> Relaxation:
         result = work(atoms, cell=CELLS[cell], fmax=fmax, smax=smax, steps=steps)
         if not result.converged:
-            warnings.warn(f"not relaxed: {result.stop_reason}", WaveScatWarning, stacklevel=2)
+            warn(f"not relaxed: {result.stop_reason}", stacklevel=2)
         return result
 
     run_files(files, model, output, settings, relaxed, quiet)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,11 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from tqdm import tqdm
 
-from ase_wavescat.errors import DataError, WaveScatError, WaveScatWarning
+from ase_wavescat.errors import DataError, WaveScatError, listening
 
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from ase_wavescat.calculator import WaveScatCalculator
     from ase_wavescat.workflows.result import Result
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -105,10 +105,9 @@ def run_each(
     Raises DataError, before any work is done, for a folder with results of other structures or another workflow.
     """
     from ase_wavescat.calculator import WaveScatCalculator
-    from ase_wavescat.model_file import find_model
 
     calculator = WaveScatCalculator(model)
-    marks = {name: fingerprint([atoms], find_model(model), settings) for name, atoms in structures.items()}
+    marks = {name: fingerprint([atoms], calculator, settings) for name, atoms in structures.items()}
     done = {name for name, inputs in marks.items() if kept(folder / f"{name}.json", inputs)}
     failed = []
     bar = tqdm(structures.items(), unit="structure", disable=quiet or len(structures) == 1, leave=False)
@@ -146,18 +145,13 @@ def run_files(
 def _named_warnings(name: str) -> Iterator[list[str]]:
     """Warnings that the package names are shown with the name of the structure; their texts."""
     said: list[str] = []
-    with warnings.catch_warnings():
-        usual = warnings.showwarning
-        warnings.simplefilter("always", WaveScatWarning)
 
-        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
-            if not issubclass(category, WaveScatWarning):
-                usual(message, category, *where)
-            elif str(message) not in said:
-                said.append(str(message))
-                tqdm.write(f"{name}: warning: {message}", file=sys.stderr)
+    def show(text: str) -> None:
+        if text not in said:
+            said.append(text)
+            tqdm.write(f"{name}: warning: {text}", file=sys.stderr)
 
-        warnings.showwarning = show  # type: ignore[assignment]
+    with listening(show):
         yield said
 
 
@@ -167,21 +161,17 @@ def end(failed: list[str], structures: Mapping[str, Atoms]) -> None:
         raise click.ClickException(f"{len(failed)} of {len(structures)} structures failed: {', '.join(failed)}")
 
 
-def fingerprint(structures: list[Atoms], model: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+def fingerprint(structures: list[Atoms], calculator: WaveScatCalculator, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What a result came of: the workflow and other settings, and hexadecimal digits that change with any structure,
-    and with the model file's content."""
+    and with the model."""
     from ase_wavescat.structure_files import structure_bytes
 
     return {
         "workflow": str(settings.get("workflow", "")),
-        "structures": _digest(*map(structure_bytes, structures)),
-        "model": _digest(model.read_bytes()),
+        "structures": hashlib.sha256(b"".join(map(structure_bytes, structures))).hexdigest()[:16],
+        "model": calculator.ensemble.digest,
         "settings": json.loads(json.dumps(settings, default=str)),
     }
-
-
-def _digest(*parts: bytes) -> str:
-    return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
 
 
 def kept(path: Path, inputs: Mapping[str, Any], *, same: tuple[str, ...] = ("workflow", "structures")) -> bool:

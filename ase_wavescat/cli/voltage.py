@@ -59,7 +59,6 @@ def voltage(
     .extxyz and .png, and the same of hull. What was done before, of the same structures and model, is kept.
     """
     from ase_wavescat.calculator import WaveScatCalculator
-    from ase_wavescat.model_file import find_model
     from ase_wavescat.workflows import convex_hull
     from ase_wavescat.workflows import voltage as work
     from ase_wavescat.workflows.hull import composition_table, references_of
@@ -70,11 +69,11 @@ def voltage(
     entries = list(structures.values())
     settings = {"workflow": "voltage", "ion": ion, "references": references, "per_composition": per_composition,
                 "order": order, "published": published}  # fmt: skip
-    inputs = fingerprint(entries, find_model(model), settings)
+    calculator = WaveScatCalculator(model)
+    inputs = fingerprint(entries, calculator, settings)
     if kept(output / "voltage.json", inputs, same=("workflow",)):
         click.echo(f"voltage: kept, it is in {output} already")
         return
-    calculator = WaveScatCalculator(model)
     for atoms in entries:
         atoms.calc = calculator
     named = references_of(references, calculator, {ion, *composition_table(entries)[0]})

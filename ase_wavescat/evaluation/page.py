@@ -64,6 +64,7 @@ def _header(report: Report, figures: Figures) -> str:
     atoms = data["atoms"]
     rows = [
         ("model", f"{model['name']}: {model['features']} features, {model['members']} members"),
+        ("digest", model["digest"]),
         ("species", ", ".join(model["species"])),
         ("labels of its training", model.get("label_source", "not recorded")),
         ("trained on", _training_words(model)),

@@ -157,6 +157,7 @@ def _model_facts(assessment: Assessment) -> dict[str, Any]:
     ensemble = assessment.ensemble
     return {
         "name": assessment.model,
+        "digest": ensemble.digest,
         "species": species_symbols(assessment),
         "features": len(ensemble.keys),
         "features_of_the_specification": len(ensemble.spec.keys),

@@ -6,7 +6,6 @@ calculator: energies as atoms come closer and closer, which must rise with every
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
@@ -18,7 +17,7 @@ from ase.calculators.calculator import Calculator
 from ase.data import chemical_symbols, covalent_radii
 
 from ase_wavescat.crystals import crystal, crystals_of
-from ase_wavescat.errors import WaveScatWarning
+from ase_wavescat.errors import listening, unheard
 from ase_wavescat.repulsion import pair_name
 
 SHORTEST_DIMER = 0.8
@@ -190,6 +189,5 @@ def _descending(values: Any, contact: float) -> np.ndarray:
 
 def _energies(calculator: Calculator, structures: Sequence[Atoms]) -> np.ndarray:
     """(K,) eV; that these structures are far from all data is what is looked for, and no warning."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", WaveScatWarning)
+    with listening(unheard):
         return np.array([calculator.get_potential_energy(atoms) for atoms in structures])

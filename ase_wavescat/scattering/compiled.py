@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import Any, TypeVar
 
 import numba
+from numba.core.compiler_lock import global_compiler_lock
 
-from ase_wavescat.errors import WaveScatWarning
+from ase_wavescat.errors import warn
+from ase_wavescat.forks import hold_at_fork
+
+hold_at_fork(global_compiler_lock)  # a child that compiles would wait for ever for a thread that did
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -36,9 +39,8 @@ def compiled(**settings: Any) -> Callable[[_Function], _Function]:
 
 @cache
 def _say_that_nothing_is_kept() -> None:
-    warnings.warn(
+    warn(
         "neither the installed package nor the user's cache folder can be written: each process compiles anew, which"
         " takes from some seconds to a minute; set NUMBA_CACHE_DIR to a folder that can be written",
-        WaveScatWarning,
         stacklevel=2,
     )

@@ -11,6 +11,8 @@ import numpy as np
 import pyfftw
 from numpy.typing import NDArray
 
+from ase_wavescat.forks import hold_at_fork
+
 Shape = tuple[int, int, int]
 RealType = type[np.floating[Any]]
 
@@ -19,6 +21,7 @@ _FAST_LENGTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 15, 16, 20, 25, 32, 36, 40, 48
 _WORKSPACES = 64  # kept by each thread
 
 _planner = threading.Lock()  # FFTW plans one at a time
+hold_at_fork(_planner)  # so that no child finds FFTW's own tables half changed
 _local = threading.local()
 
 

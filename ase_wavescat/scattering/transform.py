@@ -13,6 +13,7 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from ase_wavescat.errors import StructureError
+from ase_wavescat.forks import renew_in_child
 from ase_wavescat.scattering.atomic import AtomPlan, AtomState
 from ase_wavescat.scattering.boundary import FULLY_PERIODIC, Periodicity, check_size, padded_cell
 from ase_wavescat.scattering.correlation_jacobian import PositionsJacobian
@@ -20,7 +21,7 @@ from ase_wavescat.scattering.correlations import CorrelationPlan, CorrelationSta
 from ase_wavescat.scattering.execution import Execution
 from ase_wavescat.scattering.features import AtomFeature, BandFeature, Feature, ModulusFeature, PairFeature, parse_key
 from ase_wavescat.scattering.grid import ReciprocalLattice
-from ase_wavescat.scattering.limits import check_cell, check_positions, plain_array
+from ase_wavescat.scattering.limits import check_cell, check_positions, check_reference, plain_array
 from ase_wavescat.scattering.moduli import ModuliPlan
 from ase_wavescat.scattering.reach import reach
 from ase_wavescat.scattering.spec import Correlations, Moduli, ScatteringSpec
@@ -57,6 +58,11 @@ class Transform:
         self._band_plans: list[tuple[IntArray, CorrelationPlan | ModuliPlan]] = self._plan_bands(features)
         self.cutoff = max((plan.cutoff for _, plan in self._band_plans), default=0.0)
         self._prepared: OrderedDict[bytes, tuple[ReciprocalLattice, list[Any]]] = OrderedDict()
+        self._lock = threading.Lock()
+        renew_in_child(self)
+
+    def renew(self) -> None:
+        """In a forked child, where no other thread is left to release the lock; the cache has complete entries only."""
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -107,12 +113,14 @@ class Transform:
     ) -> Evaluation:
         """Features of a structure: cell (3, 3) rows in A, positions (N, 3) in A, numbers (N,).
 
-        reference_cell: take grids and reciprocal vectors of this cell, deformed; for energies along a strain.
+        reference_cell: take grids and reciprocal vectors of this cell, deformed; for energies along a strain. It must
+            be a cell of the same structure, see `limits.check_reference`.
         pbc: along open directions the cell is replaced by the structure's extent plus `reach`.
         Raises StructureError when the structure cannot be evaluated.
         """
         cell, positions, species = self._check(cell, positions, numbers, pbc)
         if reference_cell is not None:
+            check_reference(reference_cell, cell, pbc)
             reference_cell = np.where(np.asarray(pbc, dtype=bool)[:, None], reference_cell, cell)
         evaluation = Evaluation(self, cell, positions, species, reference_cell)
         wrong = np.flatnonzero(~np.isfinite(evaluation.features))

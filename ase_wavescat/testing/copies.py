@@ -6,7 +6,6 @@ import copy
 import pickle
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,7 +14,8 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
-from ase_wavescat.errors import WaveScatWarning
+from ase_wavescat.errors import listening, unheard
+from ase_wavescat.process_setting import ProcessSetting
 from ase_wavescat.processes import end_with_parent, worker_pool
 from ase_wavescat.testing.outcome import Findings
 from ase_wavescat.testing.subject import Answer, NotApplicable, Subject, ask
@@ -66,8 +66,7 @@ def _answers_of_new(make: Callable[[], BaseCalculator], structures: Sequence[Ato
 
 
 def _answers(calculator: BaseCalculator, structures: Sequence[Atoms]) -> list[Answer]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", WaveScatWarning)
+    with listening(unheard):
         return [ask(calculator, atoms) for atoms in structures]
 
 
@@ -92,9 +91,10 @@ def _threaded(subject: Subject, calculators: Sequence[BaseCalculator]) -> Findin
     def work(calculator: BaseCalculator, order: np.ndarray) -> list[Answer]:
         own = [atoms.copy() for atoms in subject.structures]
         together.wait()
-        return [ask(calculator, own[k]) for k in order]
+        with listening(unheard):
+            return [ask(calculator, own[k]) for k in order]
 
-    with _frequent_switches(), ThreadPoolExecutor(len(calculators)) as pool:
+    with _FREQUENT_SWITCHES.held(), ThreadPoolExecutor(len(calculators)) as pool:
         found = list(pool.map(work, calculators, orders))
     for order, answers in zip(orders, found, strict=True):
         for k, answer in zip(order, answers, strict=True):
@@ -110,3 +110,6 @@ def _frequent_switches() -> Iterator[None]:
         yield
     finally:
         sys.setswitchinterval(usual)
+
+
+_FREQUENT_SWITCHES = ProcessSetting(_frequent_switches)

@@ -6,14 +6,13 @@ import json
 import math
 import time
 import unittest
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ase_wavescat.errors import WaveScatWarning
+from ase_wavescat.errors import listening, unheard
 from ase_wavescat.testing.subject import Answer, NotApplicable, Subject
 
 PASSES, FAILS, NOT_APPLICABLE = "passes", "fails", "not applicable"
@@ -116,9 +115,7 @@ class Check:
     def __call__(self, subject: Subject) -> Outcome:
         start = time.perf_counter()
         try:
-            with warnings.catch_warnings():
-                # the kit's structures are made for their shapes, not for any model's domain
-                warnings.simplefilter("ignore", WaveScatWarning)
+            with listening(unheard):  # the kit's structures are made for their shapes, not for any model's domain
                 findings = self.measure(subject)
             if not findings.figures:
                 raise NotApplicable("; ".join(findings.notes) or "there was nothing to measure")

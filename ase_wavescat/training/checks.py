@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.errors import DataError, WaveScatWarning
+from ase_wavescat.errors import DataError, warn
 from ase_wavescat.training.dataset import NO_GROUPS, Frame
 from ase_wavescat.training.provenance import seen_files, seen_structures
 from ase_wavescat.training.settings import Settings
@@ -67,9 +66,8 @@ def warn_of_seen(prior: Ensemble, files: Sequence[Mapping[str, str]], frames: Se
     if digests & seen_files(prior) and not known:
         known = [frame.name for frame in frames]
     if known:
-        warnings.warn(
+        warn(
             f"the prior model was trained on {len(known)} of these {len(frames)} structures as well, such as"
             f" {known[0]}: held-out errors will look too good",
-            WaveScatWarning,
             stacklevel=3,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import reprlib
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -15,7 +14,7 @@ from ase import Atoms
 from ase.geometry import find_mic
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from ase_wavescat.errors import DataError, WaveScatWarning
+from ase_wavescat.errors import DataError, warn
 from ase_wavescat.scattering.boundary import padded_cell
 from ase_wavescat.structure_files import Paths, check_structure, files_of, named, structures_of
 
@@ -107,10 +106,9 @@ def _warn_of_misnamed_forces(structures: Sequence[Atoms], frames: Sequence[Frame
     without = [atoms for atoms, frame in zip(structures, frames, strict=True) if frame.forces is None]
     names = {key for atoms in without for key in atoms.arrays if "force" in key.lower()}
     if names:
-        warnings.warn(
+        warn(
             f"{len(without)} frames of {name} have no 'forces' or 'REF_forces' but arrays named"
             f" {', '.join(map(repr, sorted(names)))}, which are not read; rename them",
-            WaveScatWarning,
             stacklevel=4,
         )
 
@@ -156,11 +154,10 @@ def _warn_of_trajectory(frames: Sequence[Frame], group_key: str, name: str) -> N
     looked_at = neighbours[:: -(-len(neighbours) // _NEIGHBOURS_COMPARED)] if neighbours else []
     alike = sum(_alike(*pair) for pair in looked_at)
     if looked_at and alike >= len(looked_at) / 2:
-        warnings.warn(
+        warn(
             f"every frame of {name} has another {group_key!r}, but {alike} of {len(looked_at)} neighbours looked at are"
             " almost the same structure: if they are of one trajectory, errors will look too good; choose a group key"
             f" that all its frames share, or {NO_GROUPS!r} if they were made independently",
-            WaveScatWarning,
             stacklevel=4,
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from math import gcd
@@ -10,7 +9,7 @@ from math import gcd
 import numpy as np
 from ase.units import Hartree, Rydberg, kcal, kJ, mol
 
-from ase_wavescat.errors import WaveScatWarning
+from ase_wavescat.errors import warn
 from ase_wavescat.training.dataset import Frame
 
 FEWEST = 10
@@ -41,7 +40,7 @@ def warn_of_magnitudes(frames: Sequence[Frame], name: str) -> None:
         return
     for problem in (_of_energies(frames), _of_forces(frames), _of_stresses(frames)):
         if problem:
-            warnings.warn(f"{name}: {problem}", WaveScatWarning, stacklevel=4)
+            warn(f"{name}: {problem}", stacklevel=4)
 
 
 def _of_energies(frames: Sequence[Frame]) -> str | None:

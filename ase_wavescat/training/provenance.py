@@ -75,7 +75,11 @@ def provenance_of(
             "scipy": scipy.__version__, "h5py": h5py.__version__, "python": platform.python_version(),
         },
         "settings": {name: value for name, value in chosen.items() if value is not None},
-        **({} if prior is None else {"prior": prior.provenance.get("data", "not recorded")}),
+        **(
+            {}
+            if prior is None
+            else {"prior": prior.provenance.get("data", "not recorded"), "prior_digest": prior.digest}
+        ),
         "structures": sorted({*map(fingerprint, frames), *(() if prior is None else seen_structures(prior))}),
         "metrics": metrics,
     }  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 
-from ase_wavescat.errors import DataError, WaveScatWarning
+from ase_wavescat.errors import DataError, warn
 from ase_wavescat.scattering.spec import did_you_mean
 from ase_wavescat.structure_files import Paths, files_of, named
 from ase_wavescat.training.dataset import Frame, frames_of
@@ -227,7 +226,7 @@ def _by_source(frames: Sequence[Frame]) -> list[list[Frame]]:
 
 
 def _warn(text: str) -> None:
-    warnings.warn(text, WaveScatWarning, stacklevel=4)
+    warn(text, stacklevel=4)
 
 
 def _structures(repeated: Sequence[Sequence[Frame]]) -> str:

@@ -16,7 +16,6 @@ import json
 import math
 import shutil
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ase_wavescat.atomic_write import atomic_path, make_folder
-from ase_wavescat.errors import DataError, StructureError, WaveScatError, WaveScatWarning
+from ase_wavescat.errors import DataError, StructureError, WaveScatError, warn
 from ase_wavescat.locks import waited_for
 from ase_wavescat.model_bytes import damage_of, hdf5_file, seal
 from ase_wavescat.processes import cores, end_with_parent, worker_pool
@@ -196,9 +195,8 @@ class FeatureStore:
             raise ValueError(f"arrays of shapes {found}, expected {self._shapes(frame)}")
 
     def _say_waiting(self) -> None:
-        warnings.warn(
+        warn(
             f"another process is writing to the feature store {self.folder}; waiting for it to end",
-            WaveScatWarning,
             stacklevel=2,
         )
 

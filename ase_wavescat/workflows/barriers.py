@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from ase.mep import NEB
 from ase.optimize import FIRE
 from tqdm import tqdm
 
-from ase_wavescat.errors import DataError, PathError, WaveScatWarning
+from ase_wavescat.errors import DataError, PathError, warn
 from ase_wavescat.workflows.checks import calculator_of, evaluated, with_calculator
 from ase_wavescat.workflows.endpoints import SAME, farthest, matched, turned, warn_of_exchange
 from ase_wavescat.workflows.paths import Band, band_fields, warn_of_remarks, with_results_of
@@ -106,7 +105,7 @@ def neb(
     calculator = calculator_of(initial, "forces")
     images = list(images) if isinstance(images, Iterable) else int(images)
     _check_settings(images, fmax, steps)
-    first, last = _ends(initial, final, fmax, steps, relax_endpoints)
+    first, last = _ends(initial, final, calculator, fmax, steps, relax_endpoints)
     path = _start(first, last, images)
     for image in path[1:-1]:
         image.calc = _Remembering(calculator) if shared else copy.deepcopy(calculator)
@@ -135,6 +134,10 @@ class _Remembering(Calculator):
     def __init__(self, shared: BaseCalculator) -> None:
         super().__init__()
         self._shared = shared
+        self.parameters.update(getattr(shared, "parameters", None) or {})
+
+    def _get_name(self) -> str:
+        return self._shared.name
 
     def calculate(
         self,
@@ -156,7 +159,9 @@ def _check_settings(images: int | Sequence[Atoms], fmax: float, steps: int) -> N
         raise DataError(f"steps must not be negative, got {steps}")
 
 
-def _ends(initial: Atoms, final: Atoms, fmax: float, steps: int, relaxed: bool) -> tuple[Atoms, Atoms]:
+def _ends(
+    initial: Atoms, final: Atoms, calculator: BaseCalculator, fmax: float, steps: int, relaxed: bool
+) -> tuple[Atoms, Atoms]:
     """Both ends in one frame, relaxed when asked for, with energies and forces."""
     differ = final.constraints and len(initial) == len(final)
     if differ and not np.allclose(_moved(initial, initial.constraints), _moved(initial, final.constraints), atol=1e-4):
@@ -172,10 +177,10 @@ def _ends(initial: Atoms, final: Atoms, fmax: float, steps: int, relaxed: bool) 
             " equal); give two different minima"
         )
     warn_of_exchange(initial, final)
-    first = _end(initial, initial.calc, "initial", fmax, steps, relaxed)
-    last = _end(final, initial.calc, "final", fmax, steps, relaxed)
+    first = _end(initial, calculator, "initial", fmax, steps, relaxed)
+    last = _end(final, calculator, "final", fmax, steps, relaxed)
     if relaxed:
-        _check_two_minima(first, last, initial.calc)
+        _check_two_minima(first, last, calculator)
     return first, last
 
 
@@ -242,10 +247,9 @@ def _relax_band(band: NEB, fmax: float, steps: int, climb: bool, progress: bool)
         start = band.get_positions()
         limit = RUNAWAY * max(float(np.linalg.norm(band.get_forces(), axis=1).max()), ROUGH)
         if not _stage(band, fmax, steps, residuals, bar, limit if band.climb else np.inf):
-            warnings.warn(
+            warn(
                 f"the climbing image ran away (force above {limit:.2f} eV/Å): the band was relaxed without it, and the"
                 " barrier is that of its highest image; more images may help",
-                WaveScatWarning,
                 stacklevel=3,
             )
             band.climb = False

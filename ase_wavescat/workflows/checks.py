@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
+from ase_wavescat.calculator import WaveScatCalculator
 from ase_wavescat.errors import CalculatorError
 from ase_wavescat.structure_files import check_structure, without_results
 
 
 def calculator_of(atoms: Atoms, *needed: str, stored: bool = False) -> BaseCalculator:
-    """The structure's calculator, which must give energies and what else is `needed` ("forces", "stress").
+    """A calculator for the structure, which must give energies and what else is `needed` ("forces", "stress"): its own,
+    or the twin of a WaveScatCalculator, so that the parameters and results of the one that was given stay as they are.
 
     stored: whether results read from a file will do, which are those of the structure as it is.
     Raises DataError for a structure that no code could evaluate, CalculatorError without a calculator that can.
@@ -33,7 +38,20 @@ def calculator_of(atoms: Atoms, *needed: str, stored: bool = False) -> BaseCalcu
             f"{type(atoms.calc).__name__} gives no {' and no '.join(missing)}, which this workflow needs; it gives"
             f" {', '.join(offered) or 'nothing'}"
         )
-    return atoms.calc
+    return private(atoms.calc)
+
+
+def private(calculator: BaseCalculator) -> BaseCalculator:
+    """The twin of a WaveScatCalculator; others are not known to share anything, and are themselves."""
+    return calculator.twin() if isinstance(calculator, WaveScatCalculator) else calculator
+
+
+def on_grids_of(calculator: BaseCalculator, largest: np.ndarray) -> BaseCalculator:
+    """A calculator whose energies along strains of a cell are comparable to the last digit: of a WaveScatCalculator the
+    twin that keeps the grids of the `largest` of the strained cells, unless it has a reference_cell already."""
+    if isinstance(calculator, WaveScatCalculator) and calculator.parameters["reference_cell"] is None:
+        return calculator.twin(reference_cell=largest)
+    return calculator
 
 
 def _offered(calculator: BaseCalculator) -> list[str]:
@@ -42,10 +60,8 @@ def _offered(calculator: BaseCalculator) -> list[str]:
 
 
 def evaluated(atoms: Atoms) -> Atoms:
-    """A copy with the results its calculator has for it, and nothing of the calculator; it computes energy and forces
+    """A copy with the results its calculator has for it, and a record of the calculator; it computes energy and forces
     where it has none."""
-    from ase.calculators.singlepoint import SinglePointCalculator
-
     copy = atoms.copy()
     if atoms.calc is not None:
         offered = _offered(atoms.calc)
@@ -54,7 +70,7 @@ def evaluated(atoms: Atoms) -> Atoms:
         # Some calculators do not remember, and another thread may have asked for another structure meanwhile
         if found.get("energy") is None:
             found |= {name: atoms.calc.get_property(name, atoms) for name in ("energy", "forces") if name in names}
-        copy.calc = SinglePointCalculator(copy, **{name: value for name, value in found.items() if value is not None})
+        store_results(copy, atoms.calc, **{name: value for name, value in found.items() if value is not None})
     return copy
 
 
@@ -66,9 +82,28 @@ def with_calculator(atoms: Atoms, calculator: BaseCalculator) -> Atoms:
 
 
 def with_energy(atoms: Atoms, energy: float) -> Atoms:
-    """A copy that knows its energy (eV), and nothing of the calculator that gave it."""
+    """A copy that knows its energy (eV), and of the calculator that gave it no more than what it was."""
+    copy = atoms.copy()
+    store_results(copy, atoms.calc, energy=float(energy))
+    return copy
+
+
+def store_results(atoms: Atoms, calculator: BaseCalculator | None, **results: float | np.ndarray) -> None:
+    """Give the structure these results, with the record of the calculator that they come from."""
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    copy = atoms.copy()
-    copy.calc = SinglePointCalculator(copy, energy=float(energy))
-    return copy
+    atoms.calc = SinglePointCalculator(atoms, **results)
+    if calculator is not None:
+        record = record_of(calculator)
+        atoms.calc.name = record.pop("name")
+        atoms.calc.parameters.update(record)
+
+
+_RECORDED = ("model", "model_version", "model_digest", "ase_wavescat")
+
+
+def record_of(calculator: BaseCalculator) -> dict[str, Any]:
+    """What a result says of its calculator: the name, and of a model its own, its digest and versions."""
+    parameters = getattr(calculator, "parameters", None) or {}
+    name = getattr(calculator, "name", None) or type(calculator).__name__.lower()
+    return {"name": str(name), **{key: parameters[key] for key in _RECORDED if key in parameters}}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,12 +12,11 @@ from ase.calculators.calculator import BaseCalculator
 from ase.stress import voigt_6_to_full_3x3_strain
 from ase.units import GPa
 
-from ase_wavescat.errors import CalculatorError, DataError, StructureError, WaveScatWarning
-from ase_wavescat.workflows.checks import calculator_of, evaluated, with_calculator
+from ase_wavescat.errors import CalculatorError, DataError, StructureError, warn
+from ase_wavescat.workflows.checks import calculator_of, evaluated, on_grids_of, with_calculator
 from ase_wavescat.workflows.members import member_stresses, spread
 from ase_wavescat.workflows.relaxation import CONVERGED, settle
 from ase_wavescat.workflows.result import Result
-from ase_wavescat.workflows.same_grids import same_grids
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -184,19 +182,19 @@ def elastic(
     calculator = _checked_calculator(atoms, relax_ions)
     chosen = _checked(strains)
     problems: list[str] = []
+    calculator = on_grids_of(calculator, atoms.cell.array * (1 + chosen[-1]))
     base = with_calculator(atoms, calculator)
-    with same_grids(calculator, atoms):
-        if relax_ions:
-            settled, stop_reason = settle(base, fmax=fmax, steps=steps)
-            if stop_reason != CONVERGED:
-                problems.append(f"relaxation of the unstrained structure: {stop_reason}")
-            base.positions = settled.positions
-        residual_stress = base.get_stress() / GPa
-        structure = evaluated(base)
-        frames = [[_strained(base, kind, strain) for strain in chosen] for kind in range(6)]
-        clamped = np.array([[frame.get_stress() / GPa for frame in row] for row in frames])
-        members = member_stresses(calculator, [frame for row in frames for frame in row])
-        relaxed = _relaxed_stresses(frames, chosen, fmax, steps, problems) if relax_ions else None
+    if relax_ions:
+        settled, stop_reason = settle(base, fmax=fmax, steps=steps)
+        if stop_reason != CONVERGED:
+            problems.append(f"relaxation of the unstrained structure: {stop_reason}")
+        base.positions = settled.positions
+    residual_stress = base.get_stress() / GPa
+    structure = evaluated(base)
+    frames = [[_strained(base, kind, strain) for strain in chosen] for kind in range(6)]
+    clamped = np.array([[frame.get_stress() / GPa for frame in row] for row in frames])
+    members = member_stresses(calculator, [frame for row in frames for frame in row])
+    relaxed = _relaxed_stresses(frames, chosen, fmax, steps, problems) if relax_ions else None
     uncertainty = None if members is None else _spread(calculator, chosen, members / GPa)
     if uncertainty is not None and uncertainty.unstable_members:
         problems.append(
@@ -207,7 +205,7 @@ def elastic(
     assert tensors[0] is not None
     problems += _doubts(residual_stress, tensors[1] or tensors[0])
     for text in problems:
-        warnings.warn(f"{atoms.get_chemical_formula()}: {text}", WaveScatWarning, stacklevel=2)
+        warn(f"{atoms.get_chemical_formula()}: {text}", stacklevel=2)
     return ElasticConstants(
         structure, chosen, clamped, relaxed, tensors[0], tensors[1],
         uncertainty, residual_stress, tuple(problems),

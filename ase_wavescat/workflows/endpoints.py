@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 from ase import Atoms
 from ase.build import minimize_rotation_and_translation
 from ase.geometry import find_mic
 from scipy.optimize import linear_sum_assignment
 
-from ase_wavescat.errors import PathError, WaveScatWarning
+from ase_wavescat.errors import PathError, warn
 from ase_wavescat.structure_files import check_structure
 
 SAME = 0.2
@@ -77,11 +75,10 @@ def warn_of_exchange(initial: Atoms, final: Atoms) -> None:
         if gained > SAME**2:
             swapped += list(mine[partner != np.arange(len(mine))])
     if swapped:
-        warnings.warn(
+        warn(
             f"with the like atoms {', '.join(map(str, sorted(swapped)))} in another order, the way from the initial to"
             " the final structure would be shorter: as they are, these atoms change places; reorder them if that is"
             " not meant",
-            WaveScatWarning,
             stacklevel=3,
         )
 

@@ -14,15 +14,14 @@ from ase.eos import EquationOfState as BirchMurnaghanFit
 from ase.eos import birchmurnaghan
 from ase.units import GPa
 
-from ase_wavescat.errors import DataError, StructureError, WaveScatWarning
+from ase_wavescat.errors import DataError, StructureError, warn
 from ase_wavescat.plotting import BLUE, GREY, ORANGE
 from ase_wavescat.structure_files import without_results
-from ase_wavescat.workflows.checks import calculator_of, evaluated
+from ase_wavescat.workflows.checks import calculator_of, evaluated, on_grids_of
 from ase_wavescat.workflows.members import member_energies, spread
 from ase_wavescat.workflows.relaxation import CONVERGED, settle
 from ase_wavescat.workflows.result import Result
 from ase_wavescat.workflows.runaway import FUSED, fused_pairs
-from ase_wavescat.workflows.same_grids import same_grids
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -156,7 +155,7 @@ def eos(
 
     Points at which energies mean nothing (not finite, more than 10 eV/atom off, atoms fused) are left out, and that is
     said in `warnings` and by a WaveScatWarning, as is a minimum at the end of the strains, which gives no bulk modulus.
-    All points are computed on the grids of the unstrained cell.
+    All points are computed on the grids of the largest cell.
     Raises CalculatorError, DataError (strains; fewer than five points left) and StructureError.
     """
     calculator = calculator_of(atoms, *(["forces"] if relax_ions else []))
@@ -166,19 +165,19 @@ def eos(
             f"hydrostatic strain needs three directions that repeat, got pbc = {atoms.pbc.tolist()}; an equation of"
             " state is that of a bulk structure"
         )
-    with same_grids(calculator, atoms):
-        points, left_out = _points(atoms, calculator, chosen, relax_ions, fmax, steps)
-        kept = np.array(sorted(points))
-        if len(kept) < FEWEST_POINTS:
-            raise DataError(
-                f"{len(kept)} of {len(chosen)} strains are left, {FEWEST_POINTS} are needed: {'; '.join(left_out)};"
-                " take smaller strains or relax the structure first"
-            )
-        frames = [points[strain] for strain in kept]
-        members = member_energies(calculator, frames)
+    calculator = on_grids_of(calculator, atoms.cell.array * (1 + chosen[-1]))
+    points, left_out = _points(atoms, calculator, chosen, relax_ions, fmax, steps)
+    kept = np.array(sorted(points))
+    if len(kept) < FEWEST_POINTS:
+        raise DataError(
+            f"{len(kept)} of {len(chosen)} strains are left, {FEWEST_POINTS} are needed: {'; '.join(left_out)};"
+            " take smaller strains or relax the structure first"
+        )
+    frames = [points[strain] for strain in kept]
+    members = member_energies(calculator, frames)
     result = _result(atoms, calculator, kept, frames, members, relax_ions, left_out)
     for text in result.warnings:
-        warnings.warn(f"{atoms.get_chemical_formula()}: {text}", WaveScatWarning, stacklevel=2)
+        warn(f"{atoms.get_chemical_formula()}: {text}", stacklevel=2)
     return result
 
 
@@ -301,9 +300,10 @@ def fit_parabola(strains: np.ndarray, energies: np.ndarray, unstrained_volume: f
 def fit_birch_murnaghan(volumes: np.ndarray, energies: np.ndarray, atoms: int) -> BirchMurnaghan | None:
     """Through volumes (A^3) and energies (eV) by `ase.eos`; None where the fit fails."""
     equation = BirchMurnaghanFit(volumes, energies, eos="birchmurnaghan")
+    # It is not used; the filter stays, as filters that come and go would be those of other threads as well
+    warnings.filterwarnings("ignore", message="Covariance of the parameters", module=r"ase\.eos")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a singular covariance is not used
+        with np.errstate(all="ignore"):
             volume, energy, modulus = equation.fit(warn=False)
     except (RuntimeError, ValueError, np.linalg.LinAlgError):
         return None

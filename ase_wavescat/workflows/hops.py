@@ -141,7 +141,7 @@ def find_hops(
         length = float(find_mic(final.positions[atom] - atoms.positions[atom], atoms.cell, atoms.pbc)[1])
         if length > APART and not any(hop.atom == atom and _same(final, hop.final, atom) for hop in hops):
             gained = float(final.get_potential_energy() - energy)
-            hops.append(Hop(with_calculator(atoms, calculator), final, atom, void, length, near, gained))
+            hops.append(Hop(with_calculator(atoms, atoms.calc), final, atom, void, length, near, gained))
     return sorted(hops, key=lambda hop: hop.energy)[:count]
 
 

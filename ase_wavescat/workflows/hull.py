@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from ase.data import atomic_numbers, reference_states
 from ase.formula import Formula
 from scipy.spatial import ConvexHull
 
-from ase_wavescat.errors import CalculatorError, DataError, WaveScatWarning
+from ase_wavescat.errors import CalculatorError, DataError, warn
 from ase_wavescat.workflows.checks import calculator_of, with_energy
 from ase_wavescat.workflows.members import energies_of, member_energies, spread
 from ase_wavescat.workflows.relaxation import relax
@@ -318,10 +317,9 @@ def _warn_of_elements(
     for symbol, shares in zip(elements, fractions.T, strict=True):
         lowest = formation[shares == 1].min(initial=0.0)
         if lowest < -SUSPECT:
-            warnings.warn(
+            warn(
                 f"a structure of {symbol} lies {-1e3 * lowest:.0f} meV/atom below the reference"
                 f" ({references.sources[symbol]}): is that of the same method, and its ground state?",
-                WaveScatWarning,
                 stacklevel=3,
             )
 

@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
 from ase_wavescat.errors import DataError
-from ase_wavescat.workflows.checks import calculator_of, evaluated
+from ase_wavescat.workflows.checks import calculator_of, evaluated, with_calculator
 from ase_wavescat.workflows.dynamics import run_langevin
 from ase_wavescat.workflows.relaxation import RUNAWAY, CellChoice, Relaxation, check_settings, relax, settle
 from ase_wavescat.workflows.result import Result
@@ -147,7 +147,7 @@ def melt_quench(
     calculator = calculator_of(atoms, "forces", *(["stress"] if cell else []))
     check_settings(atoms, cell, fmax, smax, steps)
     generator = _generator(seed)
-    start, stop_reason = settle(atoms, fmax=fmax, steps=LOOSENING)
+    start, stop_reason = settle(with_calculator(atoms, calculator), fmax=fmax, steps=LOOSENING)
     moving = start.copy()
     moving.calc = calculator
     MaxwellBoltzmannDistribution(moving, temperature_K=schedule.temperature, rng=generator)

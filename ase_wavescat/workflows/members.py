@@ -43,7 +43,8 @@ def energies_of(structures: Sequence[Atoms]) -> tuple[np.ndarray, np.ndarray | N
         members = member_energies(first, structures)
         if members is not None:
             return members.mean(axis=1), members
-    energies = np.array([atoms.calc.get_property("energy", atoms) for atoms in structures])
+    asked = zip(calculators, structures, strict=True)
+    energies = np.array([calculator.get_property("energy", atoms) for calculator, atoms in asked])
     if not np.all(np.isfinite(energies)):
         at = int(np.argmin(np.isfinite(energies)))
         raise DataError(f"the energy of structure {at} ({structures[at].get_chemical_formula()}) is {energies[at]} eV")
@@ -52,17 +53,7 @@ def energies_of(structures: Sequence[Atoms]) -> tuple[np.ndarray, np.ndarray | N
 
 def _same_model(calculator: BaseCalculator, other: WaveScatCalculator) -> bool:
     """Whether two calculators, perhaps each loaded for itself, are of one model."""
-    if calculator is other:
-        return True
-    if not isinstance(calculator, WaveScatCalculator):
-        return False
-    one, two = calculator.ensemble, other.ensemble
-    return one is two or (
-        one.spec == two.spec
-        and one.keys == two.keys
-        and np.array_equal(one.weights, two.weights)
-        and np.array_equal(one.species_energies, two.species_energies)
-    )
+    return isinstance(calculator, WaveScatCalculator) and calculator.ensemble.digest == other.ensemble.digest
 
 
 def spread(calculator: BaseCalculator, member_values: np.ndarray) -> np.ndarray:

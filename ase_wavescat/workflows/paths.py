@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
-from ase.calculators.singlepoint import SinglePointCalculator
 from ase.mep import NEBTools
 
-from ase_wavescat.errors import PathError, WaveScatWarning
-from ase_wavescat.workflows.checks import calculator_of
+from ase_wavescat.errors import PathError, warn
+from ase_wavescat.workflows.checks import calculator_of, store_results
 from ase_wavescat.workflows.endpoints import farthest, matched
 from ase_wavescat.workflows.members import member_energies, spread
 from ase_wavescat.workflows.result import Result
@@ -136,7 +134,7 @@ def path_energies(images: Sequence[Atoms], calculator: BaseCalculator | None = N
     for number, given in enumerate(images):
         source = given.copy()
         source.calc = given.calc if calculator is None else calculator
-        calculator_of(source, "forces", stored=True)
+        source.calc = calculator_of(source, "forces", stored=True)
         place = matched(path[-1], source) if path else source.copy()
         if path and farthest(path[-1], place) < 1e-6:
             raise PathError(f"images {number - 1} and {number} of the path are equal; leave one of them out")
@@ -149,9 +147,8 @@ def path_energies(images: Sequence[Atoms], calculator: BaseCalculator | None = N
 def with_results_of(source: Atoms, place: Atoms) -> Atoms:
     """A copy of `place` with the energy and forces of `source`, of which it is another image."""
     result = place.copy()
-    result.calc = SinglePointCalculator(
-        result, energy=source.get_potential_energy(), forces=source.get_forces(apply_constraint=False)
-    )
+    energy, forces = source.get_potential_energy(), source.get_forces(apply_constraint=False)
+    store_results(result, source.calc, energy=energy, forces=forces)
     return result
 
 
@@ -201,4 +198,4 @@ def _minima(energies: np.ndarray) -> list[int]:
 
 def warn_of_remarks(band: Band) -> None:
     for remark in band.remarks():
-        warnings.warn(remark, WaveScatWarning, stacklevel=3)
+        warn(remark, stacklevel=3)

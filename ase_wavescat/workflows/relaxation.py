@@ -142,10 +142,10 @@ def relax(
     calculator = calculator_of(atoms, "forces", *(["stress"] if cell else []))
     check_settings(atoms, cell, fmax, smax, steps)
     record = _Record(with_calculator(atoms, calculator), cell)
-    with warnings.catch_warnings():
-        # SciPy's, at every step of a cell that relaxes, about errors of 1e-13
-        warnings.filterwarnings("ignore", message="logm result may be inaccurate")
-        stop_reason = _run(record, fmax, smax, steps)
+    # SciPy's, at every step of a cell that relaxes, about errors of 1e-13. The filter stays: put back at the end, it
+    # could take those with it that another thread has set meanwhile.
+    warnings.filterwarnings("ignore", message="logm result may be inaccurate", module=r"ase\.filters")
+    stop_reason = _run(record, fmax, smax, steps)
     path = record.path()
     energies = member_energies(calculator, [path[0], path[-1]])
     at_end, change = None, None

@@ -8,6 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,14 +19,29 @@ from ase.calculators.calculator import all_properties
 from ase.io import write
 
 from ase_wavescat.atomic_write import atomic_path, make_folder
-from ase_wavescat.plotting import draw
+from ase_wavescat.digest import SHORT
+from ase_wavescat.plotting import draw, sign
+from ase_wavescat.workflows.checks import record_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@dataclass(frozen=True, eq=False)
 class Result(ABC):
-    """Base of the frozen dataclasses that workflows return."""
+    """Base of the frozen dataclasses that workflows return.
+
+    calculators: what it came from: each calculator's name, and of a model its own, its digest and the versions; by
+        default of those that the structures have.
+    """
+
+    calculators: list[dict[str, Any]] = field(default_factory=list, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not self.calculators:
+            found = [record_of(atoms.calc) for atoms in self.structures if atoms.calc is not None]
+            known = [one for at, one in enumerate(found) if one["name"] != "unknown" and one not in found[:at]]
+            object.__setattr__(self, "calculators", known)
 
     @property
     @abstractmethod
@@ -66,7 +82,7 @@ class Result(ABC):
         writers: dict[str, Callable[[Path], None]] = {
             ".json": partial(_write_json, entries),
             ".extxyz": partial(_write_structures, self.structures),
-            ".png": partial(draw, self.plot()),
+            ".png": partial(draw, self._signed_plot()),
             **self._further_files(),
         }
         with ExitStack() as replaced:  # from the last to the first
@@ -75,6 +91,20 @@ class Result(ABC):
                 write_file(paths[end])
             record.unlink(missing_ok=True)
         return record
+
+
+    def _signed_plot(self) -> Figure:
+        """With what it came from in a corner, so that pictures of two models can be told apart."""
+        figure = self.plot()
+        sign(figure, ", ".join(map(_short_record, self.calculators)))
+        return figure
+
+
+def _short_record(record: Mapping[str, Any]) -> str:
+    """Such as "lisi.h5 1a2b3c4d"."""
+    if "model" not in record:
+        return str(record["name"])
+    return f"{Path(record['model']).name} {record['model_digest'][:SHORT]}"
 
 
 def _write_json(entries: Mapping[str, Any], path: Path) -> None:

@@ -13,7 +13,7 @@ from ase.calculators.calculator import BaseCalculator
 
 from ase_wavescat.calculator import WaveScatCalculator
 from ase_wavescat.errors import CalculatorError, DataError
-from ase_wavescat.workflows.checks import calculator_of, evaluated
+from ase_wavescat.workflows.checks import calculator_of, evaluated, private
 from ase_wavescat.workflows.members import member_energies, spread
 from ase_wavescat.workflows.result import Result
 
@@ -151,7 +151,7 @@ def tiling(
         stress_change=_stress_changes(original, exact),
         cost=cost,
         cost_spread=_cost_spread(calculator, exact, perturbed),
-        cost_error=None if reference is None else 1e3 * (cost - _costs(reference, exact, perturbed)),
+        cost_error=None if reference is None else 1e3 * (cost - _costs(private(reference), exact, perturbed)),
         seconds=np.array(seconds),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import warnings
 from collections.abc import Callable
@@ -24,8 +25,8 @@ from ase_wavescat import Ensemble, WaveScatCalculator, save_model
 from ase_wavescat.cli import main
 from ase_wavescat.errors import CalculatorError, DataError, StructureError, WaveScatWarning
 from ase_wavescat.workflows import eos
+from ase_wavescat.workflows.checks import on_grids_of
 from ase_wavescat.workflows.equation_of_state import fit_birch_murnaghan, fit_parabola
-from ase_wavescat.workflows.same_grids import same_grids
 
 Make = Callable[..., Atoms]
 
@@ -155,9 +156,9 @@ def test_members_have_their_own_curves(small_ensemble: Ensemble, make_structure:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", WaveScatWarning)  # random weights may have no minimum
         result = eos(atoms, strains=strains)
-    with same_grids(calculator, atoms):
-        members = np.array([calculator.get_member_energies(frame) for frame in result.points])
-    assert calculator.parameters["reference_cell"] is None
+    assert calculator.parameters["reference_cell"] is None and calculator.results == {}
+    same = on_grids_of(calculator, 1.04 * atoms.cell.array)
+    members = np.array([same.get_member_energies(frame) for frame in result.points])
     np.testing.assert_allclose(members.mean(axis=1), result.energies, rtol=1e-12)
     lowest = members[np.argmin(result.energies)]
     assert result.relative_uncertainties == pytest.approx(1.5 * np.std(members - lowest, axis=1, ddof=1))
@@ -168,20 +169,19 @@ def test_spreads_of_volume_and_modulus_are_those_of_the_members_fits(
 ) -> None:
     """Members whose curves are known parabolas, through the real calculator."""
     atoms = make_structure()
-    atoms.calc = calculator = WaveScatCalculator(small_ensemble)
+    atoms.calc = WaveScatCalculator(small_ensemble)
     unstrained = atoms.get_volume()
     bends, minima = np.linspace(100, 140, 5), np.linspace(-0.004, 0.004, 5)
 
     def energies(atoms: Atoms) -> np.ndarray:
         return bends * ((atoms.get_volume() / unstrained) ** (1 / 3) - 1 - minima) ** 2
 
-    monkeypatch.setattr(calculator, "get_member_energies", energies)
-
-    def calculate(atoms: Atoms, *_: Any) -> None:
+    def calculate(calculator: WaveScatCalculator, atoms: Atoms, *_: Any) -> None:
         calculator.atoms = atoms.copy()
         calculator.results = {"energy": float(energies(atoms).mean())}
 
-    monkeypatch.setattr(calculator, "calculate", calculate)
+    monkeypatch.setattr(WaveScatCalculator, "get_member_energies", lambda calculator, atoms: energies(atoms))
+    monkeypatch.setattr(WaveScatCalculator, "calculate", calculate)
     result = eos(atoms, strains=np.linspace(-0.04, 0.04, 9))
     moduli = 2 * bends / (9 * unstrained * (1 + minima)) / GPa
     assert result.bulk_modulus_uncertainty == pytest.approx(1.5 * np.std(moduli, ddof=1), rel=1e-6)
@@ -189,19 +189,25 @@ def test_spreads_of_volume_and_modulus_are_those_of_the_members_fits(
     assert "±" in result.summary()
 
 
-def test_all_points_have_the_grids_of_the_unstrained_cell(small_ensemble: Ensemble, make_structure: Make) -> None:
+def test_all_points_have_the_grids_of_the_largest_cell(small_ensemble: Ensemble, make_structure: Make) -> None:
     atoms = make_structure()
-    calculator = WaveScatCalculator(small_ensemble)
-    with same_grids(calculator, atoms):
-        assert np.array_equal(calculator.parameters["reference_cell"], atoms.cell.array)
-    own = 1.1 * atoms.cell.array
-    calculator.set(reference_cell=own)
-    with same_grids(calculator, atoms):
-        assert np.array_equal(calculator.parameters["reference_cell"], own)
-    with pytest.raises(RuntimeError), same_grids(WaveScatCalculator(small_ensemble), atoms):
-        raise RuntimeError
-    with same_grids(EMT(), atoms):
-        pass
+    largest = 1.09 * atoms.cell.array
+    given, foreign = WaveScatCalculator(small_ensemble), EMT()
+    twin = on_grids_of(given, largest)
+    assert np.array_equal(twin.parameters["reference_cell"], largest) and given.parameters["reference_cell"] is None
+    given.set(reference_cell=atoms.cell)
+    assert on_grids_of(given, largest) is given and on_grids_of(foreign, largest) is foreign
+
+
+def test_no_energy_is_lost_in_the_largest_cell(small_ensemble: Ensemble, make_structure: Make) -> None:
+    """On the grids of the unstrained cell, wavelets would be cut off there."""
+    atoms = make_structure()
+    atoms.calc = WaveScatCalculator(dataclasses.replace(small_ensemble, weights=1000 * small_ensemble.weights))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", WaveScatWarning)
+        result = eos(atoms)
+    own = [atoms.calc.get_potential_energy(point) for point in result.points]
+    np.testing.assert_allclose(result.energies, own, atol=1e-5)
 
 
 # ---------------------------------------------------------------- what goes wrong

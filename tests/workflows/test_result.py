@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,13 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import read
+from ase.io import read, write
 
+from ase_wavescat import Ensemble, WaveScatCalculator, __version__, save_model
+from ase_wavescat.active_learning.exploration import Plan, explore
+from ase_wavescat.workflows import convex_hull, elastic, eos, neb, relax, tiling
 from ase_wavescat.workflows.result import Result
 
 
@@ -76,6 +81,7 @@ def example() -> Example:
 def test_figures_are_plain_and_leave_structures_out(example: Example) -> None:
     figures = json.loads(example.to_json())
     assert figures == {
+        "calculators": [],
         "numbers": [[1.0, None], [None, 4.0]],
         "scalar": 2.5,
         "integer": 3,
@@ -127,3 +133,59 @@ def test_json_comes_last_so_that_it_stands_for_all(
     monkeypatch.setattr(os, "replace", replace)
     example.write(tmp_path, "name")
     assert sorted(replaced) == [".extxyz", ".json", ".png"] and replaced[-1] == ".json"
+
+
+# ---------------------------------------------------------------- what a result came from
+
+
+PLAN = Plan(temperatures=(300.0,), picoseconds=0.002, snapshots=1, strains=(), hops=0)
+
+
+def band(atoms: Atoms) -> Result:
+    other = atoms.copy()
+    other.positions[0, 0] += 0.5
+    return neb(atoms, other, images=3, steps=0, relax_endpoints=False)
+
+
+@pytest.mark.filterwarnings("ignore::ase_wavescat.WaveScatWarning")
+@pytest.mark.parametrize(
+    "workflow",
+    [
+        eos,
+        tiling,
+        band,
+        lambda atoms: relax(atoms, steps=1),
+        lambda atoms: elastic(atoms, relax_ions=False),
+        lambda atoms: convex_hull([atoms], {"Li": -7.0, "Si": -160.0}),
+        lambda atoms: explore(atoms, PLAN),
+    ],
+    ids=["eos", "tiling", "neb", "relax", "elastic", "hull", "explore"],
+)
+def test_results_name_the_model_that_made_them(
+    small_ensemble: Ensemble, make_structure: Any, tmp_path: Path, workflow: Callable[[Atoms], Result]
+) -> None:
+    """By name and digest in JSON, in a corner of the picture, and in trajectories."""
+    save_model(tmp_path / "some_$model$.h5", small_ensemble)
+    atoms = make_structure()
+    atoms.calc = WaveScatCalculator(tmp_path / "some_$model$.h5")
+    result = workflow(atoms)
+    wanted = {
+        "name": "wavescat", "model": str(tmp_path / "some_$model$.h5"), "model_digest": small_ensemble.digest,
+        "ase_wavescat": __version__,
+    }  # fmt: skip
+    assert json.loads(result.write(tmp_path, "out").read_text())["calculators"] == [wanted]
+    (mark,) = [text for text in result._signed_plot().texts if "h5" in text.get_text()]
+    assert mark.get_text() == f"some_$model$.h5 {small_ensemble.digest[:8]}"
+    for structure in result.structures:
+        if structure.calc is not None:
+            write(tmp_path / "one.traj", structure)
+            again = read(tmp_path / "one.traj").calc
+            assert again.name == "wavescat" and again.parameters["model_digest"] == small_ensemble.digest
+
+
+def test_other_calculators_are_named_and_unknown_ones_are_not(example: Example) -> None:
+    assert example._signed_plot().texts == []
+    copper = bulk("Cu", cubic=True)
+    copper.calc = EMT()
+    result = relax(copper, steps=0)
+    assert result.calculators == [{"name": "emt"}] and result._signed_plot().texts[0].get_text() == "emt"

@@ -182,9 +182,13 @@ def rows_of(path: Path) -> Iterator[Any]:
 
 
 def structures_by_id(path: Path, numbers: Sequence[int]) -> list[Atoms]:
-    """With energy and forces."""
+    """With energy and forces, and the record of their calculator."""
     database = _connected(path)
-    return [database.get_atoms(number) for number in numbers]
+    structures = []
+    for row in map(database.get, numbers):
+        structures.append(row.toatoms())
+        structures[-1].calc.parameters.update(row.get("calculator_parameters", {}))
+    return structures
 
 
 def _connected(path: Path) -> Any:

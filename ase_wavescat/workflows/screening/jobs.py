@@ -9,7 +9,6 @@ import os
 import pickle
 import threading
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -22,7 +21,7 @@ from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
 
 from ase_wavescat.calculator import WaveScatCalculator
-from ase_wavescat.errors import CalculatorError, WaveScatError, WaveScatWarning
+from ase_wavescat.errors import CalculatorError, WaveScatError, listening, unheard
 from ase_wavescat.model_file import load_model
 from ase_wavescat.structure_files import structure_bytes
 from ase_wavescat.workflows.checks import calculator_of, evaluated
@@ -91,14 +90,7 @@ def _identity(calculator: BaseCalculator, make: Callable[[], BaseCalculator]) ->
     parameters = dict(getattr(calculator, "parameters", None) or {})
     digest = hashlib.sha256()
     if isinstance(calculator, WaveScatCalculator):
-        del parameters["model"]  # where it was; what is in it counts
-        ensemble = calculator.ensemble
-        digest.update(json.dumps([ensemble.spec.to_dict(), ensemble.keys, str(ensemble.repulsion)]).encode())
-        digest.update(ensemble.weights.tobytes() + ensemble.species_energies.tobytes())
-        digest.update(str(ensemble.calibration).encode())
-        if (domain := ensemble.domain) is not None:
-            digest.update(str([domain.fractions, domain.closest]).encode())
-            digest.update(domain.minimum.tobytes() + domain.maximum.tobytes())
+        del parameters["model"], parameters["ase_wavescat"]  # where it was and who reads it; its digest counts
     else:
         digest.update(_carried(make))
     digest.update(repr(sorted((str(key), _text(value)) for key, value in parameters.items())).encode())
@@ -207,8 +199,7 @@ def screen_structure(job: Job, settings: ScreeningSettings, source: CalculatorSo
     """Whatever goes wrong with the structure is in the outcome: no structure ends a screening."""
     start = time.perf_counter()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", WaveScatWarning)  # in the outcome, of each structure
+        with listening(unheard):  # in the outcome, of each structure
             return _screened(job, settings, _tools(source), start)
     except WaveScatError as error:
         message = str(error)

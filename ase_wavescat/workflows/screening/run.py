@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 from tqdm import tqdm
 
-from ase_wavescat.errors import DataError, WaveScatError, WaveScatWarning
+from ase_wavescat.errors import DataError, WaveScatError, listening
 from ase_wavescat.processes import cores
 from ase_wavescat.structure_files import check_structure
 from ase_wavescat.workflows.hull import References, formation_energies, reference_energies
@@ -181,10 +180,10 @@ class _Intake:
 
 def _crystal_energy(source: CalculatorSource, symbol: str) -> References:
     """Of the element's crystal, relaxed; a model that has not been trained on such says so in the source."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    heard: list[str] = []
+    with listening(heard.append):
         found = reference_energies(source.make(), [symbol])  # a new calculator: it warns once of each kind
-    if any(issubclass(warning.category, WaveScatWarning) for warning in caught):
+    if heard:
         return replace(found, sources={symbol: f"{found.sources[symbol]}, outside its training domain"})
     return found
 
