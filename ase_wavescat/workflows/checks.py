@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
+from ase.constraints import MirrorForce, MirrorTorque
 
-from ase_wavescat.errors import CalculatorError
+from ase_wavescat.errors import CalculatorError, DataError
 from ase_wavescat.structure_files import check_structure, without_results
 
 
@@ -13,9 +14,11 @@ def calculator_of(atoms: Atoms, *needed: str, stored: bool = False) -> BaseCalcu
     """The structure's calculator, which must give energies and what else is `needed` ("forces", "stress").
 
     stored: whether results read from a file will do, which are those of the structure as it is.
-    Raises DataError for a structure that no code could evaluate, CalculatorError without a calculator that can.
+    Raises DataError for a structure that no code could evaluate and for constraints with energies or forces of their
+    own, CalculatorError without a calculator that can.
     """
     check_structure(atoms, atoms.get_chemical_formula() or "the structure")
+    check_constraints(atoms)
     if atoms.calc is None:
         raise CalculatorError(
             f"{atoms.get_chemical_formula()} has no calculator; set atoms.calc, for example to"
@@ -34,6 +37,24 @@ def calculator_of(atoms: Atoms, *needed: str, stored: bool = False) -> BaseCalcu
             f" {', '.join(offered) or 'nothing'}"
         )
     return atoms.calc
+
+
+def check_constraints(atoms: Atoms) -> None:
+    """Raise DataError for constraints that do more than hold atoms: springs and external forces, whose energy ASE adds
+    to that of the structure, and mirrored forces, which lead to no minimum. Moduli, hulls and barriers would be theirs.
+    """
+    found = sorted(
+        {
+            type(one).__name__
+            for one in atoms.constraints
+            if hasattr(one, "adjust_potential_energy") or isinstance(one, (MirrorForce, MirrorTorque))
+        }
+    )
+    if found:
+        raise DataError(
+            f"{' and '.join(found)} on {atoms.get_chemical_formula()} adds to energies or forces what is not the"
+            " structure's own, and every result here follows from these; remove it: atoms.set_constraint()"
+        )
 
 
 def _offered(calculator: BaseCalculator) -> list[str]:

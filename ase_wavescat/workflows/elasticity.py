@@ -138,7 +138,8 @@ class ElasticConstants(Result):
             lines.append("constants in the axes of the crystal need spglib: pip install spglib")
         if self.ions is not None:
             lines.append(_movement(self.ions))
-        lines.append("stress of the unstrained cell " + " ".join(f"{v:.3f}" for v in np.round(self.residual_stress, 3) + 0.0) + " GPa")
+        stress = " ".join(f"{value:.3f}" for value in np.round(self.residual_stress, 3) + 0.0)
+        lines.append(f"stress of the unstrained cell {stress} GPa")
         return "\n".join(lines + [f"warning: {text}" for text in self.warnings])
 
     def plot(self) -> Figure:
