@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 @click.option("--pressure", type=float, default=0.0, show_default=True,
               help="External pressure, GPa, with --cell volume or free.")  # fmt: skip
 @click.option("--fmax", type=float, default=0.02, show_default=True, help="Largest force left, eV/Å.")
-@click.option("--smax", type=float, default=0.05, show_default=True, help="Largest stress left beside the pressure, GPa.")
+@click.option(
+    "--smax", type=float, default=0.05, show_default=True, help="Largest stress left beside the pressure, GPa."
+)
 @click.option("--steps", type=click.IntRange(min=0), default=500, show_default=True, help="At most so many steps.")
 def relax(
     files: tuple[str, ...], model: str, output: Path, quiet: bool, cell: str, pressure: float, fmax: float,
