@@ -46,8 +46,7 @@ def relax(
     def relaxed(atoms: Atoms) -> Relaxation:
         result = work(atoms, cell=CELLS[cell], pressure=pressure, fmax=fmax, smax=smax, steps=steps)
         if not result.converged:
-            left = "" if result.runaway else f", {' and '.join(result.unmet())}"
-            warnings.warn(f"not relaxed: {result.stop_reason}{left}", WaveScatWarning, stacklevel=2)
+            warnings.warn(f"not relaxed: {result.ending()}", WaveScatWarning, stacklevel=2)
         return result
 
     run_files(files, model, output, settings, relaxed, quiet)

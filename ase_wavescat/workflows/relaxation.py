@@ -119,11 +119,14 @@ class Relaxation(Result):
             found.append(f"largest stress {self.largest_stresses[-1]:.3f} of {self.smax} GPa")
         return found
 
+    def ending(self) -> str:
+        """Why it stopped, after how many steps, and what it then was short of."""
+        text = f"{self.stop_reason} after {self.steps} steps"
+        return f"{text}, {' and '.join(self.unmet())}" if self.stop_reason == STEP_LIMIT else text
+
     def summary(self) -> str:
-        lines = [f"{self.stop_reason} after {self.steps} steps, cell {self.cell}"]
-        if self.stop_reason == STEP_LIMIT:
-            lines[0] += f": {' and '.join(self.unmet())}"
-        lines += [
+        lines = [
+            f"{self.ending()}; cell {self.cell}",
             f"energy         {self._per_cell_and_atom(self.energies[-1], self.energy_uncertainty)}",
             f"energy change  {self._change(self.energies)} from the first step to the last",
         ]
