@@ -125,25 +125,22 @@ class Relaxation(Result):
         return f"{text}, {' and '.join(self.unmet())}" if self.stop_reason == STEP_LIMIT else text
 
     def summary(self) -> str:
-        lines = [
-            f"{self.ending()}; cell {self.cell}",
-            f"energy         {self._per_cell_and_atom(self.energies[-1], self.energy_uncertainty)}",
-            f"energy change  {self._change(self.energies)} from the first step to the last",
-        ]
+        rows = {
+            "energy": self._per_cell_and_atom(self.energies[-1], self.energy_uncertainty),
+            "energy change": f"{self._change(self.energies)} from the first step to the last",
+        }
         if self.enthalpies is not None:
-            lines += [
-                f"enthalpy       {self._per_cell_and_atom(self.enthalpies[-1], self.energy_uncertainty)}"
-                f" at {self.pressure:g} GPa",
-                f"enthalpy change {self._change(self.enthalpies)}",
-            ]
-        lines.append(f"largest force  {self.largest_forces[-1]:.4f} eV/Å (at first {self.largest_forces[0]:.4f})")
+            enthalpy = self._per_cell_and_atom(self.enthalpies[-1], self.energy_uncertainty)
+            rows["enthalpy"] = f"{enthalpy} at {self.pressure:g} GPa"
+            rows["enthalpy change"] = self._change(self.enthalpies)
+        rows["largest force"] = f"{self.largest_forces[-1]:.4f} eV/Å (at first {self.largest_forces[0]:.4f})"
         if self.largest_stresses is not None:
             beside = " beside the pressure" if self.pressure else ""
-            lines.append(
-                f"largest stress {self.largest_stresses[-1]:.3f} GPa{beside} (at first {self.largest_stresses[0]:.3f})"
-            )
-            lines.append(f"volume         {self.volumes[-1]:.2f} Å³ (at first {self.volumes[0]:.2f})")
-        return "\n".join(lines)
+            first, last = self.largest_stresses[[0, -1]]
+            rows["largest stress"] = f"{last:.3f} GPa{beside} (at first {first:.3f})"
+            rows["volume"] = f"{self.volumes[-1]:.2f} Å³ (at first {self.volumes[0]:.2f})"
+        lines = [f"{name:<16}{text}" for name, text in rows.items()]
+        return "\n".join([f"{self.ending()}; cell {self.cell}", *lines])
 
     def _per_cell_and_atom(self, value: float, uncertainty: float | None) -> str:
         atoms = len(self.structure)

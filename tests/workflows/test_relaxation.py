@@ -240,11 +240,11 @@ def test_the_spread_of_the_energy_change_is_that_of_the_members_changes(
     assert of_energy is not None and of_change is not None
     lines = result.summary().splitlines()
     assert lines[1] == (
-        f"energy         {result.energies[-1]:.4f} ± {of_energy:.4f} eV,"
+        f"energy          {result.energies[-1]:.4f} ± {of_energy:.4f} eV,"
         f" {result.energies[-1] / 6:.4f} ± {of_energy / 6:.4f} eV/atom"
     )
     change = 1000 * (result.energies[-1] - result.energies[0]) / 6
-    expected = f"energy change  {change:+.2f} ± {1000 * of_change / 6:.2f} meV/atom from the first step to the last"
+    expected = f"energy change   {change:+.2f} ± {1000 * of_change / 6:.2f} meV/atom from the first step to the last"
     assert lines[2] == expected
 
 
@@ -256,7 +256,7 @@ def test_a_relaxation_without_a_step_still_has_the_energys_own_spread(
     summary = relax(atoms, steps=0).summary()
     spread = atoms.calc.get_energy_uncertainty(atoms)
     assert f" ± {spread:.4f} eV, " in summary and spread > 1e-3
-    assert "energy change  +0.00 ± 0.00 meV/atom from the first step to the last" in summary
+    assert "energy change   +0.00 ± 0.00 meV/atom from the first step to the last" in summary
 
 
 @pytest.mark.parametrize(
