@@ -34,6 +34,7 @@ renew domain --document docs/domain.md
 renew dft_extrapolations --models lisi.h5 lisi-fast.h5 --document docs/extrapolation.md \
     --picture $pictures/extrapolation.png
 renew workflow_numerics --document docs/workflows.md
+renew relaxed_ions --document docs/workflows.md
 renew tiling --document docs/workflows.md
 renew crystals --document docs/workflows.md --picture $pictures/crystals.png
 # Ten minutes to an hour each

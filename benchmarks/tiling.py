@@ -61,7 +61,7 @@ def main() -> None:
     atoms = shipped_structure()
     atoms.calc = WaveScatCalculator(chosen.model)
     result = tiling(atoms, repeats=REPEATS, reference=network(chosen.reference))
-    header = ["copies", "atoms", "energy, meV/atom", "forces, eV/Å", "stress, eV/Å³", "moved by 0.1 Å, meV/atom",
+    header = ["copies", "atoms", "energy, meV/atom", "forces, eV/Å", "stress, GPa", "moved by 0.1 Å, meV/atom",
               "by the network", "s"]  # fmt: skip
     text = table(header, rows(result))
     print(f"{machine()}\n\n{text}")

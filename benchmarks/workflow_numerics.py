@@ -31,6 +31,7 @@ from ase_wavescat import WaveScatCalculator
 from ase_wavescat.demo import shipped_structure
 from ase_wavescat.workflows import elastic, eos, relax
 from ase_wavescat.workflows.checks import on_grids_of
+from ase_wavescat.workflows.crystal_axes import turned
 
 NEIGHBOURS, DEGREE = 8, 4
 CUBIC = {"diamond Si": ("Si", "diamond", 5.47), "bcc Li": ("Li", "bcc", 3.44)}
@@ -81,16 +82,6 @@ def cubic(tensor: np.ndarray) -> np.ndarray:
     return nearest
 
 
-def turned_back(tensor: np.ndarray, turn: np.ndarray) -> np.ndarray:
-    """C in the axes of the unturned crystal, whose vectors x became turn @ x."""
-    voigt = [(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)]
-    full = np.zeros((3, 3, 3, 3))
-    for (row, (i, j)), (column, (k, l)) in ((a, b) for a in enumerate(voigt) for b in enumerate(voigt)):
-        full[i, j, k, l] = full[j, i, k, l] = full[i, j, l, k] = full[j, i, l, k] = tensor[row, column]
-    full = np.einsum("abcd,ai,bj,ck,dl->ijkl", full, turn, turn, turn, turn)
-    return np.array([[full[i, j, k, l] for k, l in voigt] for i, j in voigt])
-
-
 def relaxed_crystal(atoms: Atoms, calculator: BaseCalculator) -> Atoms:
     atoms.calc = calculator
     relaxed = relax(atoms, cell="volume", smax=1e-3, fmax=1e-3).structure.copy()
@@ -108,7 +99,7 @@ def cubic_symmetry(model: str) -> dict[str, dict[str, float]]:
         rotated.set_cell(crystal.cell.array @ turn.T, scale_atoms=True)
         rotated.calc = crystal.calc
         first = elastic(crystal, relax_ions=False).clamped.stiffness
-        second = turned_back(elastic(rotated, relax_ions=False).clamped.stiffness, turn)
+        second = turned(elastic(rotated, relax_ions=False).clamped.stiffness, turn.T)  # in the unturned axes
         figures[name] = {
             "c11": first[0, 0], "c12": first[0, 1], "c44": first[3, 3],
             "from_cubic": float(np.abs(first - cubic(first)).max() / first[0, 0]),

@@ -72,7 +72,8 @@ def test_a_requirement_has_one_lower_bound_everywhere() -> None:
 
 
 def test_the_tests_have_all_optional_packages() -> None:
-    assert names_of(EXTRAS["large"] + EXTRAS["dataframe"] + EXTRAS["dask"]) <= names_of(EXTRAS["test"])
+    optional = EXTRAS["large"] + EXTRAS["dataframe"] + EXTRAS["dask"] + EXTRAS["crystal"]
+    assert names_of(optional) <= names_of(EXTRAS["test"])
 
 
 def test_pythons_are_those_of_the_bound_the_style_and_the_matrix(matrix: ModuleType) -> None:

@@ -81,8 +81,10 @@ class Exploration(Result):
         for kind, number in Counter(self.kinds).items():
             chosen = np.array([one == kind for one in self.kinds])
             text = f"{kind:<11}{number:4d}  {1e3 * (self.energies[chosen].mean() - self.energies[0]):8.1f}"
-            spread = "" if self.spreads is None else f" ± {1e3 * self.spreads[chosen].mean():.1f}"
-            lines.append(f"{text}{spread} meV/atom above the relaxed state")
+            text += " meV/atom above the relaxed state"
+            if self.spreads is not None:  # of the energies, by which states are chosen; their differences have less
+                text += f", spread of the energies {1e3 * self.spreads[chosen].mean():.1f}"
+            lines.append(text)
         return "\n".join(lines)
 
     def plot(self) -> Figure:
@@ -97,7 +99,8 @@ class Exploration(Result):
         gained = 1e3 * (self.energies - self.energies[0])
         axes.errorbar(places, gained, yerr=errors, fmt="o", color=BLUE, ecolor=GREY, markersize=4)
         axes.set_xticks(range(len(names)), names)
-        axes.set_ylabel("energy above the relaxed state (meV/atom)")
+        bars = "" if errors is None else "\nbars: spread of the energy itself"
+        axes.set_ylabel(f"energy above the relaxed state (meV/atom){bars}")
         return figure
 
 

@@ -92,7 +92,7 @@ def _found(atoms: Atoms, settings: Mapping[str, Any]) -> list[Hop]:
         raise PathError(f"the structure does not relax: {relaxation.stop_reason}")
     if not relaxation.converged:
         click.echo(
-            f"warning: not relaxed ({relaxation.stop_reason}): what the structure still gains enters the barriers",
+            f"warning: not relaxed ({relaxation.ending()}): what the structure still gains enters the barriers",
             err=True,
         )
     relaxed = relaxation.structure.copy()

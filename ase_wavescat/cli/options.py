@@ -9,14 +9,18 @@ import click
 if TYPE_CHECKING:
     from ase_wavescat.workflows.relaxation import CellChoice
 
-CELLS: dict[str, CellChoice] = {"fixed": False, "volume": "volume", "free": True}
+CELLS: dict[str, CellChoice] = {
+    "fixed": False, "volume": "volume", "shape": "shape", "in-plane": "in-plane", "free": True,
+}  # fmt: skip
 
 
 def cell_option() -> Any:
     """--cell: what relaxes beside the atoms."""
     return click.option(
         "--cell", type=click.Choice(list(CELLS)), default="fixed", show_default=True,
-        help="fixed: only atoms move; volume: the cell keeps its shape; free: all of it relaxes.",
+        help="What relaxes of the cell. fixed: nothing, only atoms move; volume: its size, the shape stays; shape: its"
+        " shape, the volume stays; in-plane: a slab's two vectors that repeat, the open direction and its vacuum stay;"
+        " free: all of it.",
     )  # fmt: skip
 
 

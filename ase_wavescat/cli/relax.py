@@ -20,25 +20,32 @@ if TYPE_CHECKING:
 @click.command()
 @structure_arguments("wavescat-relax")
 @cell_option()
+@click.option("--pressure", type=float, default=0.0, show_default=True,
+              help="External pressure, GPa, with --cell volume or free.")  # fmt: skip
 @click.option("--fmax", type=float, default=0.02, show_default=True, help="Largest force left, eV/Å.")
-@click.option("--smax", type=float, default=0.05, show_default=True, help="Largest stress left, GPa.")
+@click.option(
+    "--smax", type=float, default=0.05, show_default=True, help="Largest stress left beside the pressure, GPa."
+)
 @click.option("--steps", type=click.IntRange(min=0), default=500, show_default=True, help="At most so many steps.")
 def relax(
-    files: tuple[str, ...], model: str, output: Path, quiet: bool, cell: str, fmax: float, smax: float, steps: int
-) -> None:
-    """Relax the structures in FILES: positions, or positions and cell.
+    files: tuple[str, ...], model: str, output: Path, quiet: bool, cell: str, pressure: float, fmax: float,
+    smax: float, steps: int,
+) -> None:  # fmt: skip
+    """Relax the structures in FILES: positions, or positions and cell, also under an external pressure.
 
     FILES are extended XYZ, ASE databases, CIF and other usual formats, folders or (quoted) globs. For each structure
     NAME.json, NAME.extxyz (relaxed), NAME.traj (the path) and NAME.png. Structures done before are kept.
     """
     from ase_wavescat.workflows import relax as work
 
-    settings = {"workflow": "relax", "cell": cell, "fmax": fmax, "smax": smax, "steps": steps}
+    settings = {
+        "workflow": "relax", "cell": cell, "pressure": pressure, "fmax": fmax, "smax": smax, "steps": steps,
+    }  # fmt: skip
 
     def relaxed(atoms: Atoms) -> Relaxation:
-        result = work(atoms, cell=CELLS[cell], fmax=fmax, smax=smax, steps=steps)
+        result = work(atoms, cell=CELLS[cell], pressure=pressure, fmax=fmax, smax=smax, steps=steps)
         if not result.converged:
-            warn(f"not relaxed: {result.stop_reason}", stacklevel=2)
+            warn(f"not relaxed: {result.ending()}", stacklevel=2)
         return result
 
     run_files(files, model, output, settings, relaxed, quiet)

@@ -95,7 +95,7 @@ def relax_each(
     from ase_wavescat.structure_files import structures_of
     from ase_wavescat.workflows import relax
 
-    settings = {"workflow": "relax", "cell": "free", "fmax": fmax, "smax": smax, "steps": steps}
+    settings = {"workflow": "relax", "cell": "free", "pressure": 0.0, "fmax": fmax, "smax": smax, "steps": steps}
     failed = run_each(
         structures, model, folder, settings,
         lambda atoms: relax(atoms, cell=True, fmax=fmax, smax=smax, steps=steps), quiet,

@@ -111,7 +111,6 @@ def _errors(report: Report, figures: Figures) -> str:
     energies = ["", "frames", "groups", "MAE", "RMSE", "mean error", "largest", "offsets removed: MAE", "RMSE"]
     others = [
         "", "frames", "groups", "forces: MAE, eV/Å", "RMSE", "largest", "stress: MAE, GPa", "RMSE", "largest",
-        "MAE, eV/Å³", "RMSE",
     ]  # fmt: skip
     parts = ["<h2>Errors</h2><p>Predicted less labelled.</p><h3>Energies, meV/atom</h3>"]
     parts += [_table(energies, [row[:9] for row in rows]), _offsets(figures)]
@@ -136,7 +135,6 @@ def _error_row(label: str, row: Figures) -> list[str]:
     shifted = [number(f"shifted_energy_{key}_mev_per_atom", 1) for key in ("mae", "rmse")]
     forces = [number(f"force_{key}_ev_per_a", 3) for key in ("mae", "rmse")] + [number("force_largest_ev_per_a", 2)]
     stress = [number(f"stress_{key}_ev_per_a3", 2, 1 / GPa) for key in ("mae", "rmse", "largest")]
-    stress += [number(f"stress_{key}_ev_per_a3", 5) for key in ("mae", "rmse")]
     return [label, str(row["frames"]), str(row["groups"]), *energy, *shifted, *forces, *stress]
 
 

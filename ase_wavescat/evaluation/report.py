@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
+from ase.units import GPa
 
 from ase_wavescat import __version__
 from ase_wavescat.calculator import WaveScatCalculator
@@ -118,9 +119,11 @@ def summary(figures: Mapping[str, Any]) -> str:
     """The most important figures as a few lines of text."""
     everything = figures["errors"]["all"]
 
-    def deviation(name: str, unit: str, digits: int) -> str:
+    def deviation(name: str, unit: str, digits: int, factor: float = 1.0) -> str:
         values = [everything[f"{name}_{kind}_{unit}"] for kind in ("mae", "rmse")]
-        return "-" if None in values else "MAE {:.{d}f}, RMSE {:.{d}f}".format(*values, d=digits)
+        if None in values:
+            return "-"
+        return ", ".join(f"{k} {factor * v:.{digits}f}" for k, v in zip(("MAE", "RMSE"), values, strict=True))
 
     data, speed = figures["data"], figures["speed"]
     rows = [
@@ -128,7 +131,7 @@ def summary(figures: Mapping[str, Any]) -> str:
         ("energy (meV/atom)", deviation("energy", "mev_per_atom", 2)),
         ("  offsets removed", deviation("shifted_energy", "mev_per_atom", 2)),
         ("forces (eV/A)", deviation("force", "ev_per_a", 4)),
-        ("stress (eV/A^3)", deviation("stress", "ev_per_a3", 5)),
+        ("stress (GPa)", deviation("stress", "ev_per_a3", 3, 1 / GPa)),
         *((f"scale, {name.split('_')[0]}", _scale_words(row)) for name, row in figures["uncertainty"].items()),
         ("short range", _short_range_words(figures["short_range"])),
         ("time of a call", f"{speed['energy_forces_stress']:.1f} ms for {speed['atoms']} atoms"),

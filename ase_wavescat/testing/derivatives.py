@@ -83,7 +83,7 @@ def stress(subject: Subject) -> Findings:
                 return energy_of(calculator, strained(atoms, s * strain))
 
             error = abs(richardson(energy, _STRAIN) / atoms.get_volume() - float(np.sum(found * strain)))
-            findings.add("stress", error, "eV/Å³", subject.tolerances.numerical_stress)
+            findings.add_stress("stress", error, subject.tolerances.numerical_stress)
     return findings
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from ase.units import GPa
 
 from ase_wavescat.errors import listening, unheard
 from ase_wavescat.testing.subject import Answer, NotApplicable, Subject
@@ -54,6 +55,10 @@ class Findings:
         if last is None or math.isnan(value) or value > last.value:
             self._figures[quantity] = Figure(quantity, float(value), unit, limit)
 
+    def add_stress(self, quantity: str, value: float, limit: float) -> None:
+        """The same for a stress: value and limit in eV/A^3, shown in GPa."""
+        self.add(quantity, value / GPa, "GPa", limit / GPa)
+
     def compare(self, before: Answer, after: Answer, energy: float, forces: float, stress: float | None = None) -> None:
         """Add the largest changes between two answers; the limits are in eV/atom, eV/A and eV/A^3.
 
@@ -63,7 +68,7 @@ class Findings:
         if before.forces is not None and after.forces is not None:
             self.add("forces", _largest(after.forces - before.forces), "eV/Å", forces)
         if stress is not None and before.stress is not None and after.stress is not None:
-            self.add("stress", _largest(after.stress - before.stress), "eV/Å³", stress)
+            self.add_stress("stress", _largest(after.stress - before.stress), stress)
 
 
 def _largest(change: np.ndarray) -> float:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 from ase import Atoms
 
 from ase_wavescat.testing.outcome import Findings
 from ase_wavescat.testing.subject import Subject, ask
-
-_UNITS = {"forces": "eV/Å", "stress": "eV/Å³"}
 
 
 def determinism(subject: Subject) -> Findings:
@@ -33,16 +32,17 @@ def results_are_copies(subject: Subject) -> Findings:
     for atoms in subject.structures:
         asked, other = atoms.copy(), atoms.copy()
         other.positions += rng.normal(scale=0.05, size=other.positions.shape)
-        for name in [name for name in _UNITS if name in calculator.implemented_properties]:
+        for name in [name for name in ("forces", "stress") if name in calculator.implemented_properties]:
+            add = findings.add_stress if name == "stress" else partial(findings.add, unit="eV/Å")
             given = calculator.get_property(name, asked)
             kept = given.copy()
             calculator.get_property(name, other)
-            findings.add(f"{name}, kept", _change(given, kept), _UNITS[name], 0.0)
+            add(f"{name}, kept", _change(given, kept), limit=0.0)
             given = calculator.get_property(name, asked)
             given[...] = 1e3
             again = calculator.get_property(name, asked)
             # after another structure the last digits may be others
-            findings.add(f"{name}, overwritten", _change(again, kept), _UNITS[name], getattr(subject.tolerances, name))
+            add(f"{name}, overwritten", _change(again, kept), limit=getattr(subject.tolerances, name))
         findings.add("structure", _movement(atoms, asked), "Å", 0.0)
     return findings
 

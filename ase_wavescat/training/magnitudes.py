@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from math import gcd
 
 import numpy as np
-from ase.units import Hartree, Rydberg, kcal, kJ, mol
+from ase.units import GPa, Hartree, Rydberg, kcal, kJ, mol
 
 from ase_wavescat.errors import warn
 from ase_wavescat.training.dataset import Frame
@@ -105,7 +105,7 @@ def _of_stresses(frames: Sequence[Frame]) -> str | None:
     remedy = "give eV/A^3 (160.2 GPa, 1602 kbar), positive under tension"
     largest = float(np.median(np.abs(stresses).max(axis=1)))
     if largest > LARGE_STRESS:
-        return f"half of the frames have stresses above {largest:.3g} eV/A^3; {remedy}"
+        return f"half of the frames have stresses above {largest:.3g} eV/A^3 ({largest / GPa:.3g} GPa); {remedy}"
     modulus, correlation, count = _bulk_modulus(known, stresses[:, :3].mean(axis=1))
     if correlation < -0.5:
         return (
@@ -113,7 +113,10 @@ def _of_stresses(frames: Sequence[Frame]) -> str | None:
             f" compositions), so that their sign is opposite to ASE's; {remedy}"
         )
     if correlation > 0.5 and modulus > LARGE_MODULUS:
-        return f"stresses rise by {modulus:.3g} eV/A^3 a relative volume, a bulk modulus of no matter; {remedy}"
+        return (
+            f"stresses rise by {modulus:.3g} eV/A^3 ({modulus / GPa:.3g} GPa) a relative volume, a bulk modulus of no"
+            f" matter; {remedy}"
+        )
     return None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
+from ase.units import GPa
 
 from ase_wavescat.training.dataset import Frame
 from ase_wavescat.training.fit import Fit, collect
@@ -334,21 +335,22 @@ def format_metrics(metrics: Mapping[str, Any]) -> str:
     """A table of the held-out errors."""
     lines = [
         "held-out errors        frames  energy MAE    RMSE  force MAE    RMSE  stress MAE",
-        "                                 meV/atom               eV/A              eV/A^3",
+        "                                 meV/atom               eV/A                 GPa",
     ]
     rows = [("all", metrics), ("mean of members", metrics["mean_of_members"])]
     rows += [*metrics.get("by_source", {}).items(), *metrics["by_kind"].items()]
     rows += [(f"{metrics['composition_of']} {name}", row) for name, row in metrics["by_composition"].items()]
     names = (
-        ("energy_mae_mev_per_atom", 12, 2),
-        ("energy_rmse_mev_per_atom", 8, 2),
-        ("force_mae_ev_per_a", 11, 4),
-        ("force_rmse_ev_per_a", 8, 4),
-        ("stress_mae_ev_per_a3", 12, 5),
+        ("energy_mae_mev_per_atom", 12, 2, 1.0),
+        ("energy_rmse_mev_per_atom", 8, 2, 1.0),
+        ("force_mae_ev_per_a", 11, 4, 1.0),
+        ("force_rmse_ev_per_a", 8, 4, 1.0),
+        ("stress_mae_ev_per_a3", 12, 3, 1 / GPa),
     )
     for label, row in rows:
         cells = "".join(
-            f"{row[name]:>{width}.{digits}f}" if name in row else f"{'-':>{width}}" for name, width, digits in names
+            f"{factor * row[name]:>{width}.{digits}f}" if name in row else f"{'-':>{width}}"
+            for name, width, digits, factor in names
         )
         lines.append(f"{label:<22}{row['frames']:>7}{cells}")
     if "strength" in metrics:

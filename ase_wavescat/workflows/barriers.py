@@ -15,7 +15,7 @@ from ase.optimize import FIRE
 from tqdm import tqdm
 
 from ase_wavescat.errors import DataError, PathError, warn
-from ase_wavescat.workflows.checks import calculator_of, evaluated, with_calculator
+from ase_wavescat.workflows.checks import calculator_of, check_constraints, evaluated, with_calculator
 from ase_wavescat.workflows.endpoints import SAME, farthest, matched, turned, warn_of_exchange
 from ase_wavescat.workflows.paths import Band, band_fields, warn_of_remarks, with_results_of
 from ase_wavescat.workflows.relaxation import relax
@@ -104,6 +104,8 @@ def neb(
     """
     calculator = calculator_of(initial, "forces")
     images = list(images) if isinstance(images, Iterable) else int(images)
+    for structure in [final, *(images if isinstance(images, list) else [])]:
+        check_constraints(structure)
     _check_settings(images, fmax, steps)
     first, last = _ends(initial, final, calculator, fmax, steps, relax_endpoints)
     path = _start(first, last, images)

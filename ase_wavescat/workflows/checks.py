@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
+from ase.constraints import MirrorForce, MirrorTorque
 
 from ase_wavescat.calculator import WaveScatCalculator
-from ase_wavescat.errors import CalculatorError
+from ase_wavescat.errors import CalculatorError, DataError
 from ase_wavescat.structure_files import check_structure, without_results
 
 
@@ -18,9 +19,11 @@ def calculator_of(atoms: Atoms, *needed: str, stored: bool = False) -> BaseCalcu
     or the twin of a WaveScatCalculator, so that the parameters and results of the one that was given stay as they are.
 
     stored: whether results read from a file will do, which are those of the structure as it is.
-    Raises DataError for a structure that no code could evaluate, CalculatorError without a calculator that can.
+    Raises DataError for a structure that no code could evaluate and for constraints with energies or forces of their
+    own, CalculatorError without a calculator that can.
     """
     check_structure(atoms, atoms.get_chemical_formula() or "the structure")
+    check_constraints(atoms)
     if atoms.calc is None:
         raise CalculatorError(
             f"{atoms.get_chemical_formula()} has no calculator; set atoms.calc, for example to"
@@ -52,6 +55,24 @@ def on_grids_of(calculator: BaseCalculator, largest: np.ndarray) -> BaseCalculat
     if isinstance(calculator, WaveScatCalculator) and calculator.parameters["reference_cell"] is None:
         return calculator.twin(reference_cell=largest)
     return calculator
+
+
+def check_constraints(atoms: Atoms) -> None:
+    """Raise DataError for constraints that do more than hold atoms: springs and external forces, whose energy ASE adds
+    to that of the structure, and mirrored forces, which lead to no minimum. Moduli, hulls and barriers would be theirs.
+    """
+    found = sorted(
+        {
+            type(one).__name__
+            for one in atoms.constraints
+            if hasattr(one, "adjust_potential_energy") or isinstance(one, (MirrorForce, MirrorTorque))
+        }
+    )
+    if found:
+        raise DataError(
+            f"{' and '.join(found)} on {atoms.get_chemical_formula()} adds to energies or forces what is not the"
+            " structure's own, and every result here follows from these; remove it: atoms.set_constraint()"
+        )
 
 
 def _offered(calculator: BaseCalculator) -> list[str]:

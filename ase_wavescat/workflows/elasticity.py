@@ -1,4 +1,4 @@
-"""Elastic constants from the stress under small strains, with clamped and with relaxed ions."""
+"""Elastic constants from the stress under small strains, with clamped ions and with ions that answer the strain."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from ase.units import GPa
 
 from ase_wavescat.errors import CalculatorError, DataError, StructureError, warn
 from ase_wavescat.workflows.checks import calculator_of, evaluated, on_grids_of, with_calculator
+from ase_wavescat.workflows.crystal_axes import CrystalConstants, crystal_constants, has_symmetry_finder
+from ase_wavescat.workflows.ion_response import IonResponse, ion_response
 from ase_wavescat.workflows.members import member_stresses, spread
 from ase_wavescat.workflows.relaxation import CONVERGED, settle
 from ase_wavescat.workflows.result import Result
@@ -25,6 +27,8 @@ STRAINS = (-0.01, -0.005, 0.005, 0.01)
 LARGEST_STRAIN = 0.1
 LARGE_STRESS = 1.0
 """GPa of the unstrained cell, beyond which its elastic constants are not those at zero stress."""
+UNBALANCED = 0.1
+"""GPa of the relaxed constants, which forces left on moved ions may change before that is a warning."""
 _KELVIN = np.array([1, 1, 1, np.sqrt(2), np.sqrt(2), np.sqrt(2)])
 
 
@@ -36,8 +40,8 @@ class ElasticTensor:
     bulk_modulus, shear_modulus: GPa, Hill's means of the bounds.  youngs_modulus: GPa.  poisson_ratio: no unit.
     bulk_bounds, shear_bounds: GPa, Reuss (equal stress) and Voigt (equal strain).
     eigenvalues: (6,) GPa, ascending, in Kelvin's notation, where they do not depend on the axes.
-    residual: GPa, root mean square of stresses about the fit.
-    asymmetry: GPa, largest |C_ij - C_ji| / 2 before the fit was made symmetric.
+    residual: GPa, root mean square of the stresses of clamped ions about the fit.
+    asymmetry: GPa, largest |C_ij - C_ji| / 2 of clamped ions before the fit was made symmetric.
     Hill's means and what follows from them are nan where the tensor is not positive definite.
     """
 
@@ -79,21 +83,26 @@ class ElasticConstants(Result):
 
     structure: unstrained, its ions relaxed where relaxed ions were asked for.
     strains: (S,) of each of the six kinds (engineering shear strains).
-    clamped_stresses, relaxed_stresses: (6, S, 6) GPa, by kind of strain, strain and component.
-    clamped: fractional positions fixed.  relaxed: positions relaxed at each strain; None where not asked for.
+    clamped_stresses: (6, S, 6) GPa with fractional positions fixed, by kind of strain, strain and component.
+    clamped: fractional positions fixed.  relaxed: ions at rest in the strained cell; None where not asked for.
+    ions: how far ions move, and how well that is known; None where not asked for.
+    crystal: `best` in the conventional axes of the crystal; None without symmetry and without spglib.
     clamped_uncertainty: None without members.
-    residual_stress: (6,) GPa of the unstrained structure.
+    residual_stress: (6,) GPa of the unstrained structure.  residual_force: eV/A, its largest force on an atom; None
+        where ions stay clamped.
     warnings: what limits the constants, in words.
     """
 
     structure: Atoms
     strains: np.ndarray
     clamped_stresses: np.ndarray
-    relaxed_stresses: np.ndarray | None
     clamped: ElasticTensor
     relaxed: ElasticTensor | None
+    ions: IonResponse | None
+    crystal: CrystalConstants | None
     clamped_uncertainty: ElasticSpread | None
     residual_stress: np.ndarray
+    residual_force: float | None
     warnings: tuple[str, ...]
 
     @property
@@ -111,16 +120,28 @@ class ElasticConstants(Result):
         for name, tensor, uncertainty in kinds:
             if tensor is not None:
                 lines.append(f"{name}: {_moduli(tensor, uncertainty)}")
-                lines += ["  " + " ".join(f"{value:8.2f}" for value in row) for row in tensor.stiffness]
+                lines += _rows(tensor.stiffness)
                 lines.append(
                     f"  GPa; lowest eigenvalue {tensor.eigenvalues[0]:.2f}, residual {tensor.residual:.3f},"
                     f" asymmetry {tensor.asymmetry:.3f}"
                 )
-        lines.append("stress of the unstrained cell " + " ".join(f"{v:.3f}" for v in self.residual_stress) + " GPa")
+        if self.crystal is not None:
+            ions = "clamped" if self.relaxed is None else "relaxed"
+            if np.allclose(self.crystal.axes, np.eye(3), atol=1e-4):
+                lines.append(f"the axes are the conventional ones of the crystal, {self.crystal.space_group}")
+            else:
+                lines.append(f"{ions} ions in the conventional axes of the crystal, {self.crystal.space_group}:")
+                lines += [*_rows(self.crystal.stiffness), "  GPa"]
+        elif not has_symmetry_finder():
+            lines.append("constants in the axes of the crystal need spglib: pip install spglib")
+        if self.ions is not None:
+            lines.append(_movement(self.ions))
+        stress = " ".join(f"{value:.3f}" for value in np.round(self.residual_stress, 3) + 0.0)
+        lines.append(f"stress of the unstrained cell {stress} GPa")
         return "\n".join(lines + [f"warning: {text}" for text in self.warnings])
 
     def plot(self) -> Figure:
-        """The tensor in numbers, and the stresses whose slopes are its diagonal."""
+        """The tensor in numbers, and the stresses of clamped ions with the slopes of the diagonal."""
         from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -136,16 +157,35 @@ class ElasticConstants(Result):
         matrix.set_yticks(range(6), names)
         ions = "clamped" if self.relaxed is None else "relaxed"
         matrix.set_title(f"C (GPa), ions {ions}: K {tensor.bulk_modulus:.1f}, G {tensor.shear_modulus:.1f} GPa")
-        stresses = self.clamped_stresses if self.relaxed_stresses is None else self.relaxed_stresses
         for kind, name in enumerate(names):
-            change = stresses[kind, :, kind] - self.residual_stress[kind]
-            (points,) = slopes.plot(100 * self.strains, change, "o", markersize=4)
-            line = tensor.stiffness[kind, kind] * self.strains
-            slopes.plot(100 * self.strains, line, color=points.get_color(), label=name)
+            # Crystals have equal ones: each marker is smaller than those before
+            change = self.clamped_stresses[kind, :, kind] - self.residual_stress[kind]
+            (points,) = slopes.plot(
+                100 * self.strains, change, "o", markersize=13 - 2 * kind, fillstyle="none", label=name
+            )
+            for shown, style in ((self.clamped, ":"), (self.relaxed, "-")):
+                if shown is not None:
+                    line = shown.stiffness[kind, kind] * self.strains
+                    slopes.plot(100 * self.strains, line, style, color=points.get_color(), linewidth=2.5 - 0.3 * kind)
         slopes.set_xlabel("strain (%)")
         slopes.set_ylabel("change of the stress of the same component (GPa)")
+        slopes.set_title("clamped ions: points, dotted" + ("" if self.relaxed is None else "; relaxed: lines"))
         slopes.legend(frameon=False)
         return figure
+
+
+def _rows(stiffness: np.ndarray) -> list[str]:
+    return ["  " + " ".join(f"{value:8.2f}" for value in row) for row in np.round(stiffness, 2) + 0.0]  # no -0.00
+
+
+def _movement(ions: IonResponse) -> str:
+    farthest = float(np.linalg.norm(ions.displacements, axis=-1).max())
+    if ions.softest is None or farthest < 1e-6:
+        return "no ion moves beside the cell: symmetry or constraints hold all of them"
+    return (
+        f"ions move by up to {farthest:.3f} Å per unit of strain; lowest force constant {ions.softest:.3f} eV/Å²,"
+        f" forces left change the constants by {ions.unbalanced:.1e} GPa"
+    )
 
 
 def _moduli(tensor: ElasticTensor, uncertainty: ElasticSpread | None) -> str:
@@ -162,8 +202,9 @@ def elastic(
     *,
     strains: Sequence[float] | np.ndarray = STRAINS,
     relax_ions: bool = True,
-    fmax: float = 0.005,
+    fmax: float = 0.001,
     steps: int = 1000,
+    progress: bool = False,
 ) -> ElasticConstants:
     """Elastic constants C_ij = d sigma_i / d e_j (GPa) of a periodic structure in its present cell.
 
@@ -172,12 +213,19 @@ def elastic(
     is the symmetric one nearest to those slopes by least squares.
 
     strains: pairs of opposite numbers, for shear the engineering strain 2 e_yz.
-    relax_ions: relax positions of the unstrained structure first, and at each strain (`fmax` in eV/A, at most `steps`
-        steps): the constants that experiment sees. Clamped ions are reported in any case.
+    relax_ions: the constants that experiment sees, with ions at rest in the strained cell. The unstrained structure is
+        relaxed first (`fmax` in eV/A, at most `steps` steps); then ions answer by linear response, with force constants
+        from central differences of forces (6N evaluations for N atoms):  C_ij = C_ij(clamped) - L_i K^-1 L_j / V, with
+        L = dF/de from the clamped strains, of which forces left on the unstrained structure drop out, and K = -dF/dR.
+        That is the limit of small strains, which relaxing ions at each strain approaches as `fmax` becomes small
+        beside the forces of the strain. Clamped ions are reported in any case.
+    progress: show a bar.
 
     A stress s of the unstrained cell changes the constants by as much: beyond 1 GPa a WaveScatWarning says so; relax
-    the cell first (`relax(atoms, cell=True)`).
-    Raises CalculatorError (no stress), DataError (strains) and StructureError.
+    the cell first (`relax(atoms, cell=True)`). Others say that ions are at no minimum, that some are loose, and that
+    forces left on moved ions would change a constant by more than 0.1 GPa.
+    With spglib, the constants are given in the conventional axes of a crystal as well (`crystal_constants`).
+    Raises CalculatorError (no stress), DataError (strains, constraints) and StructureError.
     """
     calculator = _checked_calculator(atoms, relax_ions)
     chosen = _checked(strains)
@@ -189,27 +237,36 @@ def elastic(
         if stop_reason != CONVERGED:
             problems.append(f"relaxation of the unstrained structure: {stop_reason}")
         base.positions = settled.positions
-    residual_stress = base.get_stress() / GPa
     structure = evaluated(base)
+    residual_stress = base.get_stress() / GPa
     frames = [[_strained(base, kind, strain) for strain in chosen] for kind in range(6)]
     clamped = np.array([[frame.get_stress() / GPa for frame in row] for row in frames])
     members = member_stresses(calculator, [frame for row in frames for frame in row])
-    relaxed = _relaxed_stresses(frames, chosen, fmax, steps, problems) if relax_ions else None
+    ions = _response(base, frames, chosen, progress) if relax_ions else None
     uncertainty = None if members is None else _spread(calculator, chosen, members / GPa)
     if uncertainty is not None and uncertainty.unstable_members:
         problems.append(
             f"no spread of the averages: {uncertainty.unstable_members} members have tensors that are not positive"
             " definite"
         )
-    tensors = [None if stresses is None else fit_tensor(chosen, stresses) for stresses in (clamped, relaxed)]
-    assert tensors[0] is not None
-    problems += _doubts(residual_stress, tensors[1] or tensors[0])
+    tensor = fit_tensor(chosen, clamped)
+    relaxed = None if ions is None else _softened(tensor, ions)
+    problems += _doubts(residual_stress, relaxed or tensor) + ([] if ions is None else _doubts_of_ions(structure, ions))
     for text in problems:
         warn(f"{atoms.get_chemical_formula()}: {text}", stacklevel=2)
     return ElasticConstants(
-        structure, chosen, clamped, relaxed, tensors[0], tensors[1],
-        uncertainty, residual_stress, tuple(problems),
-    )  # fmt: skip
+        structure=structure,
+        strains=chosen,
+        clamped_stresses=clamped,
+        clamped=tensor,
+        relaxed=relaxed,
+        ions=ions,
+        crystal=crystal_constants(structure, (relaxed or tensor).stiffness),
+        clamped_uncertainty=uncertainty,
+        residual_stress=residual_stress,
+        residual_force=float(np.linalg.norm(structure.get_forces(), axis=1).max()) if relax_ions else None,
+        warnings=tuple(problems),
+    )
 
 
 def _checked_calculator(atoms: Atoms, relax_ions: bool) -> BaseCalculator:
@@ -256,44 +313,34 @@ def _strained(base: Atoms, kind: int, strain: float) -> Atoms:
     return strained
 
 
-def _relaxed_stresses(
-    frames: list[list[Atoms]], strains: np.ndarray, fmax: float, steps: int, problems: list[str]
-) -> np.ndarray:
-    """(6, S, 6) GPa; larger strains begin with the fractional positions of the next smaller of their sign."""
-    stresses = np.zeros((6, len(strains), 6))
-    unfinished = 0
-    for kind, row in enumerate(frames):
-        inner: dict[bool, np.ndarray] = {}
-        for at in np.argsort(np.abs(strains), kind="stable").tolist():
-            frame = row[at].copy()
-            frame.calc = row[at].calc
-            if (start := inner.get(bool(strains[at] > 0))) is not None:
-                frame.set_scaled_positions(start)
-            settled, stop_reason = settle(frame, fmax=fmax, steps=steps)
-            unfinished += stop_reason != CONVERGED
-            frame.positions = settled.positions
-            stresses[kind, at] = frame.get_stress() / GPa
-            inner[bool(strains[at] > 0)] = frame.get_scaled_positions(wrap=False)
-    if unfinished:
-        problems.append(f"{unfinished} of {6 * len(strains)} relaxations of strained ions did not converge")
-    return stresses
+def _response(base: Atoms, frames: list[list[Atoms]], strains: np.ndarray, progress: bool) -> IonResponse:
+    """From forces under strain; those of the unstrained structure drop out of the odd part."""
+    forces = np.array([[frame.get_forces(apply_constraint=False) for frame in row] for row in frames])
+    slopes, _ = _slopes(strains, forces.reshape(6, len(strains), -1))
+    return ion_response(base, slopes.reshape(6, -1, 3), progress=progress)
 
 
 def fit_tensor(strains: np.ndarray, stresses: np.ndarray) -> ElasticTensor:
     """The symmetric tensor nearest to stresses (6, S, 6) in GPa at pairs of strains (S,), ascending."""
     slopes, odd = _slopes(strains, stresses)
     stiffness = (slopes + slopes.T) / 2
-    eigenvalues = np.linalg.eigvalsh(stiffness * np.outer(_KELVIN, _KELVIN))
     left = odd - stiffness[:, None, :] * strains[None, :, None]
-    return ElasticTensor(
-        stiffness, *_averages(stiffness), eigenvalues,
-        residual=float(np.sqrt(np.mean(left**2))), asymmetry=float(np.abs(slopes - slopes.T).max() / 2),
-    )  # fmt: skip
+    return _tensor(stiffness, float(np.sqrt(np.mean(left**2))), float(np.abs(slopes - slopes.T).max() / 2))
 
 
-def _slopes(strains: np.ndarray, stresses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """d sigma_i / d e_j as (6, 6) by j and i, and the odd part of the stresses."""
-    odd = (stresses - stresses[:, ::-1]) / 2
+def _softened(clamped: ElasticTensor, ions: IonResponse) -> ElasticTensor:
+    """With ions at rest in the strained cell."""
+    return _tensor(clamped.stiffness - ions.softening, clamped.residual, clamped.asymmetry)
+
+
+def _tensor(stiffness: np.ndarray, residual: float, asymmetry: float) -> ElasticTensor:
+    eigenvalues = np.linalg.eigvalsh(stiffness * np.outer(_KELVIN, _KELVIN))
+    return ElasticTensor(stiffness, *_averages(stiffness), eigenvalues, residual=residual, asymmetry=asymmetry)
+
+
+def _slopes(strains: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """d values_i / d e_j by j and i, of values (6, S, n), and the odd part of the values."""
+    odd = (values - values[:, ::-1]) / 2
     return np.einsum("k,jki->ji", strains, odd) / np.sum(strains**2), odd
 
 
@@ -339,5 +386,28 @@ def _doubts(residual_stress: np.ndarray, tensor: ElasticTensor) -> list[str]:
         found.append(
             f"the tensor is not positive definite (lowest eigenvalue {tensor.eigenvalues[0]:.2f} GPa): the structure is"
             " not stable in this cell, and Reuss and Hill averages have no meaning"
+        )
+    return found
+
+
+def _doubts_of_ions(atoms: Atoms, ions: IonResponse) -> list[str]:
+    found = []
+    if ions.softest is None and atoms.constraints:
+        found.append("constraints hold all ions: the constants of relaxed ions are those of clamped ones")
+    if ions.softest is not None and ions.softest < 0:
+        found.append(
+            f"ions are at no minimum of the energy (lowest force constant {ions.softest:.3f} eV/Å²): they would leave"
+            " these places, and the constants of relaxed ions are those of a structure that does not last; move atoms"
+            " a little and relax"
+        )
+    if ions.loose:
+        found.append(
+            f"{ions.loose} directions of ions have no force constant to speak of (loose atoms or molecules): their part"
+            " in the relaxed constants is left out"
+        )
+    if ions.unbalanced > UNBALANCED:
+        found.append(
+            f"forces left on moved ions would change the relaxed constants by {ions.unbalanced:.2f} GPa (of"
+            f" {UNBALANCED} at most): the forces are not smooth, or the ions not relaxed; take a smaller fmax"
         )
     return found

@@ -75,7 +75,7 @@ def reference_energies(calculator: BaseCalculator, elements: Iterable[str]) -> R
         relaxation = relax(crystal, cell=True, fmax=1e-3, smax=0.01)
         if not relaxation.converged:
             raise CalculatorError(
-                f"the crystal of {symbol} does not relax with {type(calculator).__name__} ({relaxation.stop_reason});"
+                f"the crystal of {symbol} does not relax with {type(calculator).__name__} ({relaxation.ending()});"
                 " give its reference energy"
             )
         energies[symbol] = float(relaxation.energies[-1]) / len(crystal)

@@ -131,10 +131,12 @@ def path_energies(images: Sequence[Atoms], calculator: BaseCalculator | None = N
     if len(images) < 3:
         raise PathError(f"a path needs at least three images, got {len(images)}")
     path: list[Atoms] = []
-    for number, given in enumerate(images):
-        source = given.copy()
-        source.calc = given.calc if calculator is None else calculator
+    sources = []
+    for given in images:
+        source = _with(given, given.calc if calculator is None else calculator)
         source.calc = calculator_of(source, "forces", stored=True)
+        sources.append(source)
+    for number, source in enumerate(sources):
         place = matched(path[-1], source) if path else source.copy()
         if path and farthest(path[-1], place) < 1e-6:
             raise PathError(f"images {number - 1} and {number} of the path are equal; leave one of them out")
@@ -142,6 +144,13 @@ def path_energies(images: Sequence[Atoms], calculator: BaseCalculator | None = N
     band = Band(**band_fields(path, images[0].calc if calculator is None else calculator))
     warn_of_remarks(band)
     return band
+
+
+def _with(given: Atoms, calculator: BaseCalculator | None) -> Atoms:
+    """A copy with its info and arrays, and a calculator."""
+    copy = given.copy()
+    copy.calc = calculator
+    return copy
 
 
 def with_results_of(source: Atoms, place: Atoms) -> Atoms:

@@ -7,19 +7,28 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import CalculatorError as FailedCalculation
-from ase.filters import FrechetCellFilter
 from ase.io import write
 from ase.optimize import LBFGS
 from ase.units import GPa
 
 from ase_wavescat.calculator import WaveScatCalculator
-from ase_wavescat.errors import DataError, StructureError, WaveScatError
+from ase_wavescat.errors import DataError, WaveScatError
 from ase_wavescat.plotting import BLUE, ORANGE
+from ase_wavescat.workflows.cells import CELL_NAMES as CELL_NAMES
+from ase_wavescat.workflows.cells import CellChoice as CellChoice
+from ase_wavescat.workflows.cells import (
+    cell_filter,
+    check_cell,
+    check_directions,
+    open_direction,
+    straightened,
+    stress_left,
+)
 from ase_wavescat.workflows.checks import calculator_of, evaluated, with_calculator
 from ase_wavescat.workflows.members import member_energies, spread
 from ase_wavescat.workflows.result import Result
@@ -37,9 +46,6 @@ FIRST_CURVATURE = 7.0
 """eV/A^2, LBFGS's first guess: with ASE's own, 70, glasses of lithium and silicon take three times the steps, and
 crystals of silicon, copper and platinum up to twice."""
 
-CellChoice = bool | Literal["volume"]
-_CELL_NAMES: dict[CellChoice, str] = {False: "fixed", True: "free", "volume": "volume"}
-
 
 @dataclass(frozen=True, eq=False)
 class Relaxation(Result):
@@ -50,10 +56,12 @@ class Relaxation(Result):
     path_steps: the step of each of them.
     energies: (steps + 1,) eV, whole cell.
     largest_forces: (steps + 1,) eV/A, length of the largest force on an atom.
-    largest_stresses: (steps + 1,) GPa, largest component (of the pressure, where only the volume relaxes); None where
-        the cell is fixed.
+    largest_stresses: (steps + 1,) GPa, largest component of what may relax (`stress_left`); None where the cell is
+        fixed.
     volumes: (steps + 1,) A^3.
-    cell: "fixed", "volume" or "free".
+    enthalpies: (steps + 1,) eV, energy plus pressure times volume; None where no pressure acts.
+    cell: "fixed", "volume", "shape", "in-plane" or "free".  pressure: GPa, external.
+    fmax: eV/A, smax: GPa, what was asked for.
     stop_reason: "converged", "step limit", or "runaway: ..." with what went wrong; the last state before it is kept.
     energy_uncertainty: eV, whole cell, calibrated spread over members at the end; None without members. The last
         structure then carries it in info["energy_uncertainty"], that of the forces in arrays["forces_uncertainty"].
@@ -66,7 +74,11 @@ class Relaxation(Result):
     largest_forces: np.ndarray
     largest_stresses: np.ndarray | None
     volumes: np.ndarray
+    enthalpies: np.ndarray | None
     cell: str
+    pressure: float
+    fmax: float
+    smax: float
     stop_reason: str
     energy_uncertainty: float | None
     energy_change_uncertainty: float | None
@@ -98,22 +110,51 @@ class Relaxation(Result):
     def steps(self) -> int:
         return len(self.energies) - 1
 
+    def unmet(self) -> list[str]:
+        """The limits that the last state is still above, in words."""
+        found = []
+        if not self.largest_forces[-1] <= self.fmax:
+            found.append(f"largest force {self.largest_forces[-1]:.4f} of {self.fmax} eV/Å")
+        if self.largest_stresses is not None and not self.largest_stresses[-1] <= self.smax:
+            found.append(f"largest stress {self.largest_stresses[-1]:.3f} of {self.smax} GPa")
+        return found
+
+    def ending(self) -> str:
+        """Why it stopped, after how many steps, and what it then was short of."""
+        text = f"{self.stop_reason} after {self.steps} steps"
+        return f"{text}, {' and '.join(self.unmet())}" if self.stop_reason == STEP_LIMIT else text
+
     def summary(self) -> str:
-        atoms = len(self.structure)
-        change = 1000 * (self.energies[-1] - self.energies[0]) / atoms
-        spread = self.energy_change_uncertainty
-        lines = [
-            f"{self.stop_reason} after {self.steps} steps, cell {self.cell}",
-            f"energy         {self.energies[-1]:.4f} eV, {change:+.2f} meV/atom"
-            + ("" if spread is None else f" ± {1000 * spread / atoms:.2f}"),
-            f"largest force  {self.largest_forces[-1]:.4f} eV/Å (at first {self.largest_forces[0]:.4f})",
-        ]
+        rows = {
+            "energy": self._per_cell_and_atom(self.energies[-1], self.energy_uncertainty),
+            "energy change": f"{self._change(self.energies)} from the first step to the last",
+        }
+        if self.enthalpies is not None:
+            enthalpy = self._per_cell_and_atom(self.enthalpies[-1], self.energy_uncertainty)
+            rows["enthalpy"] = f"{enthalpy} at {self.pressure:g} GPa"
+            rows["enthalpy change"] = self._change(self.enthalpies)
+        rows["largest force"] = f"{self.largest_forces[-1]:.4f} eV/Å (at first {self.largest_forces[0]:.4f})"
         if self.largest_stresses is not None:
-            lines.append(
-                f"largest stress {self.largest_stresses[-1]:.3f} GPa (at first {self.largest_stresses[0]:.3f})"
-            )
-            lines.append(f"volume         {self.volumes[-1]:.2f} Å³ (at first {self.volumes[0]:.2f})")
-        return "\n".join(lines)
+            beside = " beside the pressure" if self.pressure else ""
+            first, last = self.largest_stresses[[0, -1]]
+            rows["largest stress"] = f"{last:.3f} GPa{beside} (at first {first:.3f})"
+            rows["volume"] = f"{self.volumes[-1]:.2f} Å³ (at first {self.volumes[0]:.2f})"
+        lines = [f"{name:<16}{text}" for name, text in rows.items()]
+        return "\n".join([f"{self.ending()}; cell {self.cell}", *lines])
+
+    def _per_cell_and_atom(self, value: float, uncertainty: float | None) -> str:
+        atoms = len(self.structure)
+        if uncertainty is None:
+            return f"{value:.4f} eV, {value / atoms:.4f} eV/atom"
+        return f"{value:.4f} ± {uncertainty:.4f} eV, {value / atoms:.4f} ± {uncertainty / atoms:.4f} eV/atom"
+
+    def _change(self, values: np.ndarray) -> str:
+        """In meV/atom; a pressure times a volume has no spread."""
+        per_atom = 1000 / len(self.structure)
+        text = f"{per_atom * (values[-1] - values[0]):+.2f}"
+        if self.energy_change_uncertainty is not None:
+            text += f" ± {per_atom * self.energy_change_uncertainty:.2f}"
+        return f"{text} meV/atom"
 
     def plot(self) -> Figure:
         """Energy and largest force by step."""
@@ -126,13 +167,24 @@ class Relaxation(Result):
 
 
 def relax(
-    atoms: Atoms, *, cell: CellChoice = False, fmax: float = 0.02, smax: float = 0.05, steps: int = 500
+    atoms: Atoms,
+    *,
+    cell: CellChoice = False,
+    pressure: float = 0.0,
+    fmax: float = 0.02,
+    smax: float = 0.05,
+    steps: int = 500,
 ) -> Relaxation:
     """Move atoms (ASE's LBFGS) until no force is larger than `fmax`; the structure given stays as it is.
 
     cell: False: fixed; True: lengths and angles relax as well (ASE's FrechetCellFilter); "volume": the cell keeps its
-        shape.
-    fmax: eV/A.  smax: GPa, largest stress component left where the cell relaxes.  steps: at most so many.
+        shape; "shape": it keeps its volume; "in-plane": of a slab, the two vectors that repeat relax within their
+        plane, and the open direction stays as it is, whichever of the three it is.
+    pressure: GPa, external and hydrostatic, where the volume may change: what falls then is the enthalpy E + pV, and
+        the cell's stress ends at -p.
+    fmax: eV/A, largest force left.  smax: GPa, largest component left of the stress that may relax, beside the
+        pressure, where the cell relaxes; of a slab, over its own thickness in place of the cell's height, so that the
+        vacuum does not matter (`stress_left`).  steps: at most so many.
 
     A structure that runs away (energies not finite, fused atoms, a cell that explodes, a calculator that gives up on
     the way) is stopped and said to be so in `stop_reason`.
@@ -140,8 +192,8 @@ def relax(
     Raises CalculatorError, DataError and StructureError before the first step.
     """
     calculator = calculator_of(atoms, "forces", *(["stress"] if cell else []))
-    check_settings(atoms, cell, fmax, smax, steps)
-    record = _Record(with_calculator(atoms, calculator), cell)
+    check_settings(atoms, cell, fmax, smax, steps, pressure)
+    record = _Record(with_calculator(atoms, calculator), cell, pressure)
     # SciPy's, at every step of a cell that relaxes, about errors of 1e-13. The filter stays: put back at the end, it
     # could take those with it that another thread has set meanwhile.
     warnings.filterwarnings("ignore", message="logm result may be inaccurate", module=r"ase\.filters")
@@ -154,14 +206,19 @@ def relax(
         change = float(spread(calculator, energies[1] - energies[0]))
         assert isinstance(calculator, WaveScatCalculator)
         calculator.annotate(path[-1])
+    of_steps, volumes = np.array(record.energies), np.array(record.volumes)
     return Relaxation(
         path=path,
         path_steps=record.path_steps(),
-        energies=np.array(record.energies),
+        energies=of_steps,
         largest_forces=np.array(record.forces),
         largest_stresses=np.array(record.stresses) if cell else None,
-        volumes=np.array(record.volumes),
-        cell=_CELL_NAMES[cell],
+        volumes=volumes,
+        enthalpies=of_steps + pressure * GPa * volumes if pressure else None,
+        cell=CELL_NAMES[cell],
+        pressure=float(pressure),
+        fmax=float(fmax),
+        smax=float(smax),
         stop_reason=stop_reason,
         energy_uncertainty=at_end,
         energy_change_uncertainty=change,
@@ -174,24 +231,20 @@ def settle(atoms: Atoms, *, fmax: float, steps: int) -> tuple[Atoms, str]:
     The structure has its energy and forces, not its calculator. Raises DataError for limits that make no sense.
     """
     check_settings(atoms, False, fmax, 1.0, steps)
-    record = _Record(with_calculator(atoms, atoms.calc), False)
+    record = _Record(with_calculator(atoms, atoms.calc))
     stop_reason = _run(record, fmax, np.inf, steps)
     return record.path()[-1], stop_reason
 
 
-def check_settings(atoms: Atoms, cell: CellChoice, fmax: float, smax: float, steps: int) -> None:
+def check_settings(atoms: Atoms, cell: CellChoice, fmax: float, smax: float, steps: int, pressure: float = 0.0) -> None:
     """Raise DataError or StructureError for what `relax` cannot do."""
-    if cell and not atoms.pbc.all():
-        raise StructureError(
-            f"a cell can relax where all directions repeat, got pbc = {atoms.pbc.tolist()}; leave the cell fixed"
-        )
-    check_limits(cell, fmax, smax, steps)
+    check_limits(cell, fmax, smax, steps, pressure)
+    check_directions(atoms, cell)
 
 
-def check_limits(cell: CellChoice, fmax: float, smax: float, steps: int) -> None:
-    """Raise DataError for limits of a relaxation that make no sense."""
-    if cell not in _CELL_NAMES:
-        raise DataError(f"cell must be False, True or 'volume', got {cell!r}")
+def check_limits(cell: CellChoice, fmax: float, smax: float, steps: int, pressure: float = 0.0) -> None:
+    """Raise DataError for settings of a relaxation that make no sense, whatever the structure."""
+    check_cell(cell, pressure)
     for name, value in (("fmax", fmax), ("smax", smax)):
         if not (np.isfinite(value) and value > 0):
             raise DataError(f"{name} must be a positive number, got {value}")
@@ -201,12 +254,7 @@ def check_limits(cell: CellChoice, fmax: float, smax: float, steps: int) -> None
 
 def _run(record: _Record, fmax: float, smax: float, steps: int) -> str:
     """The stop reason."""
-    moving: Any = record.atoms
-    if record.cell:
-        # ASE's default, the number of atoms, leaves the cell far softer than the atoms: its curvature is that of a
-        # bulk modulus times the volume, so with the square root both are alike for any size.
-        factor = float(np.sqrt(len(record.atoms)))
-        moving = FrechetCellFilter(record.atoms, hydrostatic_strain=record.cell == "volume", exp_cell_factor=factor)
+    moving = cell_filter(record.atoms, record.cell, record.pressure)
     record.add()  # errors of a structure that cannot be evaluated at all are the caller's
     watch = RunawayWatch(record.atoms)
     optimizer = LBFGS(moving, logfile=os.devnull, alpha=FIRST_CURVATURE)
@@ -226,11 +274,19 @@ def _run(record: _Record, fmax: float, smax: float, steps: int) -> str:
 
 
 class _Record:
-    """What is kept of each step; of the structures only so many, evenly spaced."""
+    """What is kept of each step; of the structures only so many, evenly spaced.
 
-    def __init__(self, atoms: Atoms, cell: CellChoice) -> None:
+    atoms: what moves; the open vector of a slab whose plane relaxes is made perpendicular to it meanwhile.
+    """
+
+    def __init__(self, atoms: Atoms, cell: CellChoice = False, pressure: float = 0.0) -> None:
         self.atoms = atoms
         self.cell = cell
+        self.pressure = pressure
+        self._open: tuple[int, np.ndarray] | None = None
+        if cell == "in-plane":
+            self._open = open_direction(atoms), atoms.cell.array[open_direction(atoms)].copy()
+            atoms.set_cell(straightened(atoms), apply_constraint=False)
         self.energies: list[float] = []
         self.forces: list[float] = []
         self.stresses: list[float] = []
@@ -245,15 +301,22 @@ class _Record:
         self.forces.append(float(np.linalg.norm(self.atoms.get_forces(), axis=1).max()))
         self.volumes.append(float(abs(np.linalg.det(self.atoms.cell.array))))
         if self.cell:
-            stress = self.atoms.get_stress() / GPa
-            left = abs(stress[:3].mean()) if self.cell == "volume" else np.abs(stress).max()
-            self.stresses.append(float(left))
-        self._last = evaluated(self.atoms)
+            self.stresses.append(stress_left(self.atoms, self.cell, self.pressure))
+        self._last = self._state()
         if step % self._every == 0:
             self._frames[step] = self._last
         if len(self._frames) >= MOST_FRAMES:
             self._every *= 2
             self._frames = {at: frame for at, frame in self._frames.items() if at % self._every == 0}
+
+    def _state(self) -> Atoms:
+        """With the open vector that was given, on which nothing depends."""
+        state = evaluated(self.atoms)
+        if self._open is not None:
+            at, vector = self._open
+            for copy in (state, state.calc.atoms):
+                copy.cell[at] = vector
+        return state
 
     def path_steps(self) -> list[int]:
         return sorted({*self._frames, len(self.energies) - 1})
@@ -265,12 +328,15 @@ class _Record:
 
 
 def draw_relaxation(axes: Axes, relaxation: Relaxation) -> None:
-    """Energy above the last step (left axis) and largest force (right axis) by step."""
-    steps = np.arange(len(relaxation.energies))
-    gained = 1000 * (relaxation.energies - relaxation.energies[-1]) / len(relaxation.structure)
+    """Energy (enthalpy under pressure) above the last step, left axis, and largest force, right axis, by step."""
+    name, values = "energy", relaxation.energies
+    if relaxation.enthalpies is not None:
+        name, values = f"enthalpy at {relaxation.pressure:g} GPa", relaxation.enthalpies
+    steps = np.arange(len(values))
+    gained = 1000 * (values - values[-1]) / len(relaxation.structure)
     axes.plot(steps, gained, "o-", color=BLUE, markersize=4)
     axes.set_xlabel("step")
-    axes.set_ylabel("energy above the last step (meV/atom)", color=BLUE)
+    axes.set_ylabel(f"{name} above the last step (meV/atom)", color=BLUE)
     axes.tick_params(axis="y", colors=BLUE)
     forces = axes.twinx()
     forces.plot(steps, relaxation.largest_forces, "s--", color=ORANGE, markersize=4)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
+from ase.units import GPa
 
 from ase_wavescat.calculator import WaveScatCalculator
 from ase_wavescat.errors import CalculatorError, DataError
@@ -35,7 +36,7 @@ class Tiling(Result):
     energies: (T,) eV/atom of the exact copies.
     energy_change: (T,) meV/atom, from the cell as given; 0 for a calculator whose energy is extensive.
     force_change: (T,) eV/A, largest deviation of a force component from that of the atom's original.
-    stress_change: (T,) eV/A^3, largest deviation of a stress component; None for a calculator without stress.
+    stress_change: (T,) GPa, largest deviation of a stress component; None for a calculator without stress.
     cost: (T,) eV/atom, energy of the perturbed copies above the exact ones.
     cost_spread: (T,) eV/atom, calibrated spread over members; None without members.
     cost_error: (T,) meV/atom, cost less that of the reference calculator, which does not depend on the two
@@ -71,7 +72,7 @@ class Tiling(Result):
                 f" meV/atom  forces {self.force_change[row]:.1e} eV/Å"
             )
             if self.stress_change is not None:
-                text += f"  stress {self.stress_change[row]:.1e} eV/Å³"
+                text += f"  stress {self.stress_change[row]:.1e} GPa"
             text += f"  moved {1e3 * self.cost[row]:+.2f}"
             if self.cost_spread is not None:
                 text += f" ± {1e3 * self.cost_spread[row]:.2f}"
@@ -202,7 +203,7 @@ def _force_change(original: Atoms, copies: Atoms) -> float:
 def _stress_changes(original: Atoms, exact: Sequence[Atoms]) -> np.ndarray | None:
     if "stress" not in original.calc.results:
         return None
-    return np.array([np.abs(copies.get_stress() - original.get_stress()).max() for copies in exact])
+    return np.array([np.abs(copies.get_stress() - original.get_stress()).max() / GPa for copies in exact])
 
 
 def _cost_spread(calculator: BaseCalculator, exact: Sequence[Atoms], perturbed: Sequence[Atoms]) -> np.ndarray | None:

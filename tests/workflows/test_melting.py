@@ -118,7 +118,7 @@ def test_all_that_is_wrong_is_said_before_the_dynamics() -> None:
 
     atoms = copper()
     atoms.calc = Counted()
-    for wrong in ({"fmax": -1.0}, {"cell": "shape"}, {"seed": -1}, {"seed": 0.5}, {"steps": -1}):
+    for wrong in ({"fmax": -1.0}, {"cell": "area"}, {"seed": -1}, {"seed": 0.5}, {"steps": -1}):
         with pytest.raises(DataError):
             melt_quench(atoms, SHORT, **wrong)
     atoms.pbc = (True, True, False)

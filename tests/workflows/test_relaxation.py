@@ -128,7 +128,12 @@ def test_the_path_is_thinned_and_agrees_with_the_energies() -> None:
 def test_the_step_limit_is_said() -> None:
     result = relax(copper(), fmax=1e-6, steps=2)
     assert (result.stop_reason, result.steps, result.converged, result.runaway) == ("step limit", 2, False, False)
-    assert "step limit after 2 steps" in result.summary()
+    force = result.largest_forces[-1]
+    assert f"step limit after 2 steps, largest force {force:.4f} of 1e-06 eV/Å; cell fixed\n" in result.summary()
+    free = relax(copper(3.7), cell=True, fmax=10, smax=1e-3, steps=1)
+    assert free.largest_stresses is not None
+    assert free.unmet() == [f"largest stress {free.largest_stresses[-1]:.3f} of 0.001 GPa"]
+    assert relax(copper()).unmet() == []
     assert relax(copper(), steps=0).steps == 0
 
 
@@ -230,6 +235,28 @@ def test_the_spread_of_the_energy_change_is_that_of_the_members_changes(
     ends = [calculator.get_member_energies(frame) for frame in (result.structure, atoms)]
     assert result.energy_change_uncertainty == pytest.approx(1.5 * np.std(ends[0] - ends[1], ddof=1))
     assert "forces_uncertainty" not in atoms.arrays
+    # Each ± beside what it belongs to
+    of_energy, of_change = result.energy_uncertainty, result.energy_change_uncertainty
+    assert of_energy is not None and of_change is not None
+    lines = result.summary().splitlines()
+    assert lines[1] == (
+        f"energy          {result.energies[-1]:.4f} ± {of_energy:.4f} eV,"
+        f" {result.energies[-1] / 6:.4f} ± {of_energy / 6:.4f} eV/atom"
+    )
+    change = 1000 * (result.energies[-1] - result.energies[0]) / 6
+    expected = f"energy change   {change:+.2f} ± {1000 * of_change / 6:.2f} meV/atom from the first step to the last"
+    assert lines[2] == expected
+
+
+def test_a_relaxation_without_a_step_still_has_the_energys_own_spread(
+    small_ensemble: Ensemble, make_structure: Make
+) -> None:
+    atoms = make_structure()
+    atoms.calc = WaveScatCalculator(small_ensemble)
+    summary = relax(atoms, steps=0).summary()
+    spread = atoms.calc.get_energy_uncertainty(atoms)
+    assert f" ± {spread:.4f} eV, " in summary and spread > 1e-3
+    assert "energy change   +0.00 ± 0.00 meV/atom from the first step to the last" in summary
 
 
 @pytest.mark.parametrize(
@@ -238,7 +265,7 @@ def test_the_spread_of_the_energy_change_is_that_of_the_members_changes(
         ({"fmax": 0.0}, "fmax must be a positive number, got 0.0"),
         ({"cell": True, "smax": np.nan}, "smax must be a positive number, got nan"),
         ({"steps": -1}, "steps must not be negative, got -1"),
-        ({"cell": "shape"}, "cell must be False, True or 'volume', got 'shape'"),
+        ({"cell": "area"}, "cell must be one of False, 'volume', 'shape', 'in-plane', True, got 'area'"),
     ],
 )
 def test_nonsense_is_refused(wrong: dict[str, Any], message: str) -> None:
@@ -265,7 +292,7 @@ def test_the_command_writes_and_keeps(small_ensemble: Ensemble, make_structure: 
     arguments = ["relax", str(tmp_path / "two.extxyz"), "--model", str(tmp_path / "small.h5"), "-o", str(folder)]
     first = CliRunner().invoke(main, [*arguments, "--steps", "2", "--cell", "volume"])
     assert first.exit_code == 0, first.output
-    assert "step limit after 2 steps, cell volume" in first.output
+    assert "step limit after 2 steps, largest force" in first.output and "; cell volume" in first.output
     kinds = ("json", "extxyz", "png", "traj")
     assert {path.name for path in folder.iterdir()} == {f"two-{index}.{kind}" for index in "01" for kind in kinds}
     again = CliRunner().invoke(main, [*arguments, "--steps", "2", "--cell", "volume"])
