@@ -32,6 +32,10 @@ class WaveScatWarning(UserWarning):
     """A result outside what the model has seen."""
 
 
+class WaveScatNote(WaveScatWarning):
+    """What was read of a file where that is a choice; nothing is wrong."""
+
+
 class CalculatorError(WaveScatError):
     """A calculator that is missing, or gives too little for what was asked."""
 

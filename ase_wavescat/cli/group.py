@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ase_wavescat import __version__
-from ase_wavescat.errors import WaveScatError, WaveScatWarning
+from ase_wavescat.errors import WaveScatError, WaveScatNote, WaveScatWarning
 
 
 class _Group(click.Group):
@@ -29,7 +29,7 @@ class _Group(click.Group):
 def _show(usual: Callable[..., None]) -> Callable[..., None]:
     def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
         if issubclass(category, WaveScatWarning):
-            click.echo(f"warning: {message}", err=True)
+            click.echo(f"{'note' if issubclass(category, WaveScatNote) else 'warning'}: {message}", err=True)
         else:
             usual(message, category, *where)
 

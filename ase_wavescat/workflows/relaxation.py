@@ -19,6 +19,7 @@ from ase.units import GPa
 
 from ase_wavescat.calculator import WaveScatCalculator
 from ase_wavescat.errors import DataError, StructureError, WaveScatError
+from ase_wavescat.extended_xyz import storable
 from ase_wavescat.plotting import BLUE, ORANGE
 from ase_wavescat.workflows.checks import calculator_of, evaluated, with_calculator
 from ase_wavescat.workflows.members import member_energies, spread
@@ -83,7 +84,7 @@ class Relaxation(Result):
 
     def _further_files(self) -> dict[str, Callable[[Path], None]]:
         """The path of the relaxation as NAME.traj."""
-        return {".traj": lambda place: write(place, self.path, format="traj")}
+        return {".traj": lambda place: write(place, storable(self.path)[0], format="traj")}
 
     @property
     def converged(self) -> bool:
