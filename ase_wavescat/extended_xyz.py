@@ -54,7 +54,7 @@ class Column(NamedTuple):
 
     name: str
     kind: str
-    count: int
+    width: int
     start: int
 
 
@@ -139,7 +139,7 @@ class _Reader:
         """The lines of the atoms, with symbols that ASE knows. Refuses lines of fewer columns than the header names."""
         fields = [row.split() for row in rows]
         widths = [len(field) for field in fields]
-        expected = columns[-1].start + columns[-1].count
+        expected = columns[-1].start + columns[-1].width
         if min(widths) < expected:
             place = int(np.argmin(widths))
             raise ValueError(
@@ -328,7 +328,7 @@ def _symbol(token: str) -> str | None:
 def _check_truths(fields: list[list[str]], column: Column, frame: str, line: int) -> None:
     """ASE takes what is no truth value for false."""
     for row, field in enumerate(fields):
-        for value in field[column.start : column.start + column.count]:
+        for value in field[column.start : column.start + column.width]:
             if value not in _COLUMN_TRUTHS:
                 raise ValueError(f"{frame}, line {line + row}: {value!r} in column {column.name} is not T or F")
 
@@ -338,7 +338,7 @@ def _wrong_number(rows: list[str], columns: list[Column], line: int) -> str:
     for row, text in enumerate(rows):
         fields = text.split()
         for column in columns:
-            for value in fields[column.start : column.start + column.count]:
+            for value in fields[column.start : column.start + column.width]:
                 try:
                     {"R": float, "I": np.int32}.get(column.kind, str)(value)
                 except (ValueError, OverflowError):

@@ -33,7 +33,8 @@ from ase_wavescat.model_file import load_model
 from ase_wavescat.structure_files import Paths, check_structure, structure_bytes, structures_of
 from ase_wavescat.training.checks import check_places, group_numbers
 from ase_wavescat.training.dataset import Frame, group_of, read_frames
-from ase_wavescat.training.sources import FORMATION, Source, fingerprint, read_sources
+from ase_wavescat.training.fingerprints import Seen, fingerprints
+from ase_wavescat.training.sources import FORMATION, Source, read_sources
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import BaseCalculator
@@ -164,12 +165,12 @@ def _check_apart(trained: Sequence[Frame], test: Sequence[Frame]) -> None:
             f"{len(groups)} groups of the test set are also trained on or explored, such as {groups[0]!r}: errors would"
             " look too good; leave them out of one of the two, or give them other names"
         )
-    seen = {fingerprint(frame): frame.name for frame in trained}
-    shared = [frame for frame in test if fingerprint(frame) in seen]
+    nearest = Seen(fingerprints(trained)).nearest(test)
+    shared = [(frame, trained[row]) for frame, row in zip(test, nearest, strict=True) if row >= 0]
     if shared:
         raise DataError(
             f"{len(shared)} structures of the test set are also trained on or explored, under other groups, such as"
-            f" {shared[0].name}, which is {seen[fingerprint(shared[0])]}: errors would look too good; leave them out of"
+            f" {shared[0][0].name}, which is {shared[0][1].name}: errors would look too good; leave them out of"
             " one of the two"
         )
 
