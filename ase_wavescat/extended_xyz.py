@@ -28,7 +28,8 @@ from ase.spacegroup import Spacegroup
 from ase_wavescat.errors import WaveScatWarning
 
 CONSTRAINTS = "ase_constraints"
-"""Key of the constraints that ASE's column `move_mask` cannot hold: JSON, as in ASE's trajectories and databases."""
+"""Key of all constraints where ASE's column `move_mask` cannot hold them: JSON, of ASE's own dictionaries, with the
+symbols of the atoms that they are of."""
 TEXTS = ("group", "config_type", "name")
 """Keys whose values are names, even where they look like numbers."""
 
@@ -126,10 +127,8 @@ class _Reader:
         try:
             atoms = next(iter(read_xyz(io.StringIO(text), 0, properties_parser=lambda _: info)))
         except Exception as error:  # ASE's parser has errors of all kinds
-            where = _wrong_number(rows, columns, line + 2) or str(error) or type(error).__name__
-            raise ValueError(
-                f"{frame}, line {line}: {where}" if ", line" not in where else f"{frame}{where}"
-            ) from error
+            where = _wrong_number(rows, columns, line + 2) or f"line {line}: {str(error) or type(error).__name__}"
+            raise ValueError(f"{frame}, {where}") from error
         atoms.info.update(held)
         if constraints is not None:
             self._hold(atoms, constraints, frame)
@@ -180,18 +179,22 @@ class _Reader:
             field[place] = self._symbols[field[place]]
         return True
 
-    def _hold(self, atoms: Atoms, constraints: Any, frame: str) -> None:
-        """The constraints of the key; those that cannot be made again are told."""
-        made = []
+    def _hold(self, atoms: Atoms, text: str, frame: str) -> None:
+        """The constraints of the key; those that cannot be made again, or are of other atoms, are told."""
         try:
-            described = [dict(one) for one in decode(str(constraints), always_array=False)]
+            record = decode(text, always_array=False)
+            symbols, described = str(record["symbols"]), [dict(one) for one in record["constraints"]]
         except Exception as error:
-            raise ValueError(f"{frame}: {CONSTRAINTS}={constraints!r} are no constraints: {error}") from error
+            raise ValueError(f"{frame}: {CONSTRAINTS}={text} are no constraints: {error}") from error
+        if symbols != str(atoms.symbols):
+            self._say(CONSTRAINTS, f"{frame}: {CONSTRAINTS} are of other atoms, {symbols}: not taken; set them again")
+            return
+        made = []
         for one in described:
             try:
                 made.append(dict2constraint(one))
             except Exception:  # of any kind of constraint, in any version of ASE
-                name = one.get("name", "unknown")
+                name = str(one.get("name", "unknown"))
                 self._say(name, f"{frame}: atoms were held by a constraint ({name}) that the file only names: set it")
         atoms.set_constraint(made)
 
@@ -204,14 +207,14 @@ class _Reader:
 def _header(line: str, frame: str, texts: Collection[str]) -> dict[str, Any]:
     """Keys and values of a header, with ASE's spelling of its own keys; what ASE would stumble over is left out."""
     own: dict[str, str] = {}
-    given: set[str] = set()
+    given: dict[str, None] = {}
 
     def take(item: re.Match[str]) -> str:
         key, raw = item.groups()
         name = _SPELLINGS.get(key.lower(), key)
         if name in given:
             raise ValueError(f"{frame} gives {name!r} twice; keep the value that is meant")
-        given.add(name)
+        given[name] = None
         if name in texts or name in _OWN or _NESTED.match(raw):
             own[name] = raw
             return ""
@@ -221,7 +224,8 @@ def _header(line: str, frame: str, texts: Collection[str]) -> dict[str, Any]:
     info = key_val_str_to_dict(rest) if rest.strip() else {}
     for name, raw in own.items():
         info[name] = _OWN.get(name, _tensor if _NESTED.match(raw) and name not in texts else _text)(raw, frame)
-    return {key: value for key, value in info.items() if _is_kept(key, value)}
+    in_order = {name: info[name] for name in given if name in info} | info
+    return {key: value for key, value in in_order.items() if _is_kept(key, value)}
 
 
 def _is_kept(key: str, value: Any) -> bool:
@@ -409,7 +413,7 @@ def _written(key: str, value: Any) -> Any:
         value = value.symbol
     for candidate in _candidates(value):
         try:
-            text = key_val_dict_to_str({key: candidate})
+            text = key_val_dict_to_str({key: candidate, "next": 1})
             whole = "\n" not in text and "\r" not in text
             if whole and all(
                 _same(read.get(key), value) for read in (key_val_str_to_dict(text), _header(text, "", TEXTS))
@@ -464,7 +468,8 @@ def _encoded(atoms: Atoms) -> Atoms:
             copy.arrays[name] = array.astype(int if array.dtype.kind == "u" else str)
     if any(type(one) not in (FixAtoms, FixCartesian) for one in atoms.constraints):
         described = [_described_constraint(one) or {"name": type(one).__name__} for one in atoms.constraints]
-        copy.info[CONSTRAINTS] = encode(described).replace("\\", "\\\\")
+        record = {"symbols": str(atoms.symbols), "constraints": described}
+        copy.info[CONSTRAINTS] = encode(record).replace("\\", "\\\\")
     return copy
 
 

@@ -45,13 +45,13 @@ FORMATS = (
     FileFormat("json", (".json",), signature=rb'\A\{\s*"(\d+"\s*:\s*\{|ids"\s*:)'),
     FileFormat("cif", (".cif",), listed=True),
     FileFormat("xsf", (".xsf",)),
-    FileFormat("vasp-xml", (), ("vasprun",), rb"<modeling", f"e_fr_energy, {_FREE}"),
+    FileFormat("vasp-xml", (), ("vasprun",), rb"\A\s*(<\?xml[^>]*>\s*)?<modeling", f"e_fr_energy, {_FREE}"),
     FileFormat("vasp-out", (".outcar",), ("OUTCAR",), rb"\A\s*vasp\.\d", f"free  energy   TOTEN, {_FREE}"),
     FileFormat("vasp-xdatcar", (".xdatcar",), ("XDATCAR",), rb"Direct configuration="),
     FileFormat("vasp", (".vasp", ".poscar", ".contcar"), ("POSCAR", "CONTCAR"), listed=True),
     FileFormat("espresso-out", (".pwo",), (), rb"Program PWSCF", f"!    total energy, {_FREE}"),
     FileFormat("aims-output", (), (), rb"Invoking FHI-aims", f"Electronic free energy, {_FREE}"),
-    FileFormat("gpaw-out", (), (), rb"  ___ ___ ___ _ _ _", f"Free energy, {_FREE}"),
+    FileFormat("gpaw-out", (), (), rb"  ___ ___ ___ _ _ _", "Extrapolated, to no smearing (ASE reads no free energy of it)"),
     FileFormat("castep-castep", (".castep",), (), rb"\| +CCC +AA +SSS +TTTTT", f"Final free energy, {_FREE}"),
 )
 KNOWN = (

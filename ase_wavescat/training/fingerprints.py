@@ -22,7 +22,7 @@ from ase_wavescat.training.dataset import Frame
 
 REACH = 8.0
 """A; distances beyond it do not count."""
-TOLERANCE = 4e-5
+TOLERANCE = 3e-5
 """Of the distance of two fingerprints. Coordinates that were rounded to 0.0001 A stay below it; one atom of a hundred
 that moved by 0.01 A in a glass does not. In a perfect crystal, where all forces vanish, it takes some more."""
 _WAVES, _FADING = 6, 0.6  # the finer a wave, the more it changes with the same displacement
