@@ -91,7 +91,9 @@ def test_stresses_of_six_and_nine_numbers_are_read(tmp_path: Path, key: str, val
     np.testing.assert_array_equal(frame.stress, [1, 2, 3, 4, 5, 6])
 
 
-@pytest.mark.parametrize("given", ["stress=None", "virial=none", 'virial="1 2 3"', 'dipole="no"', "magmoms=?", "stress="])
+@pytest.mark.parametrize(
+    "given", ["stress=None", "virial=none", 'virial="1 2 3"', 'dipole="no"', "magmoms=?", "stress="]
+)
 def test_what_is_not_used_stops_no_file(tmp_path: Path, given: str) -> None:
     (tmp_path / "in.xyz").write_text(text_of(f"{LATTICE} {PROPERTIES} energy=-10.8 {given}"))
     (atoms,) = structures_of(tmp_path / "in.xyz")
@@ -189,11 +191,13 @@ def written(atoms: Atoms) -> tuple[Atoms, Atoms, list[str]]:
 
 
 KEPT: dict[str, Any] = {
-    "two lines": "two\nlines", "quotes": 'a "b" \'c\' {d} [e]', "spaces": "  a  b ", "backslash": "a\\b\\n", "empty": "",
+    "two lines": "two\nlines", "quotes": 'a "b" \'c\' {d} [e]', "spaces": "  a  b ", "backslash": "a\\b\\n",
+    "empty": "",
     "number": "007", "truth": "T", "numbers": "1 2 3", "equals": "a=b", "none": None, "integer": -3, "float": 1e-300,
     "infinite": np.inf, "nan": np.nan, "flag": True, "vector": np.arange(3.0), "one": np.array([1.5]), "tab": "a\tb",
     "matrix": np.arange(4.0).reshape(2, 2), "nine": np.arange(9.0).reshape(3, 3), "no numbers": np.array([]),
-    "single precision": np.float32(0.1), "texts": ["x", 'a"b'], "dictionary": {"a": [1, 2], "b": "c"}, "unicode": "Köln",
+    "single precision": np.float32(0.1), "texts": ["x", 'a"b'], "dictionary": {"a": [1, 2], "b": "c"},
+    "unicode": "Köln",
     "like JSON": "_JSON [1]", "list": [1, 2, 3], "comma": "1,2",
 }  # fmt: skip
 

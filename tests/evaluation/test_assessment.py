@@ -213,10 +213,11 @@ def test_files_that_the_model_was_trained_on_are_known_by_their_contents(
     for known, expected in ((read[3:], [False, True]), (read[5:6], [False, False])):
         for record in (Seen(fingerprints(known)).to_record(), sorted(map(fingerprint_of_older_models, known))):
             saved_again = dataclasses.replace(small_ensemble, provenance={"structures": record})
-            with nullcontext() if expected[1] else pytest.warns(WaveScatWarning, match=r"on 1 of these 12 .*b\.extxyz#2"):
+            told = pytest.warns(WaveScatWarning, match=r"on 1 of these 12 .*b\.extxyz#2")
+            with nullcontext() if expected[1] else told:
                 files, again = read_data(saved_again, tmp_path / "data")
             assert [file.trained_on for file in files] == expected
-            with pytest.raises(DataError, match=r"trained on b\.extxyz|on 1 of these 12 structures, such as b\.extxyz#2"):
+            with pytest.raises(DataError, match=r"trained on b\.extxyz|on 1 of these 12 .* such as b\.extxyz#2"):
                 check_calibration(saved_again, files, again)
 
 
