@@ -77,8 +77,9 @@ def test_outputs_cut_short_are_read_or_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "kind"),
     [("POSCAR.traj", "traj"), ("OUTCAR.traj", "traj"), ("noname", "traj"), ("CONTCAR.db", "db"),
-     ("POSCAR.json", "json"), ("POSCAR_Si.cif", "cif"), ("XDATCAR", "vasp-xdatcar"), ("a.XDATCAR", "vasp-xdatcar"), ("POSCAR", "vasp"),
-     ("POSCAR.first", "vasp"), ("Si-CONTCAR", "vasp"), ("XDATCAR.vasp", "vasp"), ("OUTCAR.xsf", "xsf")],
+     ("POSCAR.json", "json"), ("POSCAR_Si.cif", "cif"), ("XDATCAR", "vasp-xdatcar"), ("a.XDATCAR", "vasp-xdatcar"),
+     ("POSCAR", "vasp"), ("POSCAR.first", "vasp"), ("Si-CONTCAR", "vasp"), ("XDATCAR.vasp", "vasp"),
+     ("OUTCAR.xsf", "xsf")],
 )  # fmt: skip
 @pytest.mark.parametrize("packed", [None, gzip, lzma, bz2])
 def test_suffix_and_content_decide(tmp_path: Path, name: str, kind: str, packed: object) -> None:

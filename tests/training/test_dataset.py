@@ -273,7 +273,7 @@ def test_a_named_virial_stands_for_the_stress_and_must_be_there(tmp_path):
         read_frames(path, virial=Virial("virials", "-"))
     with pytest.raises(DataError, match=r"must be '-' \(stress = -virial / volume\) or '\+' .* got 'minus'"):
         Virial("virial", "minus")
-    with pytest.raises(DataError, match="source 'labels' needs both virial .* and virial_sign"):
+    with pytest.raises(DataError, match=r"source 'labels' needs both virial .* and virial_sign"):
         Source(path, virial="virial")
     with ase.db.connect(tmp_path / "b.db") as database:
         database.write(structure(), group="g", data={"v": np.zeros(5)})
