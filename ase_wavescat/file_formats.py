@@ -51,7 +51,7 @@ FORMATS = (
     FileFormat("vasp", (".vasp", ".poscar", ".contcar"), ("POSCAR", "CONTCAR"), listed=True),
     FileFormat("espresso-out", (".pwo",), (), rb"Program PWSCF", f"!    total energy, {_FREE}"),
     FileFormat("aims-output", (), (), rb"Invoking FHI-aims", f"Electronic free energy, {_FREE}"),
-    FileFormat("gpaw-out", (), (), rb"  ___ ___ ___ _ _ _", "Extrapolated, to no smearing (ASE reads no free energy of it)"),
+    FileFormat("gpaw-out", (), (), rb"  ___ ___ ___ _ _ _", "Extrapolated: ASE reads no free energy of it"),
     FileFormat("castep-castep", (".castep",), (), rb"\| +CCC +AA +SSS +TTTTT", f"Final free energy, {_FREE}"),
 )
 KNOWN = (
