@@ -37,25 +37,30 @@ class WaveScatWarning(UserWarning):
     """A result outside what the model has seen."""
 
 
-_listener: ContextVar[Callable[[str], object] | None] = ContextVar("listener", default=None)
+class WaveScatNote(WaveScatWarning):
+    """What was read of a file where that is a choice; nothing is wrong."""
 
 
-def warn(text: str, stacklevel: int = 1) -> bool:
-    """Issue a WaveScatWarning, or tell the listener of this thread. Whether anybody was told.
+Listener = Callable[[WaveScatWarning], object]
+_listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+
+def warn(text: str, stacklevel: int = 1, kind: type[WaveScatWarning] = WaveScatWarning) -> bool:
+    """Issue a WaveScatWarning, or give it to the listener of this thread. Whether anybody was told.
 
     stacklevel: as of `warnings.warn`, from the caller.
     """
     listener = _listener.get()
     if listener is None:
-        warnings.warn(text, WaveScatWarning, stacklevel=stacklevel + 1)
+        warnings.warn(text, kind, stacklevel=stacklevel + 1)
     else:
-        listener(text)
+        listener(kind(text))
     return listener is not unheard
 
 
 @contextmanager
-def listening(listener: Callable[[str], object]) -> Iterator[None]:
-    """Inside, the texts of WaveScatWarnings go to the listener and are not shown, in this thread alone.
+def listening(listener: Listener) -> Iterator[None]:
+    """Inside, WaveScatWarnings go to the listener and are not shown, in this thread alone.
 
     The filters of `warnings` are those of the whole process: where two threads change and restore them at the same
     time, the warnings of one are lost, or those of both from then on.
@@ -67,7 +72,7 @@ def listening(listener: Callable[[str], object]) -> Iterator[None]:
         _listener.reset(token)
 
 
-def unheard(text: str) -> None:
+def unheard(warning: WaveScatWarning) -> None:
     """A listener where what is said is known already."""
 
 

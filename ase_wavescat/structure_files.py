@@ -1,18 +1,17 @@
-"""Structures from files: extended XYZ (plain or compressed), ASE databases, and usual formats that ASE reads."""
+"""Structures from files: extended XYZ, ASE databases and trajectories, crystals, and the outputs of programs."""
 
 from __future__ import annotations
 
-import bz2
+import codecs
 import glob
-import gzip
-import io
 import json
-import lzma
 import re
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 import ase.db
 import numpy as np
@@ -20,35 +19,28 @@ from ase import Atoms
 from ase.calculators.calculator import all_properties
 from ase.io import read
 
-from ase_wavescat.errors import DataError, StructureError
+from ase_wavescat.errors import DataError, StructureError, WaveScatNote, warn
+from ase_wavescat.extended_xyz import parse
+from ase_wavescat.file_formats import KNOWN, OPENERS, FileFormat, begins_as, format_of, is_listed, suffixes_of
 from ase_wavescat.scattering.boundary import independent
 from ase_wavescat.scattering.limits import check_cell, check_positions
 
 Paths = str | Path | Sequence[str | Path]
 """Files, folders and globs."""
 
-_FORMATS = (".xyz", ".extxyz", ".db")
-_CRYSTALS = (".cif", ".vasp", ".poscar")
-_NAMES = ("POSCAR", "CONTCAR")
-_OTHER = "left to ASE"
-_KNOWN = "known are .xyz, .extxyz (plain, .gz, .xz, .bz2), .db, .traj, .cif, .vasp, POSCAR and CONTCAR"
-_OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 _LARGEST_TEXT = 2**30
-"""Characters of a file, unpacked."""
+"""Bytes of a file, unpacked."""
 _PIECE = 2**20
-# A key and its value; what is not closed goes to the end, so that no text is gone through twice.
-_HEADER_ITEM = re.compile(
-    r"""(?<![^\s])([^\s="'{}\[\]]+)\s*=\s*"""
-    r"""("(?:\\.|[^"\\])*(?:"|\\?$)|'(?:\\.|[^'\\])*(?:'|\\?$)|\{[^}]*(?:\}|$)|\[[^\]]*(?:\]|$)|\S*)"""
-)
+_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
 def files_of(paths: Paths) -> list[Path]:
     """The files that paths stand for, each once, in order.
 
-    A folder stands for the structure files in it, not for trajectories (.traj), hidden files and those in folders
-    below; a glob for the files that match ("**" goes through folders); both sorted, 2 before 10. Raises DataError for a
-    folder or glob that stands for nothing, and for files that are missing or of unknown format.
+    A folder stands for the structure files in it, not for trajectories (.traj, XDATCAR), outputs of programs, hidden
+    files and those in folders below; a glob for the files that match ("**" goes through folders); both sorted, 2 before
+    10. Raises DataError for a folder or glob that stands for nothing, and for files that are missing or of unknown
+    format.
     """
     files: dict[Path, Path] = {}
     for path in [paths] if isinstance(paths, (str, Path)) else paths:
@@ -62,10 +54,10 @@ def files_of(paths: Paths) -> list[Path]:
 
 def _expand(path: Path) -> list[Path]:
     if path.is_dir():
-        files = sorted((file for file in path.iterdir() if file.is_file() and _is_listed(file)), key=_natural)
+        files = sorted((file for file in path.iterdir() if file.is_file() and is_listed(file)), key=_natural)
         if not files:
             raise DataError(
-                f"the folder {path} holds no structure files ({_KNOWN}); files in folders below are found by the glob"
+                f"the folder {path} holds no structure files ({KNOWN}); files in folders below are found by the glob"
                 f" {str(path / '**' / '*.extxyz')!r}"
             )
         return files
@@ -83,37 +75,14 @@ def _natural(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
-def _is_listed(file: Path) -> bool:
-    """Not trajectories, which lie beside what came of them; hidden files are what a killed process was writing."""
-    crystal = file.suffix.lower() in _CRYSTALS or file.name in _NAMES
-    return (crystal or _suffixes(file)[0] in _FORMATS) and not file.name.startswith(".")
-
-
-def _suffixes(path: Path) -> tuple[str, str]:
-    """The format's suffix and that of the compression, "" where there is none."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    compression = suffixes.pop() if suffixes and suffixes[-1] in _OPENERS else ""
-    return suffixes[-1] if suffixes else "", compression
-
-
-def stem_of(path: Path) -> str:
-    """The file's name without the endings of its format and compression."""
-    kind, compression = _suffixes(path)
-    if kind not in _FORMATS:
-        return path.stem
-    return path.name[: -len(kind + compression)] or path.name
-
-
-def _format(path: Path) -> tuple[str, str]:
-    """The suffixes of a structure file that is there."""
+def _format(path: Path) -> FileFormat:
+    """The format of a structure file that is there."""
     if not path.is_file():
         raise DataError(f"there is no file {path}; check the path")
-    kind, compression = _suffixes(path)
-    if kind in _FORMATS and not (kind == ".db" and compression):
-        return kind, compression
-    if path.suffix.lower() in (*_CRYSTALS, ".traj") or path.name in _NAMES:
-        return _OTHER, ""
-    raise DataError(f"cannot tell the format of {path}; {_KNOWN}")
+    known = format_of(path)
+    if known is None:
+        raise DataError(f"cannot tell the format of {path}; {KNOWN}")
+    return known
 
 
 def named(files: Iterable[Path]) -> list[tuple[Path, str]]:
@@ -123,88 +92,113 @@ def named(files: Iterable[Path]) -> list[tuple[Path, str]]:
     return [(file, file.name if bearers[file.name] == 1 else str(file)) for file in files]
 
 
-def structures_of(path: Path) -> list[Atoms]:
-    """All structures of an extended XYZ file or an ASE database; DataError says what is wrong with it."""
-    kind, compression = _format(path)
-    structures = _read_by_ase(path) if kind == _OTHER else _read_ours(path, kind, compression)
+def structures_of(path: Path, texts: Collection[str] = ()) -> list[Atoms]:
+    """All structures of a file; DataError says what is wrong with it.
+
+    texts: keys of extended XYZ whose values are names, even where they look like numbers (besides group, config_type
+        and name, which always are).
+    The energy of a program's output is the free energy where there is one, as the forces are its derivatives; the one
+    extrapolated to no smearing is in info["energy_sigma0"] where it is another.
+    Notes (WaveScatNote) what was read of outputs; warns (WaveScatWarning) of columns that are not read and the like.
+    """
+    known = _format(path)
+    try:
+        structures = _structures(path, known, texts)
+    except Exception as error:  # parsers of many formats, and those of compressed files, have errors of all kinds
+        who = "ASE cannot read" if known.name not in ("extxyz", "db") else "cannot read"
+        raise DataError(f"{who} {path}: {str(error) or type(error).__name__}; is it complete?") from error
     if not structures:
         raise DataError(f"{path} holds no structures; leave it out or check how it was written")
+    _check_occupation(structures, path)
+    if known.energy:
+        structures = [_with_free_energy(atoms) for atoms in structures]
+        text = f"{path}: {len(structures)} frames of {known.name}, energies: {known.energy}"
+        warn(text, stacklevel=2, kind=WaveScatNote)
     return structures
 
 
-def _read_ours(path: Path, kind: str, compression: str) -> list[Atoms]:
-    try:
-        if kind == ".db":
-            return _read_database(path)
+def is_output(path: Path) -> bool:
+    """Whether a file is what a program wrote of one run: its frames belong together."""
+    return bool(_format(path).energy)
+
+
+def _structures(path: Path, known: FileFormat, texts: Collection[str]) -> list[Atoms]:
+    if known.name == "extxyz":
         # Through memory: ASE seeks in the file, and seeking in a compressed file is very slow.
-        with _OPENERS.get(compression, open)(path, "rt") as file:
-            text = _read_text(file)
-        _check_frames(text)
-        return list(read(io.StringIO(text), ":", format="extxyz")) if text.strip() else []
-    except Exception as error:  # ASE's parser and those of compressed files have errors of all kinds
-        raise DataError(f"cannot read {path}: {str(error) or type(error).__name__}; is it complete?") from error
+        with OPENERS.get(suffixes_of(path)[1], open)(path, "rb") as file:
+            structures, notes = parse(_decoded(b"".join(_pieces(file))), texts)
+        for note in notes:
+            warn(f"{path}: {note}", stacklevel=4)
+        return structures
+    with _unpacked(path) as plain:
+        if known.signature:
+            _check_signature(plain, known)
+        if known.name == "db":
+            return _read_database(plain)
+        return list(read(str(plain), ":", format=known.name, do_not_split_by_at_sign=True))
 
 
-def _read_text(file: TextIO) -> str:
-    """All of it, in pieces: Python takes the memory for as many characters as it is asked to read."""
-    pieces, size = [], 0
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    """All of it; Python takes the memory for as many bytes as it is asked to read."""
+    size = 0
     while piece := file.read(_PIECE):
-        pieces.append(piece)
+        yield piece
         size += len(piece)
         if size > _LARGEST_TEXT:
-            raise ValueError(f"it has more than {_LARGEST_TEXT} characters, unpacked; split it")
-    return "".join(pieces)
+            raise ValueError(f"it has more than {_LARGEST_TEXT} bytes, unpacked; split it")
 
 
-def _check_frames(text: str) -> None:
-    """Raise ValueError for what ASE's reader of extended XYZ takes silently, or for ever.
-
-    It takes the last of two values of a key, leaves out all frames after an empty line, and counts to any number of
-    atoms.
-    """
-    lines, total, frame = io.StringIO(text), text.count("\n") + 1, 0
-    while (first := lines.readline()).strip():
-        atoms = int(first)
-        if atoms > total:
-            raise ValueError(f"frame {frame} is to have {atoms} atoms, the file has {total} lines")
-        keys = Counter(key for key, _ in _HEADER_ITEM.findall(lines.readline()))
-        twice = [key for key, times in keys.items() if times > 1]
-        if twice:
-            raise ValueError(f"frame {frame} gives {twice[0]!r} twice; keep the value that is meant")
-        for _ in range(atoms):
-            lines.readline()
-        frame += 1
-        while _is_vector(lines):
-            lines.readline()
-    if lines.read().strip():
-        raise ValueError(f"an empty line stands where frame {frame} should begin; remove it")
-
-
-def _is_vector(lines: io.StringIO) -> bool:
-    """Whether the next line is a cell vector of the dialect that has them after the atoms."""
-    place = lines.tell()
-    found = lines.readline().lstrip().startswith("VEC")
-    lines.seek(place)
-    return found
-
-
-def _read_by_ase(path: Path) -> list[Atoms]:
+def _decoded(content: bytes) -> str:
+    """A text in UTF-8, in what its first bytes say, or else in Latin-1, which any bytes are."""
+    encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8")
     try:
-        structures = list(read(str(path), ":", do_not_split_by_at_sign=True))
-    except Exception as error:  # parsers of many formats have errors of all kinds
-        raise DataError(f"ASE cannot read {path}: {error or type(error).__name__}; is it complete?") from error
+        text = content.decode(encoding)
+    except UnicodeDecodeError:
+        if encoding != "utf-8":
+            raise
+        text = content.decode("latin-1")
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[Path]:
+    """The file, or a copy that is not compressed."""
+    compression = suffixes_of(path)[1]
+    if not compression:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, path.name[: -len(compression)])
+        with OPENERS[compression](path, "rb") as file, copy.open("wb") as plain:
+            plain.writelines(_pieces(file))
+        yield copy
+
+
+def _check_signature(path: Path, known: FileFormat) -> None:
+    """A file of this suffix that holds something else would be read as anything, or made a database."""
+    if not begins_as(path, known):
+        raise ValueError(f"it does not begin as a file of the format {known.name}")
+
+
+def _check_occupation(structures: Sequence[Atoms], path: Path) -> None:
     for atoms in structures:
         sites = dict(atoms.info.get("occupancy") or {}).values()
         if any(share < 1 for site in sites for share in site.values()):
             raise DataError(f"{path} has sites that are occupied in part; make an ordered cell of it")
-    return structures
+
+
+def _with_free_energy(atoms: Atoms) -> Atoms:
+    results = atoms.calc.results if atoms.calc is not None else {}
+    free, energy = results.get("free_energy"), results.get("energy")
+    if free is not None:
+        results["energy"] = free
+        if energy is not None and energy != free:
+            atoms.info["energy_sigma0"] = energy
+    return atoms
 
 
 def _read_database(path: Path) -> list[Atoms]:
     structures = []
-    with path.open("rb") as file:
-        if file.read(15) != b"SQLite format 3":  # ASE would make a database of an empty file
-            raise ValueError("it is not an SQLite database")
     with ase.db.connect(path) as database:
         for row in database.select():
             atoms = row.toatoms()

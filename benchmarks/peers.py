@@ -57,7 +57,7 @@ from ase_wavescat.atomic_write import atomic_path
 from ase_wavescat.errors import DataError
 from ase_wavescat.evaluation.assessment import Assessment, evaluate
 from ase_wavescat.training.dataset import Frame, read_frames
-from ase_wavescat.training.sources import fingerprint
+from ase_wavescat.training.fingerprints import digest
 from ase_wavescat.workflows import relax
 
 DATA = Path("models/lisi-dft/test.extxyz.xz")
@@ -165,7 +165,7 @@ def their_predictions(label: str, calculator: RemoteCalculator, frames: Sequence
 
 
 def _kept_file(folder: Path, name: str, frames: Sequence[Frame]) -> Path:
-    cells = hashlib.sha256("".join(map(fingerprint, frames)).encode()).hexdigest()[:12]
+    cells = hashlib.sha256("".join(map(digest, frames)).encode()).hexdigest()[:12]
     return folder / f"{name}-{cells}.npz"
 
 

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import write
 
 from ase_wavescat.atomic_write import atomic_path, make_folder
 from ase_wavescat.errors import CalculatorError, DataError
+from ase_wavescat.extended_xyz import write_extended_xyz
+from ase_wavescat.file_formats import file_name
 from ase_wavescat.locks import held
 from ase_wavescat.structure_files import check_structure, structures_of, without_results
 
@@ -89,6 +90,8 @@ def label(
 def _check_name(name: str) -> None:
     if not name or name.startswith(".") or len(name) > LONGEST_NAME or set(name) & set('/\\:*?"<>|'):
         raise DataError(f"{name!r} is no name for a file; take letters, digits, - and _, at most {LONGEST_NAME}")
+    if file_name(name) != name:
+        raise DataError(f"ASE would take a file named {name} for one of another format; name it {file_name(name)}")
 
 
 def _check_same(path: Path, atoms: Atoms) -> None:
@@ -165,7 +168,7 @@ def _label_and_write(
     _remove_remains(name, folder)
     content, reason = io.StringIO(), ""
     try:
-        write(content, _labelled(atoms, calculator(atoms), settings), format="extxyz")
+        write_extended_xyz(content, [_labelled(atoms, calculator(atoms), settings)])
     except ImportError:  # a code that is not installed
         raise
     except Exception as error:  # whatever else a foreign code raises concerns this structure only
@@ -201,9 +204,6 @@ def _labelled(atoms: Atoms, calculator: BaseCalculator, settings: Mapping[str, A
             raise CalculatorError(f"the {name} is {value}")
     labelled = without_results(atoms)  # labels of another method would be taken for these
     labelled.info.pop("energy_sigma0", None)
-    for key, value in labelled.info.items():
-        if isinstance(value, str):  # a structure has one line for these
-            labelled.info[key] = " ".join(value.splitlines())
     if extrapolated != results["energy"]:
         labelled.info["energy_sigma0"] = extrapolated
     labelled.info["settings"] = json.dumps(dict(settings))

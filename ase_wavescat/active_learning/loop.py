@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
-from ase.io import write
-from ase.io.extxyz import key_val_dict_to_str, key_val_str_to_dict
 
 from ase_wavescat.active_learning.endurance import Watch
 from ase_wavescat.active_learning.exploration import Plan
@@ -29,12 +27,14 @@ from ase_wavescat.atomic_write import atomic_path, make_folder
 from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.errors import DataError
 from ase_wavescat.evaluation.assessment import evaluate
+from ase_wavescat.extended_xyz import write_extended_xyz
 from ase_wavescat.locks import held
 from ase_wavescat.model_file import load_model
 from ase_wavescat.structure_files import Paths, check_structure, structure_bytes, structures_of
 from ase_wavescat.training.checks import check_places, group_numbers
-from ase_wavescat.training.dataset import Frame, read_frames
-from ase_wavescat.training.sources import FORMATION, Source, fingerprint, read_sources
+from ase_wavescat.training.dataset import Frame, group_of, read_frames
+from ase_wavescat.training.fingerprints import Seen, fingerprints
+from ase_wavescat.training.sources import FORMATION, Source, read_sources
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import BaseCalculator
@@ -141,16 +141,11 @@ def _named(starts: Iterable[Atoms]) -> dict[str, Atoms]:
         name = f"start-{number:03d}"
         check_structure(atoms, name)
         bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-        bare.info = {"config_type": "start", "group": _as_read(str(atoms.info.get("group", name)))}
+        bare.info = {"config_type": "start", "group": group_of(atoms.info.get("group", name))}
         named[name] = bare
     if not named:
         raise DataError("there are no structures to begin with; give at least one")
     return named
-
-
-def _as_read(group: str) -> str:
-    """A group's name after a file: what looks like a number there becomes one, 007 is 7."""
-    return str(key_val_str_to_dict(key_val_dict_to_str({"group": group}))["group"])
 
 
 def _as_frame(name: str, start: Atoms) -> Frame:
@@ -164,18 +159,18 @@ def _as_frame(name: str, start: Atoms) -> Frame:
 
 def _check_apart(trained: Sequence[Frame], test: Sequence[Frame]) -> None:
     """What is trained on or explored from has no group and no structure of the test set."""
-    groups = sorted({_as_read(frame.group) for frame in trained} & {_as_read(frame.group) for frame in test})
+    groups = sorted({frame.group for frame in trained} & {frame.group for frame in test})
     if groups:
         raise DataError(
             f"{len(groups)} groups of the test set are also trained on or explored, such as {groups[0]!r}: errors would"
             " look too good; leave them out of one of the two, or give them other names"
         )
-    seen = {fingerprint(frame): frame.name for frame in trained}
-    shared = [frame for frame in test if fingerprint(frame) in seen]
+    nearest = Seen(fingerprints(trained)).nearest(test)
+    shared = [(frame, trained[row]) for frame, row in zip(test, nearest, strict=True) if row >= 0]
     if shared:
         raise DataError(
             f"{len(shared)} structures of the test set are also trained on or explored, under other groups, such as"
-            f" {shared[0].name}, which is {seen[fingerprint(shared[0])]}: errors would look too good; leave them out of"
+            f" {shared[0][0].name}, which is {shared[0][1].name}: errors would look too good; leave them out of"
             " one of the two"
         )
 
@@ -328,7 +323,7 @@ class _Loop:
         for atoms in frames:
             atoms.info["round"] = number
         with atomic_path(place / SELECTED) as temporary:
-            write(temporary, frames, format="extxyz")
+            write_extended_xyz(temporary, frames)
 
     def _label(self, place: Path) -> None:
         """All of them labelled or failed, by this process or by others."""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
-from ase.io import write
 from tqdm import tqdm
 
 from ase_wavescat.active_learning.endurance import Endurance, Watch, check_starts, follow
@@ -22,6 +21,7 @@ from ase_wavescat.calculator import WaveScatCalculator
 from ase_wavescat.each import for_each
 from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.errors import DataError, listening, unheard
+from ase_wavescat.extended_xyz import write_extended_xyz
 from ase_wavescat.processes import cores
 from ase_wavescat.structure_files import structures_of
 from ase_wavescat.workflows.checks import with_calculator
@@ -114,7 +114,7 @@ def _try_one(ensemble: Ensemble, transform: Transform, item: _Item) -> None:
     time, reason, end = follow(relaxed, watch, limits, own)
     for file, structures in ((f"{name}.extxyz", exploration.states), (f"{name}-exit.extxyz", [end])):
         with atomic_path(folder / file) as temporary:
-            write(temporary, structures, format="extxyz")
+            write_extended_xyz(temporary, structures)
     figures = {**exploration.figures(), "endurance": {"picoseconds": time, "reason": reason}}
     with atomic_path(folder / f"{name}.json") as temporary:  # the last: it stands for all
         temporary.write_text(json.dumps(figures, indent=1, allow_nan=False) + "\n", encoding="utf-8")

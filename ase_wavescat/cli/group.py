@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ase_wavescat import __version__
-from ase_wavescat.errors import WaveScatError, listening
+from ase_wavescat.errors import WaveScatError, WaveScatNote, WaveScatWarning, listening
 
 
 class _Group(click.Group):
@@ -24,14 +24,15 @@ class _Group(click.Group):
                 raise
 
 
-def _show_once() -> Callable[[str], None]:
+def _show_once() -> Callable[[WaveScatWarning], None]:
     """Each text the first time it comes."""
     said: set[str] = set()
 
-    def show(text: str) -> None:
+    def show(warning: WaveScatWarning) -> None:
+        text = str(warning)
         if text not in said:
             said.add(text)
-            click.echo(f"warning: {text}", err=True)
+            click.echo(f"{'note' if isinstance(warning, WaveScatNote) else 'warning'}: {text}", err=True)
 
     return show
 

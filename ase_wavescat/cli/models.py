@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from ase_wavescat.cli.options import reference_option
+from ase_wavescat.cli.options import reference_option, virial_of, virial_options
 
 
 @click.command()
@@ -74,6 +74,7 @@ def suggest(data: tuple[str, ...], preset: str, spec_file: Path | None) -> None:
     help="Features: a specification written by `wavescat suggest --json`, in place of a preset.",
 )  # fmt: skip
 @click.option("--group-key", help="Key of frames that belong together; 'none': each its own group.  [default: group]")
+@virial_options
 @click.option(
     "--method", type=click.Choice(["ridge", "sparse", "greedy"]),
     help="ridge: a weight for every feature; sparse: features chosen by labels and cost, then ridge; greedy: the"
@@ -116,19 +117,21 @@ def suggest(data: tuple[str, ...], preset: str, spec_file: Path | None) -> None:
 def train(
     context: click.Context, data: tuple[str, ...], output: Path | None, preset: str | None, spec_file: Path | None,
     prior: Path | None, repulsion: bool, store: Path | None, workers: int | None, label_source: str | None,
-    citation: str | None, licence: str | None, quiet: bool, **settings: Any,
+    citation: str | None, licence: str | None, quiet: bool, virial: str | None, virial_sign: str | None,
+    **settings: Any,
 ) -> None:  # fmt: skip
     """Train a model on labelled structures.
 
-    DATA are extended XYZ files (plain, .gz, .xz, .bz2), ASE databases, folders or (quoted) globs of them; or one run
-    file (.toml), which says all that options do and more: weights, several label sources, formation energies. Of the
-    options only --output, --workers and --quiet go with a run file.
+    DATA are extended XYZ files (plain, .gz, .xz, .bz2), ASE databases, outputs of VASP and other programs, folders or
+    (quoted) globs; or one run file (.toml), which says all that options do and more: weights, several label sources,
+    formation energies. Of the options only --output, --workers and --quiet go with a run file.
     """
     if any(name.lower().endswith(".toml") for name in data):
         _train_by_file(context, data, quiet)
         return
     from ase_wavescat.spec_file import read_spec
     from ase_wavescat.training.settings import Settings
+    from ase_wavescat.training.sources import Source
     from ase_wavescat.training.train import train as run
 
     if output is None:
@@ -140,9 +143,11 @@ def train(
         Settings(**chosen)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    virial_of(virial, virial_sign)
+    source = Source(data, group_key=settings["group_key"] or "group", virial=virial, virial_sign=virial_sign)
     provenance = {"label_source": label_source, "citation": citation, "licence": licence}
     run(
-        list(data),
+        source,
         output,
         read_spec(spec_file) if spec_file else preset,
         store=store,
@@ -184,6 +189,7 @@ def _train_by_file(context: click.Context, data: tuple[str, ...], quiet: bool) -
     show_default=True,
     help="Info key of frames that belong together; 'none' makes every frame a group of its own.",
 )
+@virial_options
 @click.option("--workers", type=click.IntRange(min=1), help="Processes; default: all cores.")
 @click.option(
     "--calibrate",
@@ -192,17 +198,26 @@ def _train_by_file(context: click.Context, data: tuple[str, ...], quiet: bool) -
 )
 @click.option("--quiet", is_flag=True, help="No progress.")
 def evaluate(
-    model: str, data: tuple[str, ...], output: Path, group_key: str, workers: int | None, calibrate: bool, quiet: bool
-) -> None:
+    model: str, data: tuple[str, ...], output: Path, group_key: str, virial: str | None, virial_sign: str | None,
+    workers: int | None, calibrate: bool, quiet: bool,
+) -> None:  # fmt: skip
     """Compare MODEL with labelled structures and write a report.
 
-    DATA are extended XYZ files (plain, .gz, .xz, .bz2), ASE databases, folders of them, or globs in quotes.
+    DATA are extended XYZ files (plain, .gz, .xz, .bz2), ASE databases, outputs of VASP and other programs, folders, or
+    globs in quotes.
     """
     from ase_wavescat.evaluation.report import summary
     from ase_wavescat.evaluation.run import PAGE, run_report
 
     report = run_report(
-        model, list(data), output, group_key=group_key, workers=workers, calibrate=calibrate, progress=not quiet
+        model,
+        list(data),
+        output,
+        group_key=group_key,
+        virial=virial_of(virial, virial_sign),
+        workers=workers,
+        calibrate=calibrate,
+        progress=not quiet,
     )
     trained = [file.name for file in report.assessment.files if file.trained_on]
     if trained:

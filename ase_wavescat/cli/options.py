@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from ase_wavescat.errors import DataError
 
 if TYPE_CHECKING:
     from ase_wavescat.workflows.relaxation import CellChoice
 
+Command = TypeVar("Command", bound=Callable[..., Any])
 CELLS: dict[str, CellChoice] = {
     "fixed": False, "volume": "volume", "shape": "shape", "in-plane": "in-plane", "free": True,
 }  # fmt: skip
@@ -27,6 +31,24 @@ def cell_option() -> Any:
 def reference_option(help: str) -> Any:
     """--reference EL=EV, once for each element: energies by element, or None."""
     return click.option("--reference", "references", multiple=True, metavar="EL=EV", callback=_energies, help=help)
+
+
+def virial_options(command: Command) -> Command:
+    """--virial and --virial-sign: virials that stand for stresses; `virial_of` takes them."""
+    command = click.option(
+        "--virial-sign", type=click.Choice(["+", "-"]),
+        help="Sign of the virial: '-' where stress = -virial / volume, '+' where stress = virial / volume.",
+    )(command)  # fmt: skip
+    return click.option("--virial", metavar="KEY", help="Key of virials (eV) to read in place of stresses.")(command)
+
+
+def virial_of(key: str | None, sign: str | None) -> Any:
+    """The `Virial` of the two options, None without; DataError where one is missing."""
+    from ase_wavescat.training.dataset import Virial
+
+    if (key is None) != (sign is None):
+        raise DataError("--virial (a key) and --virial-sign (+ or -) belong together: give both")
+    return None if key is None or sign is None else Virial(key, sign)
 
 
 def _energies(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, float] | None:

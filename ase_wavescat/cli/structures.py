@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from tqdm import tqdm
 
-from ase_wavescat.errors import DataError, WaveScatError, listening
+from ase_wavescat.errors import DataError, WaveScatError, WaveScatWarning, listening
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -56,6 +56,7 @@ def read_structures(files: tuple[str, ...], output: Path | None = None) -> dict[
     Raises DataError for files that are missing, cannot be read, hold structures that no code could evaluate, or lie in
     the folder `output`, where results could replace them.
     """
+    from ase_wavescat.extended_xyz import storable, warn_of_dropped
     from ase_wavescat.structure_files import check_structure, files_of, structures_of, without_results
 
     paths = files_of(list(files))
@@ -70,7 +71,9 @@ def read_structures(files: tuple[str, ...], output: Path | None = None) -> dict[
             if name in structures:
                 raise DataError(f"two structures would have the name {name}, one of {file}; rename that file")
             structures[name] = without_results(atoms)
-    return structures
+    kept, dropped = storable(structures.values())
+    warn_of_dropped(dropped)  # before the work
+    return dict(zip(structures, kept, strict=True))
 
 
 def refuse_inside(paths: list[Path], output: Path) -> None:
@@ -82,7 +85,7 @@ def refuse_inside(paths: list[Path], output: Path) -> None:
 
 def _names(paths: list[Path]) -> list[str]:
     """A name for each file that no other has: its stem, its name, or that with as many folders as it takes."""
-    from ase_wavescat.structure_files import stem_of
+    from ase_wavescat.file_formats import file_name, stem_of
 
     stems = [stem_of(path) for path in paths]
     places = [(*path.resolve().parts[1:-1], stem) for path, stem in zip(paths, stems, strict=True)]
@@ -91,7 +94,7 @@ def _names(paths: list[Path]) -> list[str]:
         bearers = Counter(names)
         longer = [path.name for path in paths] if depth == 1 else ["-".join(place[-depth:]) for place in places]
         names = [long if bearers[name] > 1 else name for name, long in zip(names, longer, strict=True)]
-    return names
+    return [file_name(name) for name in names]
 
 
 def run_each(
@@ -146,7 +149,8 @@ def _named_warnings(name: str) -> Iterator[list[str]]:
     """Warnings that the package names are shown with the name of the structure; their texts."""
     said: list[str] = []
 
-    def show(text: str) -> None:
+    def show(warning: WaveScatWarning) -> None:
+        text = str(warning)
         if text not in said:
             said.append(text)
             tqdm.write(f"{name}: warning: {text}", file=sys.stderr)

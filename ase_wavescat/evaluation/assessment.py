@@ -17,15 +17,14 @@ from tqdm import tqdm
 
 from ase_wavescat.each import for_each
 from ase_wavescat.ensemble import Calibration, Ensemble
-from ase_wavescat.errors import DataError, StructureError
+from ase_wavescat.errors import DataError, StructureError, warn
 from ase_wavescat.evaluation.reliability import Reliability, reliability
 from ase_wavescat.model_file import find_model, load_model
 from ase_wavescat.processes import cores
 from ase_wavescat.scattering.transform import Transform
 from ase_wavescat.structure_files import Paths, files_of, named
-from ase_wavescat.training.dataset import Frame, read_frames
+from ase_wavescat.training.dataset import Frame, Virial, read_frames
 from ase_wavescat.training.provenance import seen_files, seen_structures
-from ase_wavescat.training.sources import fingerprint
 from ase_wavescat.training.validation import composition_bin
 
 CALIBRATION_GROUPS = 5
@@ -305,13 +304,14 @@ def evaluate(
     data: Paths | Sequence[Frame],
     *,
     group_key: str = "group",
+    virial: Virial | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> Assessment:
     """Predict labelled structures and compare.
 
     model: a path, a bundled name, or an Ensemble.  data: files, folders, globs (see `files_of`), or frames.
-    group_key: info key of frames that belong together, see `read_frames`.
+    group_key, virial: info key of frames that belong together, and virials in place of stresses, see `read_frames`.
     workers: processes (default: all cores this process may use); the results do not depend on their number. More than
         one are started with the spawn method, so a script needs the usual `if __name__ == "__main__"`.
 
@@ -319,13 +319,13 @@ def evaluate(
     """
     ensemble = model if isinstance(model, Ensemble) else load_model(model)
     name = "in memory" if isinstance(model, Ensemble) else find_model(model).name
-    files, frames = read_data(ensemble, data, group_key)
+    files, frames = read_data(ensemble, data, group_key, virial)
     results = predict(ensemble, frames, workers, progress)
     return Assessment(name, ensemble, files, tuple(frames), results)
 
 
 def read_data(
-    ensemble: Ensemble, data: Paths | Sequence[Frame], group_key: str = "group"
+    ensemble: Ensemble, data: Paths | Sequence[Frame], group_key: str = "group", virial: Virial | None = None
 ) -> tuple[tuple[DataFile, ...], list[Frame]]:
     """Files (none for frames given as such) and their frames, checked against the model's species. Raises DataError."""
     given = [data] if isinstance(data, (str, Path)) else list(data)
@@ -333,21 +333,29 @@ def read_data(
     if frames and len(frames) < len(given):
         raise DataError("give either files or frames, not both at once")
     files = [] if frames else files_of([item for item in given if not isinstance(item, Frame)])
-    frames = frames or read_frames(files, group_key)
+    frames = frames or read_frames(files, group_key, virial)
     check_species(ensemble, frames)
     known = seen_files(ensemble)
-    strangers = {frame.name.rpartition("#")[0] for frame in set(frames) - set(trained_frames(ensemble, frames))}
-    read = []
+    seen = trained_frames(ensemble, frames)
+    strangers = {frame.name.rpartition("#")[0] for frame in set(frames) - set(seen)}
+    read, trained = [], set()
     for file, name in named(files):
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
         read.append(DataFile(file.name, digest, digest in known or name not in strangers))
+        trained |= {name} if read[-1].trained_on else set()
+    among = [frame for frame in seen if frame.name.rpartition("#")[0] not in trained]
+    if among:
+        warn(
+            f"the model was trained on {len(among)} of these {len(frames)} structures, such as {among[0].name}, however"
+            " they are written down: their errors are training errors; leave them out",
+            stacklevel=3,
+        )
     return tuple(read), frames
 
 
 def trained_frames(ensemble: Ensemble, frames: Sequence[Frame]) -> list[Frame]:
     """Those whose structures the model was fitted to, as far as it knows."""
-    structures = seen_structures(ensemble)
-    return [frame for frame in frames if fingerprint(frame) in structures]
+    return seen_structures(ensemble).holds(frames)
 
 
 def check_species(ensemble: Ensemble, frames: Sequence[Frame]) -> None:

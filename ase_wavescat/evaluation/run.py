@@ -13,6 +13,7 @@ from ase_wavescat.evaluation.page import page
 from ase_wavescat.evaluation.report import Report, make_report
 from ase_wavescat.model_file import find_model, load_model, save_model
 from ase_wavescat.structure_files import Paths
+from ase_wavescat.training.dataset import Virial
 
 PAGE, FIGURES = "report.html", "report.json"
 
@@ -22,13 +23,14 @@ def run_report(
     folder: str | Path,
     *,
     group_key: str = "group",
+    virial: Virial | None = None,
     workers: int | None = None,
     calibrate: bool = False,
     progress: bool = True,
 ) -> Report:
     """What `wavescat evaluate` does: evaluate a model on files, write the report, and calibrate the model on request.
 
-    model, data, group_key, workers: see `evaluation.evaluate`.  folder: for report.html and report.json.
+    model, data, group_key, virial, workers: see `evaluation.evaluate`.  folder: for report.html and report.json.
     calibrate: replace the scales of the uncertainties in the model file by those that the data ask for. The report
         shows the model as it was.
 
@@ -36,7 +38,7 @@ def run_report(
     """
     path = find_model(model)
     ensemble = load_model(path)
-    files, frames = read_data(ensemble, data, group_key)
+    files, frames = read_data(ensemble, data, group_key, virial)
     if calibrate:
         _check_place(model, path)
         check_calibration(ensemble, files, frames)

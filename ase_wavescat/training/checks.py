@@ -13,7 +13,7 @@ from ase_wavescat.errors import DataError, warn
 from ase_wavescat.training.dataset import NO_GROUPS, Frame
 from ase_wavescat.training.provenance import seen_files, seen_structures
 from ase_wavescat.training.settings import Settings
-from ase_wavescat.training.sources import FORMATION, Source, fingerprint
+from ase_wavescat.training.sources import FORMATION, Source
 
 
 def check_places(output: Path, store: str | Path | None, sources: Sequence[Source]) -> Path:
@@ -62,7 +62,7 @@ def group_numbers(frames: Sequence[Frame], settings: Settings) -> np.ndarray:
 def warn_of_seen(prior: Ensemble, files: Sequence[Mapping[str, str]], frames: Sequence[Frame]) -> None:
     """A prior that was trained on these very structures has seen groups that are held out."""
     seen, digests = seen_structures(prior), {entry["sha256"] for entry in files}
-    known = [frame.name for frame in frames if fingerprint(frame) in seen]
+    known = [frame.name for frame in seen.holds(frames)]
     if digests & seen_files(prior) and not known:
         known = [frame.name for frame in frames]
     if known:

@@ -16,13 +16,15 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from ase_wavescat.errors import DataError, warn
 from ase_wavescat.scattering.boundary import padded_cell
-from ase_wavescat.structure_files import Paths, check_structure, files_of, named, structures_of
+from ase_wavescat.scattering.spec import did_you_mean
+from ase_wavescat.structure_files import Paths, check_structure, files_of, is_output, named, structures_of
 
 NO_GROUPS = "none"
 """As `group_key`: every frame is a group of its own."""
 
 _NEIGHBOURS_COMPARED = 50
 _ASYMMETRY = 0.01  # of the largest component; stresses by finite steps or loose settings are a little asymmetric
+_STRESS = "six numbers (xx yy zz yz xz xy) or nine"
 _SAME_CELL, _SAME_PLACE = 0.05, 0.5  # share of the longest edge; A, root mean square over atoms
 
 
@@ -72,48 +74,100 @@ class Frame:
         return np.array([np.count_nonzero(self.numbers == z) for z in species], dtype=float)
 
 
-def read_frames(paths: Paths, group_key: str = "group") -> list[Frame]:
+@dataclass(frozen=True)
+class Virial:
+    """Where virials are, and their sign.
+
+    key: of `info`; six numbers in ASE's order of stresses or nine, eV for the whole cell.
+    sign: "-" where stress = -virial / volume (the virial is the sum of r_i F_i), "+" where stress = +virial / volume.
+    Raises DataError for another sign: programs differ, and nothing in a file says which is meant.
+    """
+
+    key: str
+    sign: str
+
+    def __post_init__(self) -> None:
+        if self.sign not in ("+", "-"):
+            raise DataError(
+                f"the sign of the virial {self.key!r} must be '-' (stress = -virial / volume) or '+' (stress = virial /"
+                f" volume), got {self.sign!r}; ask the program that wrote it"
+            )
+
+
+def read_frames(paths: Paths, group_key: str = "group", virial: Virial | None = None) -> list[Frame]:
     """The frames of files labelled in one way, in order; `sources.read_sources` reads several kinds of labels.
 
     paths: see `files_of`. Labels are `energy`, `forces`, `stress` as ASE stores them, or `REF_energy`, `REF_forces`,
     `REF_stress` in `info` and `arrays` (an ASE database: key-value pairs and data), which win where both are present.
-    A stress has 6 components in ASE's order or 9, and ASE's sign; a `virial`, whose sign and unit differ from code to
-    code, is not read. Any directions may be open (`pbc`); the stress of a frame that is not periodic throughout is not
-    used. The group is `info[group_key]` (a key-value pair or data in an ASE database); `group_key="none"` makes every
-    frame a group of its own.
+    A stress has 6 components in ASE's order or 9, and ASE's sign. Virials, whose sign differs from code to code, are
+    read where `virial` says which and how, and then stand for the stresses. Any directions may be open (`pbc`); the
+    stress of a frame that is not periodic throughout is not used. The group is `info[group_key]` (a key-value pair or
+    data in an ASE database), as it is written; that of a frame of a program's output is its file, where it has none;
+    `group_key="none"` makes every frame a group of its own.
 
     Raises DataError, which names the file, the frame and what to do, for files that are missing or cannot be read,
     frames without energy or group, labels that are not finite or misshapen, and cells that do not span the periodic
     directions. Warns (WaveScatWarning) where every frame has a group of its own but neighbours look like one
-    trajectory, and of forces under another name.
+    trajectory, and of labels under other names.
     """
     files = files_of(paths)
-    return [frame for file, name in named(files) for frame in frames_of(file, group_key, name)]
+    return [frame for file, name in named(files) for frame in frames_of(file, group_key, name, virial)]
 
 
-def frames_of(file: Path, group_key: str, name: str) -> list[Frame]:
+def frames_of(file: Path, group_key: str, name: str, virial: Virial | None = None) -> list[Frame]:
     """The frames of one file, as `read_frames`; `name` stands for the file in their names."""
-    structures = structures_of(file)
-    frames = [_frame(atoms, group_key, f"{name}#{index}") for index, atoms in enumerate(structures)]
-    _warn_of_misnamed_forces(structures, frames, name)
+    structures = structures_of(file, (group_key,))
+    if virial is not None and not any(virial.key in atoms.info for atoms in structures):
+        raise DataError(f"no frame of {name} has the virial {virial.key!r}{_near(virial.key, structures)}")
+    if is_output(file):
+        for atoms in structures:
+            atoms.info.setdefault(group_key, str(file))
+    frames = [_frame(atoms, group_key, f"{name}#{index}", virial) for index, atoms in enumerate(structures)]
+    _warn_of_misnamed(structures, frames, name)
     if group_key != NO_GROUPS and len({frame.group for frame in frames}) == len(frames):
         _warn_of_trajectory(frames, group_key, name)
     return frames
 
 
-def _warn_of_misnamed_forces(structures: Sequence[Atoms], frames: Sequence[Frame], name: str) -> None:
-    """Forces under another name would be missed by nobody until the errors are looked at."""
-    without = [atoms for atoms, frame in zip(structures, frames, strict=True) if frame.forces is None]
-    names = {key for atoms in without for key in atoms.arrays if "force" in key.lower()}
-    if names:
-        warn(
-            f"{len(without)} frames of {name} have no 'forces' or 'REF_forces' but arrays named"
-            f" {', '.join(map(repr, sorted(names)))}, which are not read; rename them",
-            stacklevel=4,
-        )
+def _near(key: str, structures: Sequence[Atoms]) -> str:
+    return did_you_mean(key, sorted({str(name) for atoms in structures for name in atoms.info}))
 
 
-def _frame(atoms: Atoms, group_key: str, name: str) -> Frame:
+_MISNAMED = {
+    "forces": (("force",), "rename them to 'forces' or 'REF_forces'"),
+    "stress": (
+        ("stress", "virial"),
+        "rename stresses to 'stress' or 'REF_stress'; say of a virial which key and sign it has (virial and virial_sign"
+        " of the label source, --virial and --virial-sign)",
+    ),
+}
+"""Parts of other names, and the remedy."""
+
+
+def _warn_of_misnamed(structures: Sequence[Atoms], frames: Sequence[Frame], name: str) -> None:
+    """Labels under other names would be missed by nobody until the errors are looked at."""
+    for kind, (parts, remedy) in _MISNAMED.items():
+        shape = (lambda count: {(count, 3)}) if kind == "forces" else (lambda count: {(6,), (9,), (3, 3)})
+        without = [
+            atoms
+            for atoms, frame in zip(structures, frames, strict=True)
+            if getattr(frame, kind) is None and (kind == "forces" or atoms.pbc.all())
+        ]
+        names = {
+            str(key)
+            for atoms in without
+            for key, value in (*atoms.info.items(), *atoms.arrays.items())
+            if any(part in str(key).lower() for part in parts) and np.shape(value) in shape(len(atoms))
+        }
+        if names:
+            warn(
+                f"{len(without)} frames of {name} have no '{kind}' or 'REF_{kind}' but arrays named"
+                f" {', '.join(map(repr, sorted(names)))}, which are not read; {remedy}",
+                stacklevel=4,
+            )
+
+
+def _frame(atoms: Atoms, group_key: str, name: str, virial: Virial | None) -> Frame:
     check_structure(atoms, name)
     pbc = (bool(atoms.pbc[0]), bool(atoms.pbc[1]), bool(atoms.pbc[2]))
     energy = _label(atoms, "energy", name)
@@ -127,13 +181,27 @@ def _frame(atoms: Atoms, group_key: str, name: str) -> Frame:
         numbers=atoms.numbers.copy(),
         energy=float(energy),
         forces=_label(atoms, "forces", name),
-        stress=_label(atoms, "stress", name) if all(pbc) else None,
+        stress=_stress(atoms, name, virial) if all(pbc) else None,
         group=_group(atoms, group_key, name),
-        config_type=str(atoms.info.get("config_type", "unlabelled")),
+        config_type=group_of(atoms.info.get("config_type", "unlabelled")),
         name=name,
         info={key: value for key, value in atoms.info.items() if np.isscalar(value)},
         pbc=pbc,
     )
+
+
+def _stress(atoms: Atoms, name: str, virial: Virial | None) -> np.ndarray | None:
+    """(6,) eV/A^3, by the virial where one is asked for and there."""
+    if virial is None or virial.key not in atoms.info:
+        stress: np.ndarray | None = _label(atoms, "stress", name)
+        return stress
+    components = _shaped(atoms.info[virial.key], (6,), virial.key, _STRESS, name)
+    return (-components if virial.sign == "-" else components) / atoms.get_volume()
+
+
+def group_of(value: Any) -> str:
+    """A group's name, the same whatever format it was read from; truth values as extended XYZ has them."""
+    return "FT"[bool(value)] if isinstance(value, (bool, np.bool_)) else str(value)
 
 
 def _group(atoms: Atoms, group_key: str, name: str) -> str:
@@ -142,10 +210,10 @@ def _group(atoms: Atoms, group_key: str, name: str) -> str:
     if group_key not in atoms.info:
         raise DataError(
             f"{name} has no key {group_key!r}, which says what frames belong together (one trajectory, one melt),"
-            f" never split between training and test; the frame has {sorted(atoms.info)}: choose one of these as the"
-            f" group key, or {NO_GROUPS!r} to treat every frame as its own group (errors then look too good)"
+            f" never split between training and test; the frame has {sorted(map(str, atoms.info))}: choose one of these"
+            f" as the group key, or {NO_GROUPS!r} to treat every frame as its own group (errors then look too good)"
         )
-    return str(atoms.info[group_key])
+    return group_of(atoms.info[group_key])
 
 
 def _warn_of_trajectory(frames: Sequence[Frame], group_key: str, name: str) -> None:
@@ -183,32 +251,40 @@ _SHAPES: dict[str, Callable[[int], tuple[int, ...]]] = {
 
 def _label(atoms: Atoms, kind: str, name: str) -> Any:
     """A label as array of its proper shape, None where it is absent."""
-    value = atoms.arrays.get(f"REF_{kind}") if kind == "forces" else None
-    value = atoms.info.get(f"REF_{kind}") if value is None else value
+    value, key = atoms.arrays.get(f"REF_{kind}") if kind == "forces" else None, f"REF_{kind}"
+    value = atoms.info.get(key) if value is None else value
     if value is None and atoms.calc is not None:
-        value = atoms.calc.results.get(kind)
+        value, key = atoms.calc.results.get(kind), kind
+    if value is None:
+        value, key = atoms.info.get(kind), kind  # what no calculator could hold
     if value is None:
         return None
-    array = _numbers(value, kind, name)
-    if kind == "stress" and array.size == 9:
-        array = _voigt(array.reshape(3, 3), name)
-    shape = _SHAPES[kind](len(atoms))
-    if array.shape != shape:
-        raise DataError(f"{name} has {kind} of shape {array.shape}, expected {shape}")
-    if not np.isfinite(array).all():
-        raise DataError(f"{name} has a label {kind!r} that is not finite; leave the frame out, or remove that label")
-    return array
+    return _shaped(value, _SHAPES[kind](len(atoms)), key, _EXPECTED[kind], name)
 
 
-def _numbers(value: Any, kind: str, name: str) -> np.ndarray:
-    """Real numbers as they are: a truth value is no energy, and a text not one either."""
+_EXPECTED = {"energy": "one number", "forces": "three numbers for each atom", "stress": _STRESS}
+
+
+def _shaped(value: Any, shape: tuple[int, ...], key: str, expected: str, name: str) -> np.ndarray:
+    """Finite real numbers of that shape, nine components as six; truth values and texts are none."""
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise DataError(f"{name} has a label {kind!r} of rows of different lengths; mend or remove it") from error
+        raise DataError(f"{name} has a label {key!r} of rows of different lengths; mend or remove it") from error
     if array.dtype.kind not in "iuf":
-        raise DataError(f"{name} has a label {kind!r} that is no number, {reprlib.repr(value)}; mend or remove it")
-    return np.array(array, dtype=float)
+        raise DataError(
+            f"{name} has a label {key!r} that is no number, {reprlib.repr(value)}; give {expected}, or remove it"
+        )
+    array = np.array(array, dtype=float)
+    if shape == (6,) and array.size == 9:
+        array = _voigt(array.reshape(3, 3), name)
+    if array.shape != shape:
+        raise DataError(
+            f"{name} has {key} of shape {array.shape}, {reprlib.repr(value)}; give {expected}, or remove it"
+        )
+    if not np.isfinite(array).all():
+        raise DataError(f"{name} has a label {key!r} that is not finite; leave the frame out, or remove that label")
+    return array
 
 
 def _voigt(stress: np.ndarray, name: str) -> np.ndarray:

@@ -19,8 +19,9 @@ import scipy
 import ase_wavescat
 from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.training.dataset import Frame
+from ase_wavescat.training.fingerprints import Seen, fingerprints
 from ase_wavescat.training.settings import Settings
-from ase_wavescat.training.sources import Source, fingerprint
+from ase_wavescat.training.sources import Source
 from ase_wavescat.training.store import FeatureStore
 
 
@@ -39,10 +40,9 @@ def seen_files(ensemble: Ensemble) -> set[str]:
     return {entry["sha256"] for files in recorded if isinstance(files, list) for entry in files if "sha256" in entry}
 
 
-def seen_structures(ensemble: Ensemble) -> set[str]:
-    """`sources.fingerprint` of the structures that a model, and those it was drawn towards, were fitted to."""
-    recorded = ensemble.provenance.get("structures")
-    return set(recorded) if isinstance(recorded, list) else set()
+def seen_structures(ensemble: Ensemble) -> Seen:
+    """The structures that a model, and those it was drawn towards, were fitted to, as far as it records them."""
+    return Seen.recorded(ensemble.provenance.get("structures"))
 
 
 def _described(source: Source) -> dict[str, Any]:
@@ -80,6 +80,6 @@ def provenance_of(
             if prior is None
             else {"prior": prior.provenance.get("data", "not recorded"), "prior_digest": prior.digest}
         ),
-        "structures": sorted({*map(fingerprint, frames), *(() if prior is None else seen_structures(prior))}),
+        "structures": (Seen(fingerprints(frames)) | (Seen() if prior is None else seen_structures(prior))).to_record(),
         "metrics": metrics,
     }  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,18 +9,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 
 from ase_wavescat.errors import DataError, warn
 from ase_wavescat.scattering.spec import did_you_mean
 from ase_wavescat.structure_files import Paths, files_of, named
-from ase_wavescat.training.dataset import Frame, frames_of
+from ase_wavescat.training.dataset import Frame, Virial, frames_of
+from ase_wavescat.training.fingerprints import copies
 from ase_wavescat.training.magnitudes import warn_of_magnitudes
 
 TOTAL, FORMATION = "total", "formation"
 _SAME_ENERGY = 1e-4  # eV/atom; labels of one structure that differ by more were not made in one way
-_SAME_PLACE = 3  # decimals of an Angstrom: files keep five or eight, and a rounding edge is seldom crossed
 
 
 @dataclass(frozen=True)
@@ -37,6 +35,7 @@ class Source:
     weight: of the squared errors of all frames, above 0.
     config_type_weights: by config_type, multiplied on; 0 leaves these frames out.
     energies: "total" or "formation".
+    virial, virial_sign: key of virials to read in place of stresses, and their sign, see `dataset.Virial`.
     references: energies of the elements, eV an atom by symbol, for formation energies: these are turned into totals,
         E = E_f + sum over species of n_z E_z. Without, formation energies stay what they are, and so does what the
         model predicts. For total energies none are needed: the fit has an energy for each species.
@@ -52,6 +51,8 @@ class Source:
     energies: str = TOTAL
     references: Mapping[str, float] = field(default_factory=dict)
     zero: str | None = None
+    virial: str | None = None
+    virial_sign: str | None = None
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -81,6 +82,17 @@ class Source:
             if not math.isfinite(energy):
                 raise DataError(f"the reference of {symbol} in source {self.name!r} is not finite: {energy}")
 
+        if (self.virial is None) != (self.virial_sign is None):
+            raise DataError(
+                f"source {self.name!r} needs both virial (a key) and virial_sign: '-' where stress = -virial / volume,"
+                " '+' where stress = virial / volume"
+            )
+        self.virials()
+
+    def virials(self) -> Virial | None:
+        """Where virials are and their sign; None where stresses are read. DataError for another sign."""
+        return None if self.virial is None or self.virial_sign is None else Virial(self.virial, self.virial_sign)
+
     def paths(self) -> list[Path]:
         """The files, each once; DataError as `structure_files.files_of`."""
         return files_of(self.files)
@@ -101,7 +113,8 @@ def read_sources(sources: Sequence[Source]) -> list[Frame]:
     names = dict(named(_distinct_files(sources)))
     frames: list[Frame] = []
     for source in sources:
-        read = [frame for file in source.paths() for frame in frames_of(file, source.group_key, names[file])]
+        key, virial = source.group_key, source.virials()
+        read = [frame for file in source.paths() for frame in frames_of(file, key, names[file], virial)]
         warn_of_magnitudes(read, source.name)
         frames += _weighted(source, _with_totals(source, read))
     _warn_of_duplicates(frames)
@@ -198,13 +211,10 @@ def _with_totals(source: Source, frames: Sequence[Frame]) -> list[Frame]:
 
 def _warn_of_duplicates(frames: Sequence[Frame]) -> None:
     """Structures that are there more than once: in several groups, or with other labels in one source, they mislead."""
-    same: dict[str, list[Frame]] = defaultdict(list)
-    for frame in frames:
-        same[fingerprint(frame)].append(frame)
-    repeated = [copies for copies in same.values() if len(copies) > 1]
-    within = [own for copies in repeated for own in _by_source(copies) if len(own) > 1]
-    differing = [copies for copies in within if _spread(copies) > _SAME_ENERGY]
-    across = [copies for copies in repeated if len({frame.group for frame in copies}) > 1]
+    repeated = copies(frames)
+    within = [own for same in repeated for own in _by_source(same) if len(own) > 1]
+    differing = [same for same in within if _spread(same) > _SAME_ENERGY]
+    across = [same for same in repeated if len({frame.group for frame in same}) > 1]
     if differing:
         worst = max(differing, key=_spread)
         _warn(
@@ -233,14 +243,6 @@ def _structures(repeated: Sequence[Sequence[Frame]]) -> str:
     return f"{len(repeated)} structure{' is' if len(repeated) == 1 else 's are'} there more than once"
 
 
-def _spread(copies: Sequence[Frame]) -> float:
+def _spread(same: Sequence[Frame]) -> float:
     """Largest difference of the energies, eV/atom."""
-    return float(np.ptp([frame.energy for frame in copies])) / len(copies[0])
-
-
-def fingerprint(frame: Frame | Atoms) -> str:
-    """Sixteen hexadecimal digits, the same for structures that agree to about 0.001 A."""
-    arrays = np.asarray(frame.cell), frame.positions
-    parts = [(np.round(array, _SAME_PLACE) + 0.0).tobytes() for array in arrays]  # no negative zeros
-    parts += [np.asarray(frame.numbers).tobytes(), bytes(map(bool, frame.pbc))]
-    return hashlib.sha256(b"|".join(parts)).hexdigest()[:16]
+    return float(np.ptp([frame.energy / len(frame) for frame in same]))

@@ -18,6 +18,7 @@ from ase.units import GPa
 
 from ase_wavescat.calculator import WaveScatCalculator
 from ase_wavescat.errors import DataError, WaveScatError
+from ase_wavescat.extended_xyz import storable
 from ase_wavescat.plotting import BLUE, ORANGE
 from ase_wavescat.workflows.cells import CELL_NAMES as CELL_NAMES
 from ase_wavescat.workflows.cells import CellChoice as CellChoice
@@ -95,7 +96,7 @@ class Relaxation(Result):
 
     def _further_files(self) -> dict[str, Callable[[Path], None]]:
         """The path of the relaxation as NAME.traj."""
-        return {".traj": lambda place: write(place, self.path, format="traj")}
+        return {".traj": lambda place: write(place, storable(self.path)[0], format="traj")}
 
     @property
     def converged(self) -> bool:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import all_properties
-from ase.io import write
 
 from ase_wavescat.atomic_write import atomic_path, make_folder
 from ase_wavescat.digest import SHORT
+from ase_wavescat.extended_xyz import write_extended_xyz
+from ase_wavescat.file_formats import file_name
 from ase_wavescat.plotting import draw, sign
 from ase_wavescat.workflows.checks import record_of
 
@@ -74,14 +74,17 @@ class Result(ABC):
 
         Those of an earlier result are replaced when all of the new ones are complete, the JSON file last: where it is,
         the others belong to it.
+        name: parts of it that ASE takes for the names of other formats are written in lower case, see `file_name`.
         extra: further entries of the JSON file.  Returns its path.
+        Warns (WaveScatWarning) of what structures hold and files cannot.
         Raises FileWriteError where the disk is full or nothing may be written; what was there is as it was.
         """
+        name = file_name(name)
         record = make_folder(folder) / f"{name}.json"
         entries = {**self.figures(), **(extra or {})}
         writers: dict[str, Callable[[Path], None]] = {
             ".json": partial(_write_json, entries),
-            ".extxyz": partial(_write_structures, self.structures),
+            ".extxyz": partial(write_extended_xyz, structures=self.structures),
             ".png": partial(draw, self._signed_plot()),
             **self._further_files(),
         }
@@ -109,20 +112,6 @@ def _short_record(record: Mapping[str, Any]) -> str:
 
 def _write_json(entries: Mapping[str, Any], path: Path) -> None:
     path.write_text(json.dumps(entries, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _write_structures(structures: Sequence[Atoms], path: Path) -> None:
-    write(path, [_writable(atoms) for atoms in structures], format="extxyz")
-
-
-def _writable(atoms: Atoms) -> Atoms:
-    """Without entries of `info` and `arrays` that bear the names of results, which the format does not take."""
-    clean = atoms.copy()
-    clean.calc = atoms.calc
-    for kept in (clean.info, clean.arrays):
-        for key in [key for key in kept if key in all_properties]:
-            del kept[key]
-    return clean
 
 
 def _numeric_fields(result: Any) -> list[dataclasses.Field[Any]]:

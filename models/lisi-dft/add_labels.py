@@ -21,7 +21,7 @@ from ase.io import write
 
 from ase_wavescat.atomic_write import atomic_path
 from ase_wavescat.structure_files import files_of, structures_of
-from ase_wavescat.training.sources import fingerprint
+from ase_wavescat.training.fingerprints import digest
 
 HERE = Path(__file__).parent
 FILES = {
@@ -73,7 +73,7 @@ def read_set(folder: Path) -> dict[str, list[Atoms]]:
 
 def write_file(path: Path, structures: list[Atoms]) -> None:
     """In an order that does not depend on that in which labels came."""
-    ordered = sorted(structures, key=lambda atoms: (atoms.info["round"], str(atoms.info["group"]), fingerprint(atoms)))
+    ordered = sorted(structures, key=lambda atoms: (atoms.info["round"], str(atoms.info["group"]), digest(atoms)))
     with atomic_path(path) as temporary:
         write(temporary, ordered, format="extxyz")
 
@@ -83,12 +83,12 @@ def main(labels: list[Path], mesh: str, folder: Path = HERE) -> None:
     test_groups = {str(atoms.info["group"]) for atoms in known["test"] + known["test-cheap"]}
     if not test_groups:
         raise SystemExit(f"there are no test structures in {folder}, so that no group is known to be held out")
-    seen = {name: set(map(fingerprint, structures)) for name, structures in known.items()}
+    seen = {name: set(map(digest, structures)) for name, structures in known.items()}
     added: Counter[str] = Counter()
     for path in files_of(labels):
         for atoms in structures_of(path):
             new, held_out = entry(atoms, str(path), mesh), str(atoms.info["group"]) in test_groups
-            name, mark = FILES[mesh, held_out], fingerprint(new)
+            name, mark = FILES[mesh, held_out], digest(new)
             if any(mark in seen[FILES[one, not held_out]] for one in ("converged", "cheap")):
                 raise SystemExit(
                     f"{new.get_chemical_formula()} in {path} is a structure of the other side of the split"

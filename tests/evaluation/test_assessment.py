@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import re
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,12 @@ import ase_wavescat
 from ase_wavescat import Assessment, evaluate, save_model
 from ase_wavescat.domain import Domain
 from ase_wavescat.ensemble import Calibration, Ensemble
-from ase_wavescat.errors import DataError
+from ase_wavescat.errors import DataError, WaveScatWarning
 from ase_wavescat.evaluation import assessment as evaluation
 from ase_wavescat.evaluation.assessment import Deviation, check_calibration, measure_speed, read_data
 from ase_wavescat.training.dataset import Frame
-from ase_wavescat.training.sources import fingerprint
+from ase_wavescat.training.fingerprints import Seen, fingerprints
+from ase_wavescat.training.fingerprints import digest as fingerprint_of_older_models
 
 ENERGY_ERRORS = 1e-3 * np.array([1.0, -2.0, 3.0, -4.0, 5.0, 6.0, -7.0, 2.0, 1.0, -1.0, 0.5, -3.0])  # eV/atom
 FORCE_ERROR, STRESS_ERROR = 0.05, 0.002
@@ -210,11 +212,31 @@ def test_files_that_the_model_was_trained_on_are_known_by_their_contents(
         check_calibration(small_ensemble, files, read)
     assert not read_data(small_ensemble, str(tmp_path / "data" / "b.*"))[0][0].trained_on
     for known, expected in ((read[3:], [False, True]), (read[5:6], [False, False])):
-        saved_again = dataclasses.replace(small_ensemble, provenance={"structures": [*map(fingerprint, known)]})
-        files, again = read_data(saved_again, tmp_path / "data")
-        assert [file.trained_on for file in files] == expected
-        with pytest.raises(DataError, match=r"trained on b\.extxyz|on 1 of these 12 structures, such as b\.extxyz#2"):
-            check_calibration(saved_again, files, again)
+        for record in (Seen(fingerprints(known)).to_record(), sorted(map(fingerprint_of_older_models, known))):
+            saved_again = dataclasses.replace(small_ensemble, provenance={"structures": record})
+            told = pytest.warns(WaveScatWarning, match=r"on 1 of these 12 .*b\.extxyz#2")
+            with nullcontext() if expected[1] else told:
+                files, again = read_data(saved_again, tmp_path / "data")
+            assert [file.trained_on for file in files] == expected
+            with pytest.raises(DataError, match=r"trained on b\.extxyz|on 1 of these 12 .* such as b\.extxyz#2"):
+                check_calibration(saved_again, files, again)
+
+
+def test_a_training_frame_written_down_in_another_way_is_noticed(
+    small_ensemble: Ensemble, frames: list[Frame]
+) -> None:
+    """At a periodic image, moved, in another order, repeated."""
+    known = dataclasses.replace(small_ensemble, provenance={"structures": Seen(fingerprints(frames[:2])).to_record()})
+    atoms = as_atoms(frames[0])
+    image, moved_, repeated = atoms.copy(), atoms[::-1], atoms.repeat((2, 1, 1))
+    image.positions[0] += image.cell[1]
+    moved_.positions += [0.7, 0.0, 0.0]
+    for same in (image, moved_, repeated):
+        other = dataclasses.replace(
+            frames[0], cell=same.cell.array, positions=same.positions, numbers=same.numbers, name="written#0"
+        )
+        with pytest.warns(WaveScatWarning, match="trained on 1 of these 2 structures, such as written#0"):
+            read_data(known, [other, frames[5]])
 
 
 def test_unknown_elements_are_refused_by_name(small_ensemble: Ensemble, frames: list[Frame]) -> None:

@@ -14,10 +14,12 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
+from ase.stress import voigt_6_to_full_3x3_stress
 
 from ase_wavescat.errors import DataError, WaveScatWarning
 from ase_wavescat.structure_files import files_of, structures_of
-from ase_wavescat.training.dataset import read_frames
+from ase_wavescat.training.dataset import Virial, read_frames
+from ase_wavescat.training.sources import Source, read_sources
 from own_warnings import no_warnings
 
 
@@ -239,3 +241,74 @@ def test_disordered_crystals_and_empty_trajectories_are_named(tmp_path):
     (tmp_path / "half.cif").write_text(text.replace(" 1.0000", " 0.5000"))
     with pytest.raises(DataError, match="occupied in part"):
         structures_of(tmp_path / "half.cif")
+
+
+# ---------------------------------------------------------------- virials, and labels under other names
+
+
+@pytest.mark.parametrize("sign", ["+", "-"])
+@pytest.mark.parametrize("shape", [(6,), (9,), (3, 3)])
+def test_virials_are_read_by_key_and_sign(tmp_path, sign, shape):
+    atoms = structure(stress=None)
+    stress = np.array([1.0, 2, 3, 4, 5, 6])
+    virial = (stress if sign == "+" else -stress) * atoms.get_volume()
+    full = voigt_6_to_full_3x3_stress(virial)
+    atoms.info["REF_virials"] = virial if shape == (6,) else full.reshape(shape)
+    path = write_xyz(tmp_path / "a.xyz", atoms)
+    with no_warnings():
+        (frame,) = read_frames(path, virial=Virial("REF_virials", sign))
+        (same,) = read_sources([Source(path, virial="REF_virials", virial_sign=sign)])
+    np.testing.assert_allclose(frame.stress, stress, rtol=1e-12)
+    np.testing.assert_array_equal(same.stress, frame.stress)
+
+
+def test_a_named_virial_stands_for_the_stress_and_must_be_there(tmp_path):
+    atoms, other = structure(0), structure(1)
+    atoms.info["virial"] = -np.eye(3) * atoms.get_volume()
+    path = write_xyz(tmp_path / "a.xyz", atoms, other)
+    frames = read_frames(path, virial=Virial("virial", "-"))
+    np.testing.assert_allclose(frames[0].stress, [1, 1, 1, 0, 0, 0], atol=1e-12)
+    np.testing.assert_allclose(frames[1].stress, other.get_stress())
+    with pytest.raises(DataError, match=r"no frame of a.xyz has the virial 'virials'; did you mean 'virial'"):
+        read_frames(path, virial=Virial("virials", "-"))
+    with pytest.raises(DataError, match=r"must be '-' \(stress = -virial / volume\) or '\+' .* got 'minus'"):
+        Virial("virial", "minus")
+    with pytest.raises(DataError, match=r"source 'labels' needs both virial .* and virial_sign"):
+        Source(path, virial="virial")
+    with ase.db.connect(tmp_path / "b.db") as database:
+        database.write(structure(), group="g", data={"v": np.zeros(5)})
+    with pytest.raises(DataError, match=r"b.db#0 has v of shape \(5,\), .*; give six numbers \(xx yy zz yz xz xy\) or"):
+        read_frames(tmp_path / "b.db", virial=Virial("v", "+"))
+
+
+@pytest.mark.parametrize("key", ["virial", "REF_virials", "dft_stress", "stress_tensor", "Stress"])
+def test_stresses_and_virials_under_other_names_are_told(tmp_path, key):
+    atoms = structure(stress=None)
+    atoms.info[key] = np.eye(3)
+    atoms.info["stress_unit"] = "GPa"
+    with pytest.warns(WaveScatWarning, match=f"1 frames of a.xyz have no 'stress' .* '{key}', which are not read; ren"):
+        (frame,) = read_frames(write_xyz(tmp_path / "a.xyz", atoms))
+    assert frame.stress is None
+    atoms.pbc = [True, True, False]  # whose stress would not be used
+    atoms.calc = SinglePointCalculator(atoms, **atoms.calc.results)
+    with no_warnings():
+        read_frames(write_xyz(tmp_path / "a.xyz", atoms))
+
+
+@pytest.mark.parametrize("key", ["dft_forces", "force", "MACE_Forces"])
+def test_forces_under_other_names_are_told_in_columns_and_in_data(tmp_path, key):
+    atoms = structure(forces=None)
+    with ase.db.connect(tmp_path / "a.db") as database:
+        database.write(atoms, group="g", data={key: np.zeros((3, 3))})
+    atoms.arrays[key] = np.zeros((3, 3))
+    for path in (write_xyz(tmp_path / "a.xyz", atoms), tmp_path / "a.db"):
+        with pytest.warns(WaveScatWarning, match=f"have no 'forces' or 'REF_forces' but arrays named '{key}'"):
+            read_frames(path)
+
+
+@pytest.mark.parametrize("key", ["MACE_energy", "dft_energy", "Energy"])
+def test_energies_under_other_names_are_named(tmp_path, key):
+    atoms = structure(energy=None)
+    atoms.info[key] = -3.0
+    with pytest.raises(DataError, match=rf"a.xyz#0 has no energy \(it has '{key}'\); store it as 'energy'"):
+        read_frames(write_xyz(tmp_path / "a.xyz", atoms))

@@ -13,7 +13,7 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 from tqdm import tqdm
 
-from ase_wavescat.errors import DataError, WaveScatError, listening
+from ase_wavescat.errors import DataError, WaveScatError, WaveScatWarning, listening
 from ase_wavescat.processes import cores
 from ase_wavescat.structure_files import check_structure
 from ase_wavescat.workflows.hull import References, formation_energies, reference_energies
@@ -180,7 +180,7 @@ class _Intake:
 
 def _crystal_energy(source: CalculatorSource, symbol: str) -> References:
     """Of the element's crystal, relaxed; a model that has not been trained on such says so in the source."""
-    heard: list[str] = []
+    heard: list[WaveScatWarning] = []
     with listening(heard.append):
         found = reference_energies(source.make(), [symbol])  # a new calculator: it warns once of each kind
     if heard:
