@@ -20,10 +20,8 @@ class _Group(click.Group):
             warnings.showwarning = _show(warnings.showwarning)
             try:
                 return super().invoke(context)
-            except Exception as error:
-                if isinstance(error, _named_errors()):
-                    raise click.ClickException(str(error)) from error
-                raise
+            except (WaveScatError, OSError) as error:
+                raise click.ClickException(str(error)) from error
 
 
 def _show(usual: Callable[..., None]) -> Callable[..., None]:
@@ -34,12 +32,6 @@ def _show(usual: Callable[..., None]) -> Callable[..., None]:
             usual(message, category, *where)
 
     return show
-
-
-def _named_errors() -> tuple[type[Exception], ...]:
-    from ase_wavescat.scattering.spec import SpecError
-
-    return WaveScatError, SpecError, OSError
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
