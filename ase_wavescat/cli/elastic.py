@@ -20,7 +20,7 @@ from ase_wavescat.cli.structures import run_files, structure_arguments
               help="At most so many steps of a relaxation.")  # fmt: skip
 def elastic(
     files: tuple[str, ...], model: str, output: Path, quiet: bool, strain: float, relax_ions: bool, fmax: float,
-    steps: int,
+    steps: int, overwrite: bool,
 ) -> None:  # fmt: skip
     """Elastic constants of the structures in FILES, from the stress under small strains.
 
@@ -33,5 +33,5 @@ def elastic(
     strains = (-strain, -strain / 2, strain / 2, strain)
     run_files(
         files, model, output, settings,
-        lambda atoms: work(atoms, strains=strains, relax_ions=relax_ions, fmax=fmax, steps=steps), quiet,
+        lambda atoms: work(atoms, strains=strains, relax_ions=relax_ions, fmax=fmax, steps=steps), quiet, overwrite,
     )  # fmt: skip

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ase_wavescat.cli.structures import INPUTS, fingerprint, kept, read_structures, structure_arguments
+from ase_wavescat.cli.structures import (
+    Shortfalls,
+    end,
+    fingerprint,
+    kept,
+    read_structures,
+    structure_arguments,
+    write_result,
+)
 
 if TYPE_CHECKING:
     from ase_wavescat.workflows import Band
@@ -29,7 +37,7 @@ if TYPE_CHECKING:
 @click.option("--relax-ends/--keep-ends", default=True, show_default=True, help="Relax both ends before.")
 def neb(
     files: tuple[str, ...], model: str, output: Path, quiet: bool, given: bool, images: int, fmax: float, steps: int,
-    climb: bool, relax_ends: bool,
+    climb: bool, relax_ends: bool, overwrite: bool,
 ) -> None:  # fmt: skip
     """Barrier between two structures by a nudged elastic band, or along a path that is given.
 
@@ -55,9 +63,11 @@ def neb(
         "relax_ends": relax_ends,
     }  # fmt: skip
     inputs = fingerprint(path, find_model(model), settings)
-    if kept(output / f"{name}.json", inputs):
+    shortfalls = Shortfalls()
+    if (record := kept(output / f"{name}.json", inputs, overwrite)) is not None:
         click.echo(f"{name}: kept, it is in {output} already")
-        return
+        shortfalls.add(name, record)
+        return end(shortfalls, 1)
     path[0].calc = WaveScatCalculator(model)
     if given:
         result: Band = path_energies(path, path[0].calc)
@@ -66,7 +76,8 @@ def neb(
             path[0], path[-1], images=path[1:-1] or images, fmax=fmax, steps=steps, climb=climb,
             relax_endpoints=relax_ends, progress=not quiet,
         )  # fmt: skip
-    result.write(output, name, {INPUTS: inputs})
+    shortfalls.add(name, write_result(result, output, name, inputs))
     if not quiet:
         click.echo(f"{name}\n{result.summary()}\n")
     click.echo(f"results: {output}")
+    end(shortfalls, 1)

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 @click.option("--smax", type=float, default=0.05, show_default=True, help="Largest stress left, GPa.")
 @click.option("--steps", type=click.IntRange(min=0), default=500, show_default=True, help="At most so many steps.")
 def relax(
-    files: tuple[str, ...], model: str, output: Path, quiet: bool, cell: str, fmax: float, smax: float, steps: int
-) -> None:
+    files: tuple[str, ...], model: str, output: Path, quiet: bool, cell: str, fmax: float, smax: float, steps: int,
+    overwrite: bool,
+) -> None:  # fmt: skip
     """Relax the structures in FILES: positions, or positions and cell.
 
     FILES are extended XYZ, ASE databases, CIF and other usual formats, folders or (quoted) globs. For each structure
@@ -42,4 +43,4 @@ def relax(
             warnings.warn(f"not relaxed: {result.stop_reason}", WaveScatWarning, stacklevel=2)
         return result
 
-    run_files(files, model, output, settings, relaxed, quiet)
+    run_files(files, model, output, settings, relaxed, quiet, overwrite)

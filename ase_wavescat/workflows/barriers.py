@@ -56,6 +56,10 @@ class Barrier(Band):
         state = "converged" if self.converged else "not converged"
         return f"{state} after {self.steps} steps, residual force {self.residual_force:.3f} eV/Å\n{super().summary()}"
 
+    @property
+    def incomplete(self) -> str:
+        return "" if self.converged else f"not converged after {self.steps} steps"
+
     def remarks(self) -> list[str]:
         found = super().remarks()
         if self.residual_force > self.fmax:

@@ -86,6 +86,7 @@ class ElasticConstants(Result):
     clamped_uncertainty: None without members.
     residual_stress: (6,) GPa of the unstrained structure.
     warnings: what limits the constants, in words.
+    unconverged: those of them that say which relaxations did not converge.
     """
 
     structure: Atoms
@@ -97,10 +98,15 @@ class ElasticConstants(Result):
     clamped_uncertainty: ElasticSpread | None
     residual_stress: np.ndarray
     warnings: tuple[str, ...]
+    unconverged: tuple[str, ...] = ()
 
     @property
     def structures(self) -> list[Atoms]:
         return [self.structure]
+
+    @property
+    def incomplete(self) -> str:
+        return "; ".join(self.unconverged)
 
     @property
     def best(self) -> ElasticTensor:
@@ -197,6 +203,7 @@ def elastic(
         clamped = np.array([[frame.get_stress() / GPa for frame in row] for row in frames])
         members = member_stresses(calculator, [frame for row in frames for frame in row])
         relaxed = _relaxed_stresses(frames, chosen, fmax, steps, problems) if relax_ions else None
+    unconverged = tuple(problems)
     uncertainty = None if members is None else _spread(calculator, chosen, members / GPa)
     if uncertainty is not None and uncertainty.unstable_members:
         problems.append(
@@ -210,7 +217,7 @@ def elastic(
         warnings.warn(f"{atoms.get_chemical_formula()}: {text}", WaveScatWarning, stacklevel=2)
     return ElasticConstants(
         structure, chosen, clamped, relaxed, tensors[0], tensors[1],
-        uncertainty, residual_stress, tuple(problems),
+        uncertainty, residual_stress, tuple(problems), unconverged,
     )  # fmt: skip
 
 

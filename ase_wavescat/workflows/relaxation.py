@@ -95,6 +95,10 @@ class Relaxation(Result):
         return self.stop_reason.startswith(RUNAWAY)
 
     @property
+    def incomplete(self) -> str:
+        return "" if self.converged else self.stop_reason
+
+    @property
     def steps(self) -> int:
         return len(self.energies) - 1
 
