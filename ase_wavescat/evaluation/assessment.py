@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -17,17 +18,19 @@ from tqdm import tqdm
 
 from ase_wavescat.each import for_each
 from ase_wavescat.ensemble import Calibration, Ensemble
-from ase_wavescat.errors import DataError, StructureError
+from ase_wavescat.errors import DataError, StructureError, WaveScatWarning
 from ase_wavescat.evaluation.reliability import Reliability, reliability
 from ase_wavescat.model_file import find_model, load_model
 from ase_wavescat.processes import cores
 from ase_wavescat.scattering.transform import Transform
 from ase_wavescat.structure_files import Paths, files_of, named
-from ase_wavescat.training.dataset import Frame, read_frames
+from ase_wavescat.training.dataset import NO_GROUPS, Frame, MissingGroupError, read_frames
 from ase_wavescat.training.provenance import seen_files, seen_structures
 from ase_wavescat.training.sources import fingerprint
 from ase_wavescat.training.validation import composition_bin
 
+GROUP = "group"
+"""The usual key of frames that belong together."""
 CALIBRATION_GROUPS = 5
 _FREE_ENERGIES = 3  # data beyond the offsets fitted, so that what is left says something
 _OTHER_ZERO = 3.0  # times the errors around it: so large, a composition-linear error is a zero of energy
@@ -304,14 +307,15 @@ def evaluate(
     model: str | Path | Ensemble,
     data: Paths | Sequence[Frame],
     *,
-    group_key: str = "group",
+    group_key: str = GROUP,
     workers: int | None = None,
     progress: bool = True,
 ) -> Assessment:
     """Predict labelled structures and compare.
 
     model: a path, a bundled name, or an Ensemble.  data: files, folders, globs (see `files_of`), or frames.
-    group_key: info key of frames that belong together, see `read_frames`.
+    group_key: info key of frames that belong together, see `read_frames`; where frames lack the usual one, each is its
+        own group, and a WaveScatWarning says so.
     workers: processes (default: all cores this process may use); the results do not depend on their number. More than
         one are started with the spawn method, so a script needs the usual `if __name__ == "__main__"`.
 
@@ -325,15 +329,31 @@ def evaluate(
 
 
 def read_data(
-    ensemble: Ensemble, data: Paths | Sequence[Frame], group_key: str = "group"
+    ensemble: Ensemble, data: Paths | Sequence[Frame], group_key: str = GROUP, grouped: bool = False
 ) -> tuple[tuple[DataFile, ...], list[Frame]]:
-    """Files (none for frames given as such) and their frames, checked against the model's species. Raises DataError."""
+    """Files (none for frames given as such) and their frames, checked against the model's species.
+
+    grouped: whether frames must have groups; else, where they lack the usual key, each is its own group, and a
+        WaveScatWarning says so.
+    Raises DataError.
+    """
     given = [data] if isinstance(data, (str, Path)) else list(data)
     frames = [item for item in given if isinstance(item, Frame)]
     if frames and len(frames) < len(given):
         raise DataError("give either files or frames, not both at once")
     files = [] if frames else files_of([item for item in given if not isinstance(item, Frame)])
-    frames = frames or read_frames(files, group_key)
+    try:
+        frames = frames or read_frames(files, group_key)
+    except MissingGroupError:
+        if grouped or group_key != GROUP:
+            raise
+        frames = read_frames(files, NO_GROUPS)
+        warnings.warn(
+            f"not all frames have a {GROUP!r}: each is taken for a group of its own, so that frames of one trajectory"
+            " count as independent in what is said of uncertainties; name the key of what belongs together (group_key)",
+            WaveScatWarning,
+            stacklevel=3,
+        )
     check_species(ensemble, frames)
     known = seen_files(ensemble)
     strangers = {frame.name.rpartition("#")[0] for frame in set(frames) - set(trained_frames(ensemble, frames))}

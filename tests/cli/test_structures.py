@@ -139,7 +139,7 @@ def test_results_are_kept_while_structure_model_and_settings_are_the_same(
     assert run({**settings, "fmax": 0.01}, overwrite=True) == 3
     inputs = json.loads((tmp_path / "out" / "first.json").read_text())["inputs"]
     assert inputs["settings"] == {"fmax": 0.01, "strains": [0.1, 0.2]}
-    with pytest.raises(DataError, match="other workflow; .*or replace it by --overwrite"):
+    with pytest.raises(DataError, match=r"other workflow; .*or replace it by --overwrite"):
         run({**settings, "workflow": "other"})
     structures["third"].positions[0, 0] += 1e-9
     with pytest.raises(DataError, match=r"third\.json is there, of other inputs: other structures"):
@@ -188,7 +188,8 @@ def test_what_did_not_converge_is_named_and_is_the_exit_status(
             end(shortfalls, 3)
         assert caught.value.exit_code == 3 and set(shortfalls.incomplete) == set(structures)
     many = Shortfalls({"a": "broken"}, {f"s{number}": "step limit" for number in range(12)})
-    with pytest.raises(click.ClickException, match=r"^1 of 20 failed: a; 12 of 20 not complete: .* and 2 more$") as both:
+    said = r"^1 of 20 failed: a; 12 of 20 not complete: .* and 2 more$"
+    with pytest.raises(click.ClickException, match=said) as both:
         end(many, 20)
     assert both.value.exit_code == 1
 
