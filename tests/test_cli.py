@@ -151,8 +151,11 @@ def test_a_model_that_other_settings_made_is_not_replaced(labelled: Path, tmp_pa
     made = model.read_bytes()
     again = wavescat(*command)
     assert again.exit_code == 0 and "of the same data and settings; it is kept" in again.output
-    for more, said in ((("--members", 3), "members 2, now 3"), (("--no-repulsion",), "other repulsion"),
-                       (("--licence", "free"), "other licence"), (("--group-key", "none"), "other sources")):  # fmt: skip
+    changes = {
+        ("--members", 3): "members 2, now 3", ("--no-repulsion",): "other repulsion",
+        ("--licence", "free"): "other licence", ("--group-key", "none"): "other sources",
+    }  # fmt: skip
+    for more, said in changes.items():
         other = wavescat(*command, *more, "--quiet")
         assert other.exit_code == 1 and said in " ".join(other.output.split()), other.output
         assert "--overwrite" in other.output
