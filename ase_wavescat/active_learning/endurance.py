@@ -20,6 +20,7 @@ from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.errors import DataError, WaveScatWarning
 from ase_wavescat.plotting import BLUE, GREY
 from ase_wavescat.processes import cores
+from ase_wavescat.progress import hidden
 from ase_wavescat.scattering.transform import Transform
 from ase_wavescat.structure_files import check_structure
 from ase_wavescat.workflows.checks import with_calculator
@@ -154,7 +155,7 @@ def endure(
     bare = [Atoms(a.numbers, a.positions, cell=a.cell, pbc=a.pbc, info=dict(a.info)) for a in starts]
     items = [(atoms, watch, limits, [seed, number]) for number, atoms in enumerate(bare)]
     runs = for_each(ensemble, _run, items, min(workers or cores(), len(items)))
-    done = list(tqdm(runs, total=len(items), unit="run", disable=not progress, desc="dynamics"))
+    done = list(tqdm(runs, total=len(items), unit="run", disable=hidden(progress), desc="dynamics"))
     times, reasons, ends = zip(*done, strict=True)
     return Endurance(watch, limits, np.array(times), tuple(reasons), list(ends))
 

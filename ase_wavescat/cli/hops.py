@@ -23,6 +23,7 @@ from ase_wavescat.cli.structures import (
     write_result,
 )
 from ase_wavescat.errors import WaveScatError
+from ase_wavescat.progress import steps_shown
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -75,11 +76,12 @@ def hops(files: tuple[str, ...], model: str, output: Path, quiet: bool, overwrit
         given = atoms.copy()
         atoms.calc = calculator
         try:
-            found, relaxation = _found(atoms, settings)
-            rows = [
-                _barrier(hop, f"{name}-hop-{number}", given, path, output, quiet, overwrite, settings)
-                for number, hop in enumerate(found)
-            ]
+            with steps_shown(not quiet):
+                found, relaxation = _found(atoms, settings)
+                rows = [
+                    _barrier(hop, f"{name}-hop-{number}", given, path, output, quiet, overwrite, settings)
+                    for number, hop in enumerate(found)
+                ]
         except WaveScatError as error:
             shortfalls.failed[name] = str(error)
             click.echo(f"{name}: {error}", err=True)

@@ -16,6 +16,7 @@ from ase_wavescat.cli.structures import (
     structure_arguments,
     write_result,
 )
+from ase_wavescat.progress import steps_shown
 
 if TYPE_CHECKING:
     from ase_wavescat.workflows import Band
@@ -72,10 +73,11 @@ def neb(
     if given:
         result: Band = path_energies(path, path[0].calc)
     else:
-        result = barrier(
-            path[0], path[-1], images=path[1:-1] or images, fmax=fmax, steps=steps, climb=climb,
-            relax_endpoints=relax_ends, progress=not quiet,
-        )  # fmt: skip
+        with steps_shown(not quiet):
+            result = barrier(
+                path[0], path[-1], images=path[1:-1] or images, fmax=fmax, steps=steps, climb=climb,
+                relax_endpoints=relax_ends, progress=not quiet,
+            )  # fmt: skip
     shortfalls.add(name, write_result(result, output, name, inputs))
     if not quiet:
         click.echo(f"{name}\n{result.summary()}\n")

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from ase_wavescat.cli.options import model_option, overwrite_option, quiet_option
 from ase_wavescat.errors import DataError, WaveScatError, WaveScatWarning
+from ase_wavescat.progress import hidden, steps_shown
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -154,7 +155,7 @@ def run_each(
     marks = {name: fingerprint([atoms], find_model(model), settings) for name, atoms in structures.items()}
     done = {name: kept(folder / f"{name}.json", inputs, overwrite) for name, inputs in marks.items()}
     shortfalls = Shortfalls()
-    bar = tqdm(structures.items(), unit="structure", disable=quiet or len(structures) == 1, leave=False)
+    bar = tqdm(structures.items(), unit="structure", disable=hidden(not quiet and len(structures) > 1), leave=False)
     for name, atoms in bar:
         bar.set_postfix_str(name)
         if (record := done[name]) is not None:
@@ -163,7 +164,7 @@ def run_each(
             continue
         atoms.calc = calculator
         calculator.forget_warnings()  # each structure has its own
-        with _named_warnings(name) as said:
+        with _named_warnings(name) as said, steps_shown(not quiet):
             try:
                 result = work(atoms)
             except WaveScatError as error:

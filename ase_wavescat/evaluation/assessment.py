@@ -22,6 +22,7 @@ from ase_wavescat.errors import DataError, StructureError, WaveScatWarning
 from ase_wavescat.evaluation.reliability import Reliability, reliability
 from ase_wavescat.model_file import find_model, load_model
 from ase_wavescat.processes import cores
+from ase_wavescat.progress import hidden
 from ase_wavescat.scattering.transform import Transform
 from ase_wavescat.structure_files import Paths, files_of, named
 from ase_wavescat.training.dataset import NO_GROUPS, Frame, MissingGroupError, read_frames
@@ -412,7 +413,7 @@ def predict(
 ) -> tuple[FrameResult, ...]:
     """The model's results for frames, in their order; see `evaluate`. Raises DataError naming the frame."""
     count = min(workers or cores(), len(frames))
-    with tqdm(total=len(frames), unit="frame", desc="predictions", disable=not progress) as bar:
+    with tqdm(total=len(frames), unit="frame", desc="predictions", disable=hidden(progress)) as bar:
         results = []
         for result in for_each(ensemble, _result, frames, count):
             results.append(result)

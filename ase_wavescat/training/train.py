@@ -12,6 +12,7 @@ import numpy as np
 from ase_wavescat.ensemble import Calibration, Domain, Ensemble
 from ase_wavescat.errors import DataError
 from ase_wavescat.model_file import load_model, save_model
+from ase_wavescat.progress import steps_shown
 from ase_wavescat.repulsion import PairRepulsion
 from ase_wavescat.scattering.moduli import measure_softening
 from ase_wavescat.scattering.presets import preset
@@ -111,7 +112,8 @@ def train(
     observations = Observations(frames, features, repel, chosen.reference_energies, chosen.strong_force)
     features.fill(frames, workers, progress)
     problem = prepare(observations, groups, chosen, penalty, towards, progress)
-    outcome = METHODS[chosen.method](problem, chosen)
+    with steps_shown(progress):
+        outcome = METHODS[chosen.method](problem, chosen)
     metrics = collect_metrics(problem.judged_frames, outcome.validation, spec.species)
     metrics |= {"folds": int(problem.fold.max()) + 1, **outcome.curves}
     say(format_metrics(metrics))

@@ -20,6 +20,7 @@ from ase.units import GPa
 from ase_wavescat.calculator import WaveScatCalculator
 from ase_wavescat.errors import DataError, StructureError, WaveScatError
 from ase_wavescat.plotting import BLUE, ORANGE
+from ase_wavescat.progress import step_bar
 from ase_wavescat.workflows.checks import calculator_of, evaluated, with_calculator
 from ase_wavescat.workflows.members import member_energies, spread
 from ase_wavescat.workflows.result import Result
@@ -216,12 +217,14 @@ def _run(record: _Record, fmax: float, smax: float, steps: int) -> str:
     optimizer = LBFGS(moving, logfile=os.devnull, alpha=FIRST_CURVATURE)
     try:
         # The forces of the filter mix those of atoms and cell: the criterion of ASE (here: never) is not used.
-        for index, _ in enumerate(optimizer.irun(fmax=0.0, steps=steps)):
+        shown = step_bar(optimizer.irun(fmax=0.0, steps=steps), "relaxation", steps)
+        for index, _ in enumerate(shown):
             reason = watch.reason(record.atoms, record.atoms.get_potential_energy(), record.atoms.get_forces())
             if reason is not None:
                 return f"{RUNAWAY}: {reason}"
             if index > 0:
                 record.add()
+            shown.set_postfix_str(f"force {record.forces[-1]:.3f} eV/Å", refresh=False)
             if record.forces[-1] <= fmax and (not record.cell or record.stresses[-1] <= smax):
                 return CONVERGED
     except (WaveScatError, FailedCalculation, ArithmeticError, np.linalg.LinAlgError) as error:

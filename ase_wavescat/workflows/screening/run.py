@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from ase_wavescat.errors import DataError, WaveScatError, WaveScatWarning
 from ase_wavescat.processes import cores
+from ase_wavescat.progress import hidden
 from ase_wavescat.structure_files import check_structure
 from ase_wavescat.workflows.hull import References, formation_energies, reference_energies
 from ase_wavescat.workflows.melting import MeltSchedule
@@ -84,7 +85,7 @@ def screen(
         raise DataError(f"workers must be at least 1, got {workers}")
     named = references if references is None or isinstance(references, References) else References.given(references)
     source = CalculatorSource.of(model)
-    with tqdm(unit="structure", desc="screening", disable=not progress) as bar:
+    with tqdm(unit="structure", desc="screening", disable=hidden(progress)) as bar:
         entries = pool_entries(pool, lambda more: _extend(bar, more))
         with open_database(
             Path(output), source.identity, settings.plain(), named, _energy_scale(source.make()), overwrite
