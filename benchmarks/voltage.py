@@ -67,8 +67,8 @@ def curves(chosen: argparse.Namespace) -> tuple[dict[str, VoltageCurve], dict[st
     limits = {"fmax": FMAX, "smax": SMAX, "steps": STEPS}
     sets = {
         "annealed, as labelled": labels,
-        "annealed, relaxed": relax_each(bare(labels), chosen.model, chosen.relaxed, True, **limits),
-        "quenched, relaxed": relax_each(bare(paths), chosen.model, chosen.relaxed, True, **limits),
+        "annealed, relaxed": relax_each(bare(labels), chosen.model, chosen.relaxed, True, **limits)[0],
+        "quenched, relaxed": relax_each(bare(paths), chosen.model, chosen.relaxed, True, **limits)[0],
     }
     references = {"DFT": References.given({"Li": given}, "bcc Li, DFT of the labels"),
                   "model": reference_energies(calculator, ["Li"])}  # fmt: skip

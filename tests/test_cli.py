@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from ase_wavescat.cli import main
 from ase_wavescat.domain import Domain
 from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.model_card import model_card
-from ase_wavescat.spec_file import write_spec
+from ase_wavescat.spec_file import read_spec, write_spec
 
 
 def wavescat(*arguments: str | Path) -> Result:
@@ -82,14 +84,19 @@ def test_a_broken_model_is_a_message(tmp_path: Path) -> None:
     assert result.exit_code == 1 and "not an HDF5 file" in result.output
 
 
-def test_demo_prints_a_table_and_writes_one_picture(model: Path, tmp_path: Path) -> None:
+def test_demo_prints_a_table_and_writes_one_picture(model: Path, tmp_path: Path, small_ensemble: Ensemble) -> None:
     folder = tmp_path / "deep" / "out"
     result = wavescat("demo", "--model", model, "-o", folder)
     assert result.exit_code == 0, result.output
     for text in ("amorphous Li55Si18", "small.h5", "energy per atom (total)", "largest force", "GPa", "relaxation"):
         assert text in result.output
-    assert [path.name for path in folder.iterdir()] == ["demo.png"]
+    assert {path.name for path in folder.iterdir()} == {"demo.png", "demo.json"}
     assert (folder / "demo.png").read_bytes().startswith(b"\x89PNG")
+    again = wavescat("demo", "--model", model, "-o", folder)
+    assert "demo: kept" in again.output and result.output.splitlines()[:9] == again.output.splitlines()[:9]
+    save_model(model, small_ensemble)
+    other = wavescat("demo", "--model", model, "-o", folder)
+    assert other.exit_code == 1 and "other model" in other.output
 
 
 def test_warnings_are_shown_as_messages(tmp_path: Path, small_ensemble: Ensemble, wide_domain: Domain) -> None:
@@ -134,6 +141,51 @@ def test_train_writes_a_model_whose_card_shows_its_errors(labelled: Path, tmp_pa
         "Li-Si",
     ):
         assert text in card
+
+
+def test_a_model_that_other_settings_made_is_not_replaced(labelled: Path, tmp_path: Path) -> None:
+    model = tmp_path / "trained.h5"
+    command = (
+        "train", labelled, "-o", model, "--members", 2, "--folds", 3, "--workers", 1, "--spec", tmp_path / "spec.json",
+    )  # fmt: skip
+    assert wavescat(*command, "--quiet").exit_code == 0
+    made = model.read_bytes()
+    again = wavescat(*command)
+    assert again.exit_code == 0 and "of the same data and settings; it is kept" in again.output
+    changes = {
+        ("--members", 3): "members 2, now 3", ("--no-repulsion",): "other repulsion",
+        ("--licence", "free"): "other licence", ("--group-key", "none"): "other sources",
+    }  # fmt: skip
+    for more, said in changes.items():
+        other = wavescat(*command, *more, "--quiet")
+        assert other.exit_code == 1 and said in " ".join(other.output.split()), other.output
+        assert "--overwrite" in other.output
+    assert model.read_bytes() == made
+    (tmp_path / "run.toml").write_text(RUN_FILE)  # of another licence
+    by_file = wavescat("train", tmp_path / "run.toml", "-o", model, "--quiet")
+    assert by_file.exit_code == 1 and "other licence" in " ".join(by_file.output.split())
+    assert wavescat(*command, "--members", 3, "--overwrite", "--quiet").exit_code == 0
+    assert "members     3" in wavescat("info", model).output
+    model.write_text("notes")
+    notes = wavescat(*command, "--quiet")
+    assert notes.exit_code == 1 and "is there, and is no model" in notes.output and model.read_text() == "notes"
+
+
+def test_a_specification_of_other_data_is_not_replaced(labelled: Path, tmp_path: Path) -> None:
+    path = tmp_path / "suggested.json"
+    assert wavescat("suggest", labelled, "--json", path).exit_code == 0
+    assert wavescat("suggest", labelled, "--json", path).exit_code == 0
+    write_spec(read_spec(tmp_path / "spec.json"), path)
+    other = wavescat("suggest", labelled, "--json", path)
+    assert other.exit_code == 1 and "another specification" in other.output
+    assert read_spec(path) == read_spec(tmp_path / "spec.json")
+    assert wavescat("suggest", labelled, "--json", path, "--overwrite").exit_code == 0
+    assert read_spec(path) != read_spec(tmp_path / "spec.json")
+
+
+def test_python_m_is_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "ase_wavescat", "--version"], capture_output=True, text=True)
+    assert done.returncode == 0 and __version__ in done.stdout
 
 
 def test_train_refuses_an_unknown_preset(labelled: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.errors import DataError, listening, unheard
 from ase_wavescat.plotting import BLUE, GREY
 from ase_wavescat.processes import cores
+from ase_wavescat.progress import hidden
 from ase_wavescat.scattering.transform import Transform
 from ase_wavescat.structure_files import check_structure
 from ase_wavescat.workflows.checks import private, record_of, with_calculator
@@ -153,7 +154,7 @@ def endure(
     bare = [Atoms(a.numbers, a.positions, cell=a.cell, pbc=a.pbc, info=dict(a.info)) for a in starts]
     items = [(atoms, watch, limits, [seed, number]) for number, atoms in enumerate(bare)]
     runs = for_each(ensemble, _run, items, min(workers or cores(), len(items)))
-    done = list(tqdm(runs, total=len(items), unit="run", disable=not progress, desc="dynamics"))
+    done = list(tqdm(runs, total=len(items), unit="run", disable=hidden(progress), desc="dynamics"))
     times, reasons, ends = zip(*done, strict=True)
     record = record_of(WaveScatCalculator(ensemble))
     return Endurance(watch, limits, np.array(times), tuple(reasons), list(ends), calculators=[record])

@@ -65,16 +65,22 @@ class Exploration(Result):
     kinds: of each state.
     energies: (n,) eV/atom.
     spreads: (n,) eV/atom, calibrated standard deviations over members; None without members.
+    ended: parts that ended before they were done, and why.
     """
 
     states: list[Atoms]
     kinds: list[str]
     energies: np.ndarray
     spreads: np.ndarray | None
+    ended: tuple[str, ...] = ()
 
     @property
     def structures(self) -> list[Atoms]:
         return self.states
+
+    @property
+    def incomplete(self) -> str:
+        return "; ".join(self.ended)
 
     def summary(self) -> str:
         lines = [f"{len(self.states)} states of {self.states[0].get_chemical_formula()}"]
@@ -85,7 +91,7 @@ class Exploration(Result):
             if self.spreads is not None:  # of the energies, by which states are chosen; their differences have less
                 text += f", spread of the energies {1e3 * self.spreads[chosen].mean():.1f}"
             lines.append(text)
-        return "\n".join(lines)
+        return "\n".join(lines + [f"ended before: {text}" for text in self.ended])
 
     def plot(self) -> Figure:
         """Energies above the relaxed state by kind, with their spreads."""
@@ -113,34 +119,40 @@ def explore(atoms: Atoms, plan: Plan = Plan(), *, seed: int = 0) -> Exploration:
     """
     calculator = calculator_of(atoms, "forces")
     relaxation = relax(atoms, fmax=0.05)
-    states = _states(atoms, relaxation, calculator, plan, seed)
+    states, ended = _states(atoms, relaxation, calculator, plan, seed)
     counts = np.array([len(state) for state in states])
     energies = np.array([calculator.get_potential_energy(state) for state in states]) / counts
     members = member_energies(calculator, states)
     spreads = None if members is None else spread(calculator, members) / counts
     kinds = [str(state.info["config_type"]) for state in states]
-    return Exploration(states, kinds, energies, spreads, calculators=[record_of(calculator)])
+    return Exploration(states, kinds, energies, spreads, ended, calculators=[record_of(calculator)])
 
 
 def _states(
     atoms: Atoms, relaxation: Relaxation, calculator: BaseCalculator, plan: Plan, seed: int
-) -> list[Atoms]:
+) -> tuple[list[Atoms], tuple[str, ...]]:
+    """The states, and the parts that ended before they were done."""
     relaxed = relaxation.structure
+    ended = [] if relaxation.converged else [f"relaxation: {relaxation.stop_reason}"]
     states = [_named(relaxed, atoms, "relaxed")]
     states += [_named(frame, atoms, "relaxation") for frame in _evenly(relaxation.path[:-1], plan.snapshots)]
     if relaxation.runaway:
-        return states
+        return states, tuple(ended)
     start = with_calculator(relaxed, calculator)
     for index, temperature in enumerate(plan.temperatures):
-        frames = dynamics(start, temperature, plan, np.random.default_rng([seed, index]))
+        frames, failure = dynamics(start, temperature, plan, np.random.default_rng([seed, index]))
+        ended += [] if failure is None else [f"dynamics at {temperature:g} K: {failure}"]
         states += [_named(frame, atoms, "md", temperature=temperature) for frame in frames]
     states += [_named(frame, atoms, "strain") for frame in _strained(relaxed, calculator, plan.strains)]
     states += [_named(frame, atoms, "hop") for frame in _hopping(relaxed, calculator, plan)]
-    return states
+    return states, tuple(ended)
 
 
-def dynamics(atoms: Atoms, temperature: float, plan: Plan, generator: np.random.Generator) -> list[Atoms]:
-    """Evenly spaced snapshots of Langevin dynamics at fixed volume; the last one is that before a runaway."""
+def dynamics(
+    atoms: Atoms, temperature: float, plan: Plan, generator: np.random.Generator
+) -> tuple[list[Atoms], str | None]:
+    """Evenly spaced snapshots of Langevin dynamics at fixed volume, and why it was stopped, if it was: the last
+    snapshot then is that before a runaway."""
     moving = with_calculator(atoms, atoms.calc)
     MaxwellBoltzmannDistribution(moving, temperature_K=temperature, rng=generator)
     steps = max(plan.snapshots, round(1000 * plan.picoseconds / plan.timestep))
@@ -154,7 +166,7 @@ def dynamics(atoms: Atoms, temperature: float, plan: Plan, generator: np.random.
             frames.append(last[0])
 
     failure = run_langevin(moving, lambda step: temperature, steps, plan.timestep, generator, record)
-    return frames if failure is None else [*frames, *last]
+    return (frames, None) if failure is None else ([*frames, *last], failure)
 
 
 def _strained(relaxed: Atoms, calculator: BaseCalculator, strains: tuple[float, ...]) -> Iterator[Atoms]:

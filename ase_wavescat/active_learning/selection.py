@@ -19,6 +19,7 @@ from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.errors import DataError, StructureError
 from ase_wavescat.plotting import GREY, ORANGE
 from ase_wavescat.processes import cores
+from ase_wavescat.progress import hidden
 from ase_wavescat.scattering.transform import Transform
 from ase_wavescat.structure_files import without_results
 from ase_wavescat.workflows.result import Result
@@ -281,7 +282,7 @@ def assess(
     candidates, failed = [], {}
     count = min(workers or cores(), len(pool))
     views = for_each(ensemble, _view, pool.items(), count, chunk=8)
-    for item in tqdm(views, total=len(pool), unit="structure", disable=not progress):
+    for item in tqdm(views, total=len(pool), unit="structure", disable=hidden(progress)):
         if isinstance(item, Candidate):
             candidates.append(item)
         else:

@@ -23,6 +23,7 @@ from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.errors import DataError, listening, unheard
 from ase_wavescat.extended_xyz import write_extended_xyz
 from ase_wavescat.processes import cores
+from ase_wavescat.progress import hidden
 from ase_wavescat.structure_files import structures_of
 from ase_wavescat.workflows.checks import with_calculator
 
@@ -98,7 +99,7 @@ def try_out(
     ]
     done = for_each(ensemble, _try_one, items, min(workers or cores(), len(items)))
     bar = tqdm(done, total=len(starts), initial=len(starts) - len(items), unit="start", desc="explored",
-               disable=not progress)  # fmt: skip
+               disable=hidden(progress))  # fmt: skip
     for _ in bar:
         pass
     return _read(list(starts), folder, watch, limits)

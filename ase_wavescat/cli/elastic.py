@@ -27,7 +27,7 @@ if TYPE_CHECKING:
               help="At most so many steps of the relaxation before the strains.")  # fmt: skip
 def elastic(
     files: tuple[str, ...], model: str, output: Path, quiet: bool, strain: float, relax_ions: bool, fmax: float,
-    steps: int,
+    steps: int, overwrite: bool,
 ) -> None:  # fmt: skip
     """Elastic constants (GPa) of the structures in FILES, from the stress under small strains.
 
@@ -44,4 +44,4 @@ def elastic(
     def constants(atoms: Atoms) -> ElasticConstants:
         return work(atoms, strains=strains, relax_ions=relax_ions, fmax=fmax, steps=steps, progress=not quiet)
 
-    run_files(files, model, output, settings, constants, quiet)
+    run_files(files, model, output, settings, constants, quiet, overwrite)

@@ -20,7 +20,7 @@ from ase_wavescat.cli.structures import run_files, structure_arguments
               help="At most so many steps of a relaxation.")  # fmt: skip
 def eos(
     files: tuple[str, ...], model: str, output: Path, quiet: bool, reach: float, points: int, relax_ions: bool,
-    fmax: float, steps: int,
+    fmax: float, steps: int, overwrite: bool,
 ) -> None:  # fmt: skip
     """Energy against hydrostatic strain of the structures in FILES: equilibrium volume and bulk modulus.
 
@@ -36,5 +36,5 @@ def eos(
     strains = np.linspace(-reach, reach, points)
     run_files(
         files, model, output, settings,
-        lambda atoms: work(atoms, strains=strains, relax_ions=relax_ions, fmax=fmax, steps=steps), quiet,
+        lambda atoms: work(atoms, strains=strains, relax_ions=relax_ions, fmax=fmax, steps=steps), quiet, overwrite,
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -24,7 +25,7 @@ from ase_wavescat.cli.structures import end, read_structures, run_each, structur
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the dynamics.")
 def explore(
     files: tuple[str, ...], model: str, output: Path, quiet: bool, temperatures: tuple[float, ...], picoseconds: float,
-    snapshots: int, hops: int, species: str, seed: int,
+    snapshots: int, hops: int, species: str, seed: int, overwrite: bool,
 ) -> None:  # fmt: skip
     """States that the model leads to from the structures in FILES, as a pool for `wavescat select`.
 
@@ -35,9 +36,11 @@ def explore(
     from ase_wavescat.active_learning import explore as work
 
     plan = Plan(temperatures=temperatures, picoseconds=picoseconds, snapshots=snapshots, hops=hops, species=species)
-    settings = {"workflow": "explore", "plan": str(plan), "seed": seed}
+    settings = {"workflow": "explore", "plan": asdict(plan), "seed": seed}
     structures = read_structures(files, output)
     for name, atoms in structures.items():
         atoms.info.setdefault("group", name)  # what comes of one structure belongs together
-    failed = run_each(structures, model, output, settings, lambda atoms: work(atoms, plan, seed=seed), quiet)
-    end(failed, structures)
+    shortfalls = run_each(
+        structures, model, output, settings, lambda atoms: work(atoms, plan, seed=seed), quiet, overwrite
+    )
+    end(shortfalls, len(structures))

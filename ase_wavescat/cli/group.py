@@ -18,10 +18,8 @@ class _Group(click.Group):
         with listening(_show_once()):
             try:
                 return super().invoke(context)
-            except Exception as error:
-                if isinstance(error, _named_errors()):
-                    raise click.ClickException(str(error)) from error
-                raise
+            except (WaveScatError, OSError) as error:
+                raise click.ClickException(str(error)) from error
 
 
 def _show_once() -> Callable[[WaveScatWarning], None]:
@@ -35,12 +33,6 @@ def _show_once() -> Callable[[WaveScatWarning], None]:
             click.echo(f"{'note' if isinstance(warning, WaveScatNote) else 'warning'}: {text}", err=True)
 
     return show
-
-
-def _named_errors() -> tuple[type[Exception], ...]:
-    from ase_wavescat.scattering.spec import SpecError
-
-    return WaveScatError, SpecError, OSError
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -11,8 +11,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ase_wavescat.atomic_write import atomic_path, make_folder
-from ase_wavescat.cli.structures import INPUTS, end, fingerprint, kept, read_structures, structure_arguments
+from ase_wavescat.cli.structures import (
+    INCOMPLETE,
+    INPUTS,
+    Shortfalls,
+    end,
+    fingerprint,
+    kept,
+    read_structures,
+    structure_arguments,
+    write_result,
+)
 from ase_wavescat.errors import WaveScatError
+from ase_wavescat.progress import steps_shown
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -42,7 +53,7 @@ GLASS_FORCE = 0.02
 @click.option(
     "--steps", type=click.IntRange(min=0), default=500, show_default=True, help="At most so many, for ends and bands."
 )
-def hops(files: tuple[str, ...], model: str, output: Path, quiet: bool, **settings: Any) -> None:
+def hops(files: tuple[str, ...], model: str, output: Path, quiet: bool, overwrite: bool, **settings: Any) -> None:
     """From glasses to tables of barriers: relax, find voids and atoms that may hop into them, and a band for each.
 
     For each structure in FILES: NAME-hop-0.json, .extxyz and .png (a band, as `wavescat neb` writes it), NAME-hop-1 and
@@ -51,38 +62,43 @@ def hops(files: tuple[str, ...], model: str, output: Path, quiet: bool, **settin
     """
     from ase_wavescat.calculator import WaveScatCalculator
 
-    structures = read_structures(files, output)
-    calculator = WaveScatCalculator(model)
+    structures, calculator = read_structures(files, output), WaveScatCalculator(model)
+    made = {"workflow": "hops", **settings}
+    marks = {name: fingerprint([atoms], calculator.ensemble, made) for name, atoms in structures.items()}
+    done = {name: kept(output / f"{name}-hops.json", inputs, overwrite) for name, inputs in marks.items()}
     make_folder(output)
-    failed = []
+    shortfalls = Shortfalls()
     for name, atoms in structures.items():
-        target = output / f"{name}-hops.json"
-        inputs = fingerprint([atoms], calculator, {"workflow": "hops", **settings})
-        if kept(target, inputs):
+        if (record := done[name]) is not None:
             click.echo(f"{name}: kept, it is in {output} already")
+            shortfalls.add(name, record)
             continue
         given = atoms.copy()
         atoms.calc = calculator
         try:
-            rows = [
-                _barrier(hop, f"{name}-hop-{number}", given, calculator, output, quiet, settings)
-                for number, hop in enumerate(_found(atoms, settings))
-            ]
+            with steps_shown(not quiet):
+                found, relaxation = _found(atoms, settings)
+                rows = [
+                    _barrier(hop, f"{name}-hop-{number}", given, calculator, output, quiet, overwrite, settings)
+                    for number, hop in enumerate(found)
+                ]
         except WaveScatError as error:
-            failed.append(name)
+            shortfalls.failed[name] = str(error)
             click.echo(f"{name}: {error}", err=True)
             continue
         for number in count(len(rows)):  # of an earlier run that asked for more
             if not _remove(output, f"{name}-hop-{number}"):
                 break
-        _write(target, {"hops": rows, INPUTS: inputs})
+        record = {"hops": rows, INCOMPLETE: _incomplete(relaxation, rows), INPUTS: marks[name]}
+        shortfalls.add(name, record)
+        _write(output / f"{name}-hops.json", record)
         click.echo(f"{name}: {len(rows)} hops\n{_table(rows)}" if rows else f"{name}: no hops; try a smaller --room")
     click.echo(f"results: {output}")
-    end(failed, structures)
+    end(shortfalls, len(structures))
 
 
-def _found(atoms: Atoms, settings: Mapping[str, Any]) -> list[Hop]:
-    """Hops in the relaxed structure."""
+def _found(atoms: Atoms, settings: Mapping[str, Any]) -> tuple[list[Hop], str]:
+    """Hops in the relaxed structure, and why its relaxation was stopped, if it was."""
     from ase_wavescat.errors import PathError
     from ase_wavescat.workflows import find_hops, relax
 
@@ -97,28 +113,34 @@ def _found(atoms: Atoms, settings: Mapping[str, Any]) -> list[Hop]:
         )
     relaxed = relaxation.structure.copy()
     relaxed.calc = atoms.calc
-    return find_hops(relaxed, **{key: settings[key] for key in _SEARCH})
+    return find_hops(relaxed, **{key: settings[key] for key in _SEARCH}), relaxation.incomplete
+
+
+def _incomplete(relaxation: str, rows: list[dict[str, Any]]) -> str:
+    """What did not come to its end: the relaxation of the structure, bands that failed or did not converge."""
+    bands = [f"hop {number} {'failed' if 'failed' in row else 'not converged'}" for number, row in enumerate(rows)
+             if not row.get("converged")]  # fmt: skip
+    return "; ".join([f"relaxation: {relaxation}"] * bool(relaxation) + bands)
 
 
 def _barrier(
-    hop: Hop, name: str, given: Atoms, calculator: WaveScatCalculator, output: Path, quiet: bool,
+    hop: Hop, name: str, given: Atoms, calculator: WaveScatCalculator, output: Path, quiet: bool, overwrite: bool,
     settings: Mapping[str, Any],
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """A row of the table; the band is written, or its failure."""
     from ase_wavescat.workflows import neb
 
     place = [round(float(value), 1) for value in hop.void.position]
     band = {key: settings[key] for key in _BAND}
-    inputs = fingerprint([given], calculator, {"workflow": "hop", **band, "atom": hop.atom, "void": place})
+    inputs = fingerprint([given], calculator.ensemble, {"workflow": "hop", **band, "atom": hop.atom, "void": place})
     target = output / f"{name}.json"
     row = {
         "name": name, "atom": hop.atom, "room": hop.void.room, "length": hop.length, "opening": hop.opening,
         "energy_unrelaxed": hop.energy,
     }  # fmt: skip
-    if not kept(target, inputs):
+    if kept(target, inputs, overwrite) is None:
         try:
-            result = neb(hop.initial, hop.final, progress=not quiet, **band)
-            result.write(output, name, {INPUTS: inputs})
+            write_result(neb(hop.initial, hop.final, progress=not quiet, **band), output, name, inputs)
         except WaveScatError as error:
             _remove(output, name)
             _write(target, {"failed": str(error), INPUTS: inputs})

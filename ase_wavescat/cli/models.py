@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from ase_wavescat.cli.options import reference_option, virial_of, virial_options
+from ase_wavescat.cli.options import (
+    model_option,
+    overwrite_option,
+    quiet_option,
+    reference_option,
+    virial_of,
+    virial_options,
+)
+from ase_wavescat.cli.structures import INPUTS, fingerprint, kept
 
 
 @click.command()
@@ -24,22 +34,34 @@ def info(model: str) -> None:
 
 
 @click.command()
-@click.option("--model", default="lisi.h5", show_default=True, help="Name of a model, or a path.")
+@model_option()
 @click.option(
     "-o", "--output", default="wavescat-demo", show_default=True, type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for the picture.",
+    help="Folder for the picture and the table.",
 )  # fmt: skip
-def demo(model: str, output: Path) -> None:
-    """Energy, forces, stress, uncertainty, a relaxation and an energy-volume curve of amorphous Li-Si."""
-    from ase_wavescat.atomic_write import make_folder
-    from ase_wavescat.demo import demo_figure, run_demo, table
+@overwrite_option()
+def demo(model: str, output: Path, overwrite: bool) -> None:
+    """Energy, forces, stress, uncertainty, a relaxation and an energy-volume curve of amorphous Li-Si.
+
+    Written are demo.png and demo.json, which holds the lines of the table. A demo of the same model is kept.
+    """
+    from ase_wavescat.atomic_write import atomic_path, make_folder
+    from ase_wavescat.demo import demo_figure, run_demo, shipped_structure, table
+    from ase_wavescat.model_file import load_model
     from ase_wavescat.plotting import save_figure
 
+    picture, record = output / "demo.png", output / "demo.json"
+    inputs = fingerprint([shipped_structure()], load_model(model), {"workflow": "demo"})
+    if (earlier := kept(record, inputs, overwrite)) is not None:
+        click.echo("\n".join([*earlier["table"], f"\ndemo: kept, it is in {output} already"]))
+        return
     result = run_demo(model)
     click.echo(table(result))
     make_folder(output)
-    picture = output / "demo.png"
     save_figure(demo_figure(result), picture)
+    content = {"table": table(result).splitlines(), INPUTS: inputs}
+    with atomic_path(record) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     click.echo(f"\npicture: {picture}")
 
 
@@ -48,21 +70,26 @@ def demo(model: str, output: Path) -> None:
 @click.option("--preset", default="correlations", show_default=True, help="Whose features are sized for the data.")
 @click.option(
     "--json", "spec_file", type=click.Path(dir_okay=False, path_type=Path),
-    help="File to write the specification to, for `wavescat train --spec`.",
+    help="File to write the specification to, for `wavescat train --spec`; none is written without.",
 )  # fmt: skip
-def suggest(data: tuple[str, ...], preset: str, spec_file: Path | None) -> None:
+@overwrite_option()
+def suggest(data: tuple[str, ...], preset: str, spec_file: Path | None, overwrite: bool) -> None:
     """Propose a specification (widths, scales, features) for structures, labelled or not, and say why.
 
     DATA are extended XYZ files, ASE databases, folders or (quoted) globs of them.
     """
-    from ase_wavescat.spec_file import write_spec
+    from ase_wavescat.errors import DataError
+    from ase_wavescat.spec_file import read_spec, write_spec
     from ase_wavescat.training.suggest import report
     from ase_wavescat.training.suggest import suggest as propose
 
+    earlier = read_spec(spec_file) if spec_file and spec_file.exists() and not overwrite else None
     suggestion = propose(list(data), preset)
-    if spec_file:
+    if spec_file and earlier is None:
         write_spec(suggestion.spec, spec_file)
     click.echo(report(suggestion, list(data), spec_file))
+    if earlier is not None and earlier != suggestion.spec:
+        raise DataError(f"{spec_file} is there, another specification; name another file, or replace it by --overwrite")
 
 
 @click.command()
@@ -112,22 +139,25 @@ def suggest(data: tuple[str, ...], preset: str, spec_file: Path | None) -> None:
 @click.option("--label-source", help="Where the labels come from, for the model card.")
 @click.option("--citation", help="How to cite the data, for the model card.")
 @click.option("--licence", help="Licence of the data, for the model card.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@overwrite_option()
+@quiet_option()
 @click.pass_context
 def train(
     context: click.Context, data: tuple[str, ...], output: Path | None, preset: str | None, spec_file: Path | None,
     prior: Path | None, repulsion: bool, store: Path | None, workers: int | None, label_source: str | None,
-    citation: str | None, licence: str | None, quiet: bool, virial: str | None, virial_sign: str | None,
-    **settings: Any,
+    citation: str | None, licence: str | None, overwrite: bool, quiet: bool, virial: str | None,
+    virial_sign: str | None, **settings: Any,
 ) -> None:  # fmt: skip
     """Train a model on labelled structures.
 
     DATA are extended XYZ files (plain, .gz, .xz, .bz2), ASE databases, outputs of VASP and other programs, folders or
     (quoted) globs; or one run file (.toml), which says all that options do and more: weights, several label sources,
-    formation energies. Of the options only --output, --workers and --quiet go with a run file.
+    formation energies. Of the options only --output, --workers, --overwrite and --quiet go with a run file.
+
+    A model that is there, of the same data and settings, is kept.
     """
     if any(name.lower().endswith(".toml") for name in data):
-        _train_by_file(context, data, quiet)
+        _train_by_file(context, data, overwrite, quiet)
         return
     from ase_wavescat.spec_file import read_spec
     from ase_wavescat.training.settings import Settings
@@ -155,12 +185,13 @@ def train(
         prior=prior,
         workers=workers,
         provenance={key: value for key, value in provenance.items() if value is not None},
+        overwrite=overwrite,
         progress=not quiet,
         **chosen,
     )
 
 
-def _train_by_file(context: click.Context, data: tuple[str, ...], quiet: bool) -> None:
+def _train_by_file(context: click.Context, data: tuple[str, ...], overwrite: bool, quiet: bool) -> None:
     from dataclasses import replace
 
     from ase_wavescat.training.run_file import read_run
@@ -169,11 +200,12 @@ def _train_by_file(context: click.Context, data: tuple[str, ...], quiet: bool) -
         raise click.UsageError(f"a run file stands alone: put the other data into it, not beside {data[0]}")
     given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     beside = [parameter for parameter in context.command.params if parameter.name in given]
-    refused = [option.opts[-1] for option in beside if option.name not in ("data", "output", "workers", "quiet")]
+    allowed = ("data", "output", "workers", "overwrite", "quiet")
+    refused = [option.opts[-1] for option in beside if option.name not in allowed]
     if refused:
         raise click.UsageError(f"{data[0]} says what {', '.join(refused)} would: put it into the file")
     changes = {name: context.params[name] for name in ("output", "workers") if context.params[name] is not None}
-    replace(read_run(data[0]), **changes).train(progress=not quiet)
+    replace(read_run(data[0]), **changes).train(progress=not quiet, overwrite=overwrite)
 
 
 @click.command()
@@ -187,7 +219,8 @@ def _train_by_file(context: click.Context, data: tuple[str, ...], quiet: bool) -
     "--group-key",
     default="group",
     show_default=True,
-    help="Info key of frames that belong together; 'none' makes every frame a group of its own.",
+    help="Info key of frames that belong together; 'none' makes every frame a group of its own, and so do files"
+    " without the default key.",
 )
 @virial_options
 @click.option("--workers", type=click.IntRange(min=1), help="Processes; default: all cores.")
@@ -196,29 +229,33 @@ def _train_by_file(context: click.Context, data: tuple[str, ...], quiet: bool) -
     is_flag=True,
     help="Store in MODEL the scales of its uncertainties that DATA ask for; refused for its training data.",
 )
-@click.option("--quiet", is_flag=True, help="No progress.")
+@overwrite_option()
+@quiet_option()
 def evaluate(
     model: str, data: tuple[str, ...], output: Path, group_key: str, virial: str | None, virial_sign: str | None,
-    workers: int | None, calibrate: bool, quiet: bool,
+    workers: int | None, calibrate: bool, overwrite: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Compare MODEL with labelled structures and write a report.
 
     DATA are extended XYZ files (plain, .gz, .xz, .bz2), ASE databases, outputs of VASP and other programs, folders, or
-    globs in quotes.
+    globs in quotes. A report of the same model, data and settings is kept.
     """
     from ase_wavescat.evaluation.report import summary
-    from ase_wavescat.evaluation.run import PAGE, run_report
+    from ase_wavescat.evaluation.run import FIGURES, PAGE, run_report
+    from ase_wavescat.model_file import load_model
+    from ase_wavescat.structure_files import files_of
 
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in files_of(list(data))]
+    settings = {"workflow": "evaluate", "group_key": group_key, "virial": virial, "virial_sign": virial_sign,
+                "calibrate": calibrate}  # fmt: skip
+    inputs = {**fingerprint([], load_model(model), settings), "data": digests}
+    if (earlier := kept(output / FIGURES, inputs, overwrite)) is not None:
+        click.echo(f"{summary(earlier)}\nreport: kept, it is in {output / PAGE} already")
+        return
     report = run_report(
-        model,
-        list(data),
-        output,
-        group_key=group_key,
-        virial=virial_of(virial, virial_sign),
-        workers=workers,
-        calibrate=calibrate,
-        progress=not quiet,
-    )
+        model, list(data), output, group_key=group_key, virial=virial_of(virial, virial_sign), workers=workers,
+        calibrate=calibrate, extra={INPUTS: inputs}, progress=not quiet,
+    )  # fmt: skip
     trained = [file.name for file in report.assessment.files if file.trained_on]
     if trained:
         click.echo(f"warning: the model was trained on {', '.join(trained)}: these are training errors", err=True)

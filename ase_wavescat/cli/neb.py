@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ase_wavescat.cli.structures import INPUTS, fingerprint, kept, read_structures, structure_arguments
+from ase_wavescat.cli.structures import (
+    Shortfalls,
+    end,
+    fingerprint,
+    kept,
+    read_structures,
+    structure_arguments,
+    write_result,
+)
+from ase_wavescat.progress import steps_shown
 
 if TYPE_CHECKING:
     from ase_wavescat.workflows import Band
@@ -29,7 +38,7 @@ if TYPE_CHECKING:
 @click.option("--relax-ends/--keep-ends", default=True, show_default=True, help="Relax both ends before.")
 def neb(
     files: tuple[str, ...], model: str, output: Path, quiet: bool, given: bool, images: int, fmax: float, steps: int,
-    climb: bool, relax_ends: bool,
+    climb: bool, relax_ends: bool, overwrite: bool,
 ) -> None:  # fmt: skip
     """Barrier between two structures by a nudged elastic band, or along a path that is given.
 
@@ -53,20 +62,23 @@ def neb(
         "workflow": "path" if given else "neb", "images": images, "fmax": fmax, "steps": steps, "climb": climb,
         "relax_ends": relax_ends,
     }  # fmt: skip
-    calculator = WaveScatCalculator(model)
-    inputs = fingerprint(path, calculator, settings)
-    if kept(output / f"{name}.json", inputs):
+    calculator, shortfalls = WaveScatCalculator(model), Shortfalls()
+    inputs = fingerprint(path, calculator.ensemble, settings)
+    if (record := kept(output / f"{name}.json", inputs, overwrite)) is not None:
         click.echo(f"{name}: kept, it is in {output} already")
-        return
+        shortfalls.add(name, record)
+        return end(shortfalls, 1)
     path[0].calc = calculator
     if given:
         result: Band = path_energies(path, path[0].calc)
     else:
-        result = barrier(
-            path[0], path[-1], images=path[1:-1] or images, fmax=fmax, steps=steps, climb=climb,
-            relax_endpoints=relax_ends, progress=not quiet,
-        )  # fmt: skip
-    result.write(output, name, {INPUTS: inputs})
+        with steps_shown(not quiet):
+            result = barrier(
+                path[0], path[-1], images=path[1:-1] or images, fmax=fmax, steps=steps, climb=climb,
+                relax_endpoints=relax_ends, progress=not quiet,
+            )  # fmt: skip
+    shortfalls.add(name, write_result(result, output, name, inputs))
     if not quiet:
         click.echo(f"{name}\n{result.summary()}\n")
     click.echo(f"results: {output}")
+    end(shortfalls, 1)

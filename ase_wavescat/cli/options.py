@@ -28,6 +28,26 @@ def cell_option() -> Any:
     )  # fmt: skip
 
 
+def model_option() -> Any:
+    """--model: by name or path."""
+    return click.option(
+        "--model", default="lisi.h5", show_default=True, help="Name of a model (`wavescat info NAME`), or its path."
+    )
+
+
+def quiet_option() -> Any:
+    """--quiet; progress is shown on terminals only."""
+    return click.option("--quiet", is_flag=True, help="Show no progress.")
+
+
+def overwrite_option() -> Any:
+    """--overwrite: what the rule for results that are there refuses is replaced."""
+    return click.option(
+        "--overwrite", is_flag=True,
+        help="Replace earlier results that other inputs, settings or models made; without it they are refused.",
+    )  # fmt: skip
+
+
 def reference_option(help: str) -> Any:
     """--reference EL=EV, once for each element: energies by element, or None."""
     return click.option("--reference", "references", multiple=True, metavar="EL=EV", callback=_energies, help=help)

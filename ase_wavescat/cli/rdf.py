@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from ase_wavescat.cli.structures import read_structures, structure_arguments
+from ase_wavescat.cli.structures import fingerprint, kept, read_structures, structure_arguments, write_result
 
 
 @click.command()
 @structure_arguments("wavescat-rdf", model=False)
 @click.option("--cutoff", type=float, default=8.0, show_default=True, help="Where the last bin ends, Å.")
 @click.option("--bins", type=int, default=160, show_default=True, help="Bins from zero to there.")
-def rdf(files: tuple[str, ...], output: Path, quiet: bool, cutoff: float, bins: int) -> None:
+def rdf(files: tuple[str, ...], output: Path, quiet: bool, cutoff: float, bins: int, overwrite: bool) -> None:
     """Partial radial distribution functions and coordination numbers, averaged over all structures in FILES.
 
     FILES are extended XYZ, ASE databases, CIF and other usual formats, folders or (quoted) globs. Writes rdf.json,
@@ -21,8 +21,13 @@ def rdf(files: tuple[str, ...], output: Path, quiet: bool, cutoff: float, bins: 
     """
     from ase_wavescat.workflows import rdf as work
 
-    result = work(list(read_structures(files, output).values()), cutoff=cutoff, bins=bins)
-    result.write(output, "rdf")
+    frames = list(read_structures(files, output).values())
+    inputs = fingerprint(frames, None, {"workflow": "rdf", "cutoff": cutoff, "bins": bins})
+    if kept(output / "rdf.json", inputs, overwrite) is not None:
+        click.echo(f"rdf: kept, it is in {output} already")
+        return
+    result = work(frames, cutoff=cutoff, bins=bins)
+    write_result(result, output, "rdf", inputs)
     if not quiet:
         click.echo(result.summary())
     click.echo(f"results: {output}")

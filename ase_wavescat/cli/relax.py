@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option("--steps", type=click.IntRange(min=0), default=500, show_default=True, help="At most so many steps.")
 def relax(
     files: tuple[str, ...], model: str, output: Path, quiet: bool, cell: str, pressure: float, fmax: float,
-    smax: float, steps: int,
+    smax: float, steps: int, overwrite: bool,
 ) -> None:  # fmt: skip
     """Relax the structures in FILES: positions, or positions and cell, also under an external pressure.
 
@@ -48,4 +48,4 @@ def relax(
             warn(f"not relaxed: {result.ending()}", stacklevel=2)
         return result
 
-    run_files(files, model, output, settings, relaxed, quiet)
+    run_files(files, model, output, settings, relaxed, quiet, overwrite)

@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from ase_wavescat.cli.options import CELLS, cell_option, reference_option
-from ase_wavescat.cli.structures import refuse_inside
+from ase_wavescat.cli.options import (
+    CELLS,
+    cell_option,
+    model_option,
+    overwrite_option,
+    quiet_option,
+    reference_option,
+)
+from ase_wavescat.cli.structures import Shortfalls, end, refuse_inside
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -33,7 +40,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--melt-temperature", type=click.FloatRange(min=1), help="K, with --method melt.  [default: 2000]")
 @click.option("--quench-time", type=click.FloatRange(min=0.01), help="ps, with --method melt.  [default: 4]")
-@click.option("--model", default="lisi.h5", show_default=True, help="Name of a model, or a path.")
+@model_option()
 @click.option("--relax/--no-relax", default=True, show_default=True, help="Relax positions first.")
 @cell_option()
 @click.option("--fmax", default=0.05, show_default=True, type=float, help="Largest force left, eV/Å.")
@@ -47,12 +54,13 @@ if TYPE_CHECKING:
     "-o", "--output", default="wavescat-screen", show_default=True, type=click.Path(file_okay=False, path_type=Path),
     help="Folder for the database, the ranking and the picture.",
 )  # fmt: skip
-@click.option("--quiet", is_flag=True, help="No progress.")
+@overwrite_option()
+@quiet_option()
 def screen(
     pool: tuple[str, ...], formulas: tuple[str, ...], cells: int, atoms: int, seed: int, method: str,
     melt_temperature: float | None, quench_time: float | None, model: str, relax: bool, cell: str, fmax: float,
     smax: float, steps: int, references: dict[str, float] | None, workers: int | None, dask: str | None, best: int,
-    output: Path, quiet: bool,
+    output: Path, overwrite: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Rank structures by energy above the hull of all of them and the elements.
 
@@ -61,6 +69,8 @@ def screen(
     same command is given again, and more structures may be added. OUTPUT/screening.json, .csv, .extxyz and .png are
     written at the end.
     """
+    from ase_wavescat.workflows.relaxation import CONVERGED
+    from ase_wavescat.workflows.screening.jobs import SINGLE_POINT
     from ase_wavescat.workflows.screening.run import screen as run
 
     _refuse_ignored(bool(formulas), method, relax, dask is not None)
@@ -79,6 +89,7 @@ def screen(
             workers=workers,
             dask=dask,
             best=best,
+            overwrite=overwrite,
             progress=not quiet,
         )
     except KeyboardInterrupt:
@@ -86,6 +97,9 @@ def screen(
     screening.write(output, "screening")
     click.echo(screening.summary())
     click.echo(f"results: {output}")
+    stopped = {entry.name: entry.stop for entry in screening.table if entry.stop not in (CONVERGED, SINGLE_POINT)}
+    failed = {entry.name: entry.error for entry in screening.failed}
+    end(Shortfalls(failed, stopped), len(screening.table) + len(failed))
 
 
 def _refuse_ignored(generated: bool, method: str, relax: bool, cluster: bool) -> None:

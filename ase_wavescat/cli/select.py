@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
-from ase_wavescat.cli.structures import read_structures, structure_arguments
+from ase_wavescat.cli.structures import (
+    Shortfalls,
+    end,
+    fingerprint,
+    kept,
+    read_structures,
+    structure_arguments,
+    write_result,
+)
 
 
 @click.command()
@@ -26,7 +35,7 @@ from ase_wavescat.cli.structures import read_structures, structure_arguments
 @click.option("--workers", type=click.IntRange(min=1), help="Processes; default: all cores.")
 def select(
     files: tuple[str, ...], model: str, output: Path, quiet: bool, count: int, energy_limit: float | None,
-    force_limit: float | None, known: tuple[str, ...], workers: int | None,
+    force_limit: float | None, known: tuple[str, ...], workers: int | None, overwrite: bool,
 ) -> None:  # fmt: skip
     """Choose the structures of FILES that are worth a label: uncertain ones, unlike one another.
 
@@ -36,19 +45,31 @@ def select(
     from ase_wavescat.active_learning.selection import select as choose
     from ase_wavescat.model_file import load_model
 
+    pool, labelled = read_structures(files, output), read_structures(known) if known else {}
+    settings = {"workflow": "select", "count": count, "energy_limit": energy_limit, "force_limit": force_limit}
+    inputs = fingerprint([*pool.values(), *labelled.values()], load_model(model), {**settings, "known": len(labelled)})
+    if (record := kept(output / "select.json", inputs, overwrite)) is not None:
+        click.echo(f"select: kept, it is in {output} already")
+        _end(record["failed"], len(pool))
+        return
     ensemble = load_model(model)
     if energy_limit is None or force_limit is None:
         default = held_out_limits(ensemble)
         energy_limit = 1e3 * default.energy if energy_limit is None else energy_limit
         force_limit = default.forces if force_limit is None else force_limit
     selection = choose(
-        read_structures(files, output),
+        pool,
         count,
         ensemble,
         Limits(1e-3 * energy_limit, force_limit),
-        known=list(read_structures(known).values()) if known else (),
+        known=list(labelled.values()),
         workers=workers,
         progress=not quiet,
     )
-    selection.write(output, "select")
+    write_result(selection, output, "select", inputs)
     click.echo(f"{selection.summary()}\nresults: {output}")
+    _end(selection.failed, len(pool))
+
+
+def _end(failed: Mapping[str, str], total: int) -> None:
+    end(Shortfalls(failed=dict(failed)), total)

@@ -35,7 +35,7 @@ def _repeats(
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the moves.")
 def tiling(
     files: tuple[str, ...], model: str, output: Path, quiet: bool,
-    repeats: tuple[tuple[int, int, int], ...], amplitude: float, seed: int,
+    repeats: tuple[tuple[int, int, int], ...], amplitude: float, seed: int, overwrite: bool,
 ) -> None:  # fmt: skip
     """Repeat the cells in FILES, as they are and with every coordinate moved: energies, forces, stress, time.
 
@@ -47,5 +47,5 @@ def tiling(
     settings = {"workflow": "tiling", "repeats": repeats, "amplitude": amplitude, "seed": seed}
     run_files(
         files, model, output, settings,
-        lambda atoms: work(atoms, repeats=repeats, amplitude=amplitude, seed=seed), quiet,
+        lambda atoms: work(atoms, repeats=repeats, amplitude=amplitude, seed=seed), quiet, overwrite,
     )  # fmt: skip

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
 from ase_wavescat.cli.options import reference_option
-from ase_wavescat.cli.structures import INPUTS, fingerprint, kept, read_structures, run_each, structure_arguments
+from ase_wavescat.cli.structures import (
+    Shortfalls,
+    end,
+    fingerprint,
+    kept,
+    read_structures,
+    run_each,
+    structure_arguments,
+    write_result,
+)
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -51,7 +59,7 @@ def _points(
 def voltage(
     files: tuple[str, ...], model: str, output: Path, quiet: bool, ion: str, references: dict[str, float] | None,
     relaxed: bool, fmax: float, per_composition: Literal["mean", "lowest"], order: int,
-    published: tuple[tuple[float, float], ...],
+    published: tuple[tuple[float, float], ...], overwrite: bool,
 ) -> None:  # fmt: skip
     """Voltage against the ion's metal, and the convex hull, of relaxed structures of several compositions.
 
@@ -64,49 +72,52 @@ def voltage(
     from ase_wavescat.workflows.hull import composition_table, references_of
 
     structures = read_structures(files, output)
-    if relaxed:
-        structures = relax_each(structures, model, output / "relaxed", quiet, fmax=fmax)
-    entries = list(structures.values())
-    settings = {"workflow": "voltage", "ion": ion, "references": references, "per_composition": per_composition,
-                "order": order, "published": published}  # fmt: skip
+    settings = {"workflow": "voltage", "ion": ion, "references": references, "relax": relaxed, "fmax": fmax,
+                "per_composition": per_composition, "order": order, "published": published}  # fmt: skip
     calculator = WaveScatCalculator(model)
-    inputs = fingerprint(entries, calculator, settings)
-    if kept(output / "voltage.json", inputs, same=("workflow",)):
+    inputs = fingerprint(list(structures.values()), calculator.ensemble, settings)
+    done, shortfalls = kept(output / "voltage.json", inputs, overwrite), Shortfalls()
+    if relaxed:
+        structures, shortfalls = relax_each(structures, model, output / "relaxed", quiet, overwrite, fmax=fmax)
+    if done is not None:
         click.echo(f"voltage: kept, it is in {output} already")
-        return
+        return end(shortfalls, len(structures))
+    entries = list(structures.values())
     for atoms in entries:
         atoms.calc = calculator
-    named = references_of(references, calculator, {ion, *composition_table(entries)[0]})
+    named = references_of(references, calculator, {ion, *composition_table(entries)[0]}, entries)
     curve = work(entries, ion=ion, references=named, per_composition=per_composition, order=order, published=published)
     hull = convex_hull(entries, named)
     hull.write(output, "hull")
-    curve.write(output, "voltage", {INPUTS: inputs})
+    write_result(curve, output, "voltage", inputs)
     if not quiet:
         click.echo(f"{curve.summary()}\n\n{hull.summary()}")
     click.echo(f"results: {output}")
+    end(shortfalls, len(structures))
 
 
 def relax_each(
-    structures: dict[str, Atoms], model: str, folder: Path, quiet: bool, *,
+    structures: dict[str, Atoms], model: str, folder: Path, quiet: bool, overwrite: bool = False, *,
     fmax: float = 0.02, smax: float = 0.05, steps: int = 500,
-) -> dict[str, Atoms]:  # fmt: skip
-    """Structures with positions and cells relaxed, as `wavescat relax --cell free` does; those that failed or ran
-    away are left out, those that stopped before are named."""
+) -> tuple[dict[str, Atoms], Shortfalls]:  # fmt: skip
+    """Structures with positions and cells relaxed, as `wavescat relax --cell free` does, and what fell short: those
+    that failed or ran away are left out, those that stopped before are not."""
     from ase_wavescat.structure_files import structures_of
     from ase_wavescat.workflows import relax
+    from ase_wavescat.workflows.relaxation import RUNAWAY
 
     settings = {"workflow": "relax", "cell": "free", "pressure": 0.0, "fmax": fmax, "smax": smax, "steps": steps}
-    failed = run_each(
+    shortfalls = run_each(
         structures, model, folder, settings,
-        lambda atoms: relax(atoms, cell=True, fmax=fmax, smax=smax, steps=steps), quiet,
+        lambda atoms: relax(atoms, cell=True, fmax=fmax, smax=smax, steps=steps), quiet, overwrite,
     )  # fmt: skip
     relaxed = {}
-    for name in [name for name in structures if name not in failed]:
-        reason = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["stop_reason"]
-        if reason.startswith("runaway"):
+    for name in [name for name in structures if name not in shortfalls.failed]:
+        reason = shortfalls.incomplete.get(name, "")
+        if reason.startswith(RUNAWAY):
             click.echo(f"{name}: left out, {reason}", err=True)
             continue
-        if reason != "converged":
+        if reason:
             click.echo(f"{name}: not relaxed to the end, {reason}", err=True)
         relaxed[name] = structures_of(folder / f"{name}.extxyz")[-1]
-    return relaxed
+    return relaxed, shortfalls

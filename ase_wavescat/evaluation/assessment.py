@@ -21,12 +21,15 @@ from ase_wavescat.errors import DataError, StructureError, warn
 from ase_wavescat.evaluation.reliability import Reliability, reliability
 from ase_wavescat.model_file import find_model, load_model
 from ase_wavescat.processes import cores
+from ase_wavescat.progress import hidden
 from ase_wavescat.scattering.transform import Transform
 from ase_wavescat.structure_files import Paths, files_of, named
-from ase_wavescat.training.dataset import Frame, Virial, read_frames
+from ase_wavescat.training.dataset import NO_GROUPS, Frame, MissingGroupError, Virial, read_frames
 from ase_wavescat.training.provenance import seen_files, seen_structures
 from ase_wavescat.training.validation import composition_bin
 
+GROUP = "group"
+"""The usual key of frames that belong together."""
 CALIBRATION_GROUPS = 5
 _FREE_ENERGIES = 3  # data beyond the offsets fitted, so that what is left says something
 _OTHER_ZERO = 3.0  # times the errors around it: so large, a composition-linear error is a zero of energy
@@ -303,7 +306,7 @@ def evaluate(
     model: str | Path | Ensemble,
     data: Paths | Sequence[Frame],
     *,
-    group_key: str = "group",
+    group_key: str = GROUP,
     virial: Virial | None = None,
     workers: int | None = None,
     progress: bool = True,
@@ -311,7 +314,8 @@ def evaluate(
     """Predict labelled structures and compare.
 
     model: a path, a bundled name, or an Ensemble.  data: files, folders, globs (see `files_of`), or frames.
-    group_key, virial: info key of frames that belong together, and virials in place of stresses, see `read_frames`.
+    group_key, virial: info key of frames that belong together, and virials in place of stresses, see `read_frames`;
+        where frames lack the usual group key, each is its own group, and a WaveScatWarning says so.
     workers: processes (default: all cores this process may use); the results do not depend on their number. More than
         one are started with the spawn method, so a script needs the usual `if __name__ == "__main__"`.
 
@@ -325,15 +329,31 @@ def evaluate(
 
 
 def read_data(
-    ensemble: Ensemble, data: Paths | Sequence[Frame], group_key: str = "group", virial: Virial | None = None
-) -> tuple[tuple[DataFile, ...], list[Frame]]:
-    """Files (none for frames given as such) and their frames, checked against the model's species. Raises DataError."""
+    ensemble: Ensemble, data: Paths | Sequence[Frame], group_key: str = GROUP, virial: Virial | None = None,
+    grouped: bool = False,
+) -> tuple[tuple[DataFile, ...], list[Frame]]:  # fmt: skip
+    """Files (none for frames given as such) and their frames, checked against the model's species.
+
+    grouped: whether frames must have groups; else, where they lack the usual key, each is its own group, and a
+        WaveScatWarning says so.
+    Raises DataError.
+    """
     given = [data] if isinstance(data, (str, Path)) else list(data)
     frames = [item for item in given if isinstance(item, Frame)]
     if frames and len(frames) < len(given):
         raise DataError("give either files or frames, not both at once")
     files = [] if frames else files_of([item for item in given if not isinstance(item, Frame)])
-    frames = frames or read_frames(files, group_key, virial)
+    try:
+        frames = frames or read_frames(files, group_key, virial)
+    except MissingGroupError:
+        if grouped or group_key != GROUP:
+            raise
+        frames = read_frames(files, NO_GROUPS, virial)
+        warn(
+            f"not all frames have a {GROUP!r}: each is taken for a group of its own, so that frames of one trajectory"
+            " count as independent in what is said of uncertainties; name the key of what belongs together (group_key)",
+            stacklevel=3,
+        )
     check_species(ensemble, frames)
     known = seen_files(ensemble)
     seen = trained_frames(ensemble, frames)
@@ -400,7 +420,7 @@ def predict(
 ) -> tuple[FrameResult, ...]:
     """The model's results for frames, in their order; see `evaluate`. Raises DataError naming the frame."""
     count = min(workers or cores(), len(frames))
-    with tqdm(total=len(frames), unit="frame", desc="predictions", disable=not progress) as bar:
+    with tqdm(total=len(frames), unit="frame", desc="predictions", disable=hidden(progress)) as bar:
         results = []
         for result in for_each(ensemble, _result, frames, count):
             results.append(result)

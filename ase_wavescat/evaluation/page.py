@@ -14,6 +14,7 @@ from ase_wavescat.evaluation import figures as draw
 from ase_wavescat.evaluation.reliability import LEVELS
 from ase_wavescat.evaluation.report import Report
 from ase_wavescat.model_card import model_card
+from ase_wavescat.training.dataset import NO_CONFIG_TYPE
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 1080px; margin: 2em auto; padding: 0 1em; color: #1c2430; }
@@ -107,7 +108,8 @@ def _errors(report: Report, figures: Figures) -> str:
     rows = [_error_row("all", errors["all"])]
     for name, title in (("by_config_type", "config_type"), ("by_composition", "fraction of"), ("by_domain", "domain:")):
         if len(errors[name]) > 1 or name == "by_domain":
-            rows += [_error_row(f"{title} {label}", row) for label, row in errors[name].items()]
+            named = {label: label if label == NO_CONFIG_TYPE else f"{title} {label}" for label in errors[name]}
+            rows += [_error_row(named[label], row) for label, row in errors[name].items()]
     energies = ["", "frames", "groups", "MAE", "RMSE", "mean error", "largest", "offsets removed: MAE", "RMSE"]
     others = [
         "", "frames", "groups", "forces: MAE, eV/Å", "RMSE", "largest", "stress: MAE, GPa", "RMSE", "largest",

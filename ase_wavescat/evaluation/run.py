@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ase_wavescat.atomic_write import atomic_path, make_folder
 from ase_wavescat.errors import DataError
@@ -26,6 +28,7 @@ def run_report(
     virial: Virial | None = None,
     workers: int | None = None,
     calibrate: bool = False,
+    extra: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> Report:
     """What `wavescat evaluate` does: evaluate a model on files, write the report, and calibrate the model on request.
@@ -33,30 +36,34 @@ def run_report(
     model, data, group_key, virial, workers: see `evaluation.evaluate`.  folder: for report.html and report.json.
     calibrate: replace the scales of the uncertainties in the model file by those that the data ask for. The report
         shows the model as it was.
+    extra: further entries of report.json.
 
     Raises DataError, before any work is done, for data that the model cannot predict or that cannot calibrate it.
     """
     path = find_model(model)
     ensemble = load_model(path)
-    files, frames = read_data(ensemble, data, group_key, virial)
+    files, frames = read_data(ensemble, data, group_key, virial, grouped=calibrate)
     if calibrate:
         _check_place(model, path)
         check_calibration(ensemble, files, frames)
     make_folder(folder)
     assessment = Assessment(path.name, ensemble, files, tuple(frames), predict(ensemble, frames, workers, progress))
     report = make_report(assessment)
-    write_report(report, folder)
+    write_report(report, folder, extra)
     if calibrate:
         save_model(path, assessment.calibrated())
     return report
 
 
-def write_report(report: Report, folder: str | Path) -> Path:
-    """report.html and report.json in a folder, made when missing; each appears complete or not at all. The page."""
+def write_report(report: Report, folder: str | Path, extra: Mapping[str, Any] | None = None) -> Path:
+    """report.html and report.json in a folder, made when missing; each appears complete or not at all. The page.
+
+    extra: further entries of report.json.
+    """
     folder, figures = make_folder(folder), report.figures()
     with atomic_path(folder / PAGE) as shown, atomic_path(folder / FIGURES) as plain:  # replaced when both are complete
         shown.write_text(page(report, figures), encoding="utf-8")
-        plain.write_text(json.dumps(figures, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        plain.write_text(json.dumps({**figures, **(extra or {})}, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return folder / PAGE
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
+from ase_wavescat.errors import WaveScatError
 from ase_wavescat.scattering.features import (
     AtomFeature,
     BandFeature,
@@ -41,7 +42,7 @@ _SMALLEST_TOLERANCE = 1e-12
 _MOST_COMPARED = 20_000  # names, for a spelling that is close
 
 
-class SpecError(ValueError):
+class SpecError(WaveScatError, ValueError):
     """A specification that cannot be used; the message says which value and why."""
 
 

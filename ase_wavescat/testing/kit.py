@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tqdm import tqdm
 
 from ase_wavescat.errors import DataError
+from ase_wavescat.progress import hidden
 from ase_wavescat.testing import (
     boundaries,
     conservation,
@@ -69,7 +70,7 @@ def check_calculator(subject: Subject, checks: Sequence[Check] = CHECKS) -> Conf
     """
     name = type(subject.new()).__name__
     outcomes = []
-    bar = tqdm(checks, disable=not subject.progress, unit="check", leave=False)
+    bar = tqdm(checks, disable=hidden(subject.progress), unit="check", leave=False)
     for check in bar:
         bar.set_description(check.name)
         outcomes.append(check(subject))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from ase_wavescat.progress import hidden
 from ase_wavescat.testing.derivatives import random_strain, strained
 from ase_wavescat.testing.outcome import Findings
 from ase_wavescat.testing.subject import NotApplicable, Subject, ask
@@ -32,7 +33,7 @@ def flat_memory(subject: Subject) -> Findings:
     findings, calculator, rng = Findings(), subject.new(), subject.rng()
     atoms = min(subject.structures, key=lambda one: (len(one) < 2, len(one)))
     calls, held = [], []
-    for call in tqdm(range(subject.calls), "memory", disable=not subject.progress, leave=False, unit="call"):
+    for call in tqdm(range(subject.calls), "memory", disable=hidden(subject.progress), leave=False, unit="call"):
         ask(calculator, strained(atoms, _STRAIN * rng.uniform(-1, 1) * random_strain(rng)))
         if call >= _WARMING * subject.calls and call % (subject.calls // _SAMPLES) == 0:
             calls.append(call)

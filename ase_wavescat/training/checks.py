@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.errors import DataError, warn
+from ase_wavescat.errors import DataError, ModelFileError, warn
+from ase_wavescat.model_file import load_model
+from ase_wavescat.scattering.spec import ScatteringSpec
 from ase_wavescat.training.dataset import NO_GROUPS, Frame
 from ase_wavescat.training.provenance import seen_files, seen_structures
 from ase_wavescat.training.settings import Settings
 from ase_wavescat.training.sources import FORMATION, Source
+
+_REPLACE = "choose another name, or replace it by --overwrite"
 
 
 def check_places(output: Path, store: str | Path | None, sources: Sequence[Source]) -> Path:
@@ -32,6 +38,31 @@ def check_places(output: Path, store: str | Path | None, sources: Sequence[Sourc
     if output.resolve() in {path.resolve() for source in sources for path in source.paths()}:
         raise DataError(f"{output} is one of the data files and would be overwritten; choose another name")
     return store
+
+
+def earlier_model(output: Path, origin: Mapping[str, Any], spec: ScatteringSpec, repulsion: bool) -> Ensemble | None:
+    """The model that is there, where the same data and settings made it; None where nothing is there.
+
+    origin: what a run is about to record, see `provenance.origin_of`.
+    Raises DataError, with what differs, for a model that others made, and for what is no model.
+    """
+    if not output.exists():
+        return None
+    try:
+        model = load_model(output)
+    except ModelFileError as error:
+        raise DataError(f"{output} is there, and is no model; {_REPLACE} ({error})") from error
+    now = json.loads(json.dumps(origin))
+    then = {name: model.provenance.get(name) for name in {**now, "prior": None}}
+    settings = then.pop("settings") or {}
+    differences = [f"other {name}" for name in then if then[name] != now.get(name)]
+    differences += ["other features"] * (model.spec != spec)
+    differences += ["other repulsion"] * (repulsion != (model.repulsion is not None))
+    for name in [name for name in {**now["settings"], **settings} if settings.get(name) != now["settings"].get(name)]:
+        differences.append(f"{name} {settings.get(name)}, now {now['settings'].get(name)}")
+    if differences:
+        raise DataError(f"{output} is there, made otherwise ({'; '.join(differences)}); {_REPLACE}")
+    return model
 
 
 def check_references(sources: Sequence[Source], settings: Settings) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ase_wavescat.errors import DataError
+from ase_wavescat.progress import step_bar
 from ase_wavescat.training.cost import SupportCost
 from ase_wavescat.training.greedy import Lockstep, design_of, first_best
 
@@ -76,7 +77,8 @@ def consolidate(
     prices = None if cost is None else cost.prices.copy()
     order, stability, unexplained = [], [], []
     start = [_loss(lockstep) for lockstep in locksteps]
-    for _ in range(min(size, features)):
+    most = min(size, features)
+    for _ in step_bar(range(most), "selection of features", most):
         gains = np.array([_relative_gains(lockstep) for lockstep in locksteps])
         if cost is not None and prices is not None:
             gains /= cost.marginal(prices) ** cost_power

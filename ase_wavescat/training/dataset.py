@@ -21,11 +21,17 @@ from ase_wavescat.structure_files import Paths, check_structure, files_of, is_ou
 
 NO_GROUPS = "none"
 """As `group_key`: every frame is a group of its own."""
+NO_CONFIG_TYPE = "no config_type"
+"""The kind of frames that have none, in tables of errors."""
 
 _NEIGHBOURS_COMPARED = 50
 _ASYMMETRY = 0.01  # of the largest component; stresses by finite steps or loose settings are a little asymmetric
 _STRESS = "six numbers (xx yy zz yz xz xy) or nine"
 _SAME_CELL, _SAME_PLACE = 0.05, 0.5  # share of the longest edge; A, root mean square over atoms
+
+
+class MissingGroupError(DataError):
+    """A frame that does not say what it belongs with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +189,7 @@ def _frame(atoms: Atoms, group_key: str, name: str, virial: Virial | None) -> Fr
         forces=_label(atoms, "forces", name),
         stress=_stress(atoms, name, virial) if all(pbc) else None,
         group=_group(atoms, group_key, name),
-        config_type=group_of(atoms.info.get("config_type", "unlabelled")),
+        config_type=group_of(atoms.info.get("config_type", NO_CONFIG_TYPE)),
         name=name,
         info={key: value for key, value in atoms.info.items() if np.isscalar(value)},
         pbc=pbc,
@@ -208,7 +214,7 @@ def _group(atoms: Atoms, group_key: str, name: str) -> str:
     if group_key == NO_GROUPS:
         return name
     if group_key not in atoms.info:
-        raise DataError(
+        raise MissingGroupError(
             f"{name} has no key {group_key!r}, which says what frames belong together (one trajectory, one melt),"
             f" never split between training and test; the frame has {sorted(map(str, atoms.info))}: choose one of these"
             f" as the group key, or {NO_GROUPS!r} to treat every frame as its own group (errors then look too good)"

@@ -28,6 +28,7 @@ import numpy as np
 from scipy.linalg import blas, cho_solve, cholesky, eigh, lapack
 from tqdm import tqdm
 
+from ase_wavescat.progress import hidden
 from ase_wavescat.training.contacts import Contacts
 
 _GROUPS_AT_ONCE = 8
@@ -301,7 +302,7 @@ class Fit:
         within = multiplicities if within is None else within
         for batch in self._batches(len(multiplicities)):
             grams = self._accumulate(multiplicities[batch])
-            shown = tqdm(grams, desc="fits", unit="fit", leave=False, disable=not self.progress)
+            shown = tqdm(grams, desc="fits", unit="fit", leave=False, disable=hidden(self.progress))
             for packed, row in zip(shown, within[batch], strict=True):
                 yield self._reduce(packed, self.statistics.species_energies(row[self.groups]) - self.species_energies)
 
@@ -370,7 +371,7 @@ class Fit:
             total += lapack.dtrttp(blas.dsyrk(1.0, self._contact_rows(self.contacts).T), uplo="U")[0]
         grams = np.empty((_GROUPS_AT_ONCE, length))
         starts = range(0, len(used), _GROUPS_AT_ONCE)
-        for start in tqdm(starts, desc="rows", unit="block", leave=False, disable=not self.progress):
+        for start in tqdm(starts, desc="rows", unit="block", leave=False, disable=hidden(self.progress)):
             block = used[start : start + _GROUPS_AT_ONCE]
             for slot, group in enumerate(block):
                 gram = np.zeros((columns, columns), order="F")

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cholesky, eigh, solve_triangular
 
 from ase_wavescat.errors import DataError
+from ase_wavescat.progress import step_bar
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -259,7 +260,7 @@ class _Selection:
             lockstep.append(np.ones_like(lockstep.residuals))
         first = lockstep.taken
         errors = [self._errors(validation)]
-        for step in range(steps):
+        for step in step_bar(range(steps), "greedy selection", steps):
             left = lockstep.squares(lockstep.weights) > self.smallest
             order[:, step] = [self._choose(b) if left[b] else -1 for b in range(members)]
             lockstep.take(order[:, step])

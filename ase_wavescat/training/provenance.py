@@ -54,16 +54,32 @@ def _described(source: Source) -> dict[str, Any]:
     }
 
 
-def provenance_of(
-    sources: Sequence[Source], files: Sequence[Mapping[str, str]], frames: Sequence[Frame], groups: np.ndarray,
-    settings: Settings,
-    metrics: dict[str, Any], store: FeatureStore, prior: Ensemble | None, given: Mapping[str, Any] | None,
+def origin_of(
+    sources: Sequence[Source], files: Sequence[Mapping[str, str]], settings: Settings, store: FeatureStore,
+    prior: Ensemble | None, given: Mapping[str, Any] | None,
 ) -> dict[str, Any]:  # fmt: skip
+    """That part of the provenance which is known before the run: what was given, data, settings."""
     chosen = {**vars(settings), "strengths": list(settings.strengths), "directions": store.directions}
     return {
         **(given or {}),
         "data": list(files),
         "sources": [_described(source) for source in sources],
+        "settings": {name: value for name, value in chosen.items() if value is not None},
+        **(
+            {}
+            if prior is None
+            else {"prior": prior.provenance.get("data", "not recorded"), "prior_digest": prior.digest}
+        ),
+    }
+
+
+def provenance_of(
+    origin: Mapping[str, Any], frames: Sequence[Frame], groups: np.ndarray, metrics: dict[str, Any],
+    prior: Ensemble | None,
+) -> dict[str, Any]:  # fmt: skip
+    """All of it: the origin, and what the run found."""
+    return {
+        **origin,
         "frames": len(frames),
         "groups": int(groups.max()) + 1,
         "frames_with_open_directions": sum(not all(frame.pbc) for frame in frames),
@@ -74,12 +90,6 @@ def provenance_of(
             "ase_wavescat": ase_wavescat.__version__, "ase": ase.__version__, "numpy": np.__version__,
             "scipy": scipy.__version__, "h5py": h5py.__version__, "python": platform.python_version(),
         },
-        "settings": {name: value for name, value in chosen.items() if value is not None},
-        **(
-            {}
-            if prior is None
-            else {"prior": prior.provenance.get("data", "not recorded"), "prior_digest": prior.digest}
-        ),
         "structures": (Seen(fingerprints(frames)) | (Seen() if prior is None else seen_structures(prior))).to_record(),
         "metrics": metrics,
     }  # fmt: skip

@@ -97,7 +97,7 @@ class Run:
         if self.workers is not None and self.workers < 1:
             raise RunFileError(f"workers are at least 1, got {self.workers}; leave the key out for all cores")
 
-    def train(self, progress: bool = True) -> Ensemble:
+    def train(self, progress: bool = True, overwrite: bool = True) -> Ensemble:
         """Train the model and write it; raises what `ase_wavescat.training.train.train` raises."""
         settings = {f.name: getattr(self.fit, f.name) for f in dataclasses.fields(self.fit)}
         return train(
@@ -109,6 +109,7 @@ class Run:
             prior=self.prior,
             workers=self.workers,
             provenance=self.provenance,
+            overwrite=overwrite,
             progress=progress,
             **{name: value for name, value in settings.items() if name not in _OF_SOURCES},
         )

@@ -32,6 +32,7 @@ from ase_wavescat.errors import DataError, StructureError, WaveScatError, warn
 from ase_wavescat.locks import waited_for
 from ase_wavescat.model_bytes import damage_of, hdf5_file, seal
 from ase_wavescat.processes import cores, end_with_parent, worker_pool
+from ase_wavescat.progress import hidden
 from ase_wavescat.scattering.spec import ScatteringSpec
 from ase_wavescat.scattering.transform import Transform, unit_strains
 from ase_wavescat.training.dataset import Frame
@@ -217,7 +218,7 @@ class FeatureStore:
 
     def _compute(self, missing: Sequence[Job], frames: int, workers: int, progress: bool) -> None:
         """missing: by size, the largest first; frames: how many there will be."""
-        bar = tqdm(total=frames, initial=frames - len(missing), unit="frame", disable=not progress, desc="features")
+        bar = tqdm(total=frames, initial=frames - len(missing), unit="frame", disable=hidden(progress), desc="features")
         times: dict[Job, float] = {}
         with self._processes(workers) as submit, bar:
             if progress and len(missing) >= _TIMED_FROM:

@@ -13,19 +13,20 @@ from ase_wavescat.domain import Domain
 from ase_wavescat.ensemble import Calibration, Ensemble
 from ase_wavescat.errors import DataError
 from ase_wavescat.model_file import load_model, save_model
+from ase_wavescat.progress import steps_shown
 from ase_wavescat.repulsion import PairRepulsion
 from ase_wavescat.scattering.moduli import measure_softening
 from ase_wavescat.scattering.presets import preset
 from ase_wavescat.scattering.spec import Moduli, ScatteringSpec
 from ase_wavescat.scattering.transform import Transform
-from ase_wavescat.training.checks import check_places, check_references, group_numbers, warn_of_seen
+from ase_wavescat.training.checks import check_places, check_references, earlier_model, group_numbers, warn_of_seen
 from ase_wavescat.training.contacts import Contacts, close_contacts
 from ase_wavescat.training.dataset import Frame
 from ase_wavescat.training.fit import Fit, LabelWeights, Statistics, measure
 from ase_wavescat.training.methods import METHODS, Outcome, Problem
 from ase_wavescat.training.observations import Observations
 from ase_wavescat.training.prior import prior_scale
-from ase_wavescat.training.provenance import data_files, provenance_of
+from ase_wavescat.training.provenance import data_files, origin_of, provenance_of
 from ase_wavescat.training.settings import STRENGTHS, STRENGTHS_TOWARDS_A_MODEL, Settings
 from ase_wavescat.training.sources import Source, read_sources
 from ase_wavescat.training.store import FeatureStore
@@ -49,6 +50,7 @@ def train(
     prior: str | Path | Ensemble | None = None,
     workers: int | None = None,
     provenance: Mapping[str, Any] | None = None,
+    overwrite: bool = True,
     progress: bool = True,
     **settings: Any,
 ) -> Ensemble:
@@ -71,6 +73,8 @@ def train(
         not towards zero (method ridge).
     workers: processes for the features (default: all cores).
     provenance: what the model card says of the data: label source, citation, licence ...; joined by what is known here.
+    overwrite: replace a model that is there. False: one of the same data and settings is kept, and what anything else
+        made is refused, before any feature is computed.
     progress: show what is going on.
     settings: fields of `Settings`: method, group_key, energy_weight, force_weight, stress_weight, members ...
 
@@ -95,6 +99,10 @@ def train(
     directions = 0 if chosen.method == "greedy" and chosen.directions is None else chosen.directions
     features = FeatureStore(folder, spec, keys, directions)
     towards, files = None, data_files(sources)
+    origin = origin_of(sources, files, chosen, features, known, provenance)
+    if not overwrite and (earlier := earlier_model(output, origin, spec, repulsion)) is not None:
+        say(f"model: {output} is there already, of the same data and settings; it is kept")
+        return earlier
     if known is not None:
         towards = prior_weights(known, features)
         warn_of_seen(known, files, frames)
@@ -106,12 +114,12 @@ def train(
     observations = Observations(frames, features, repel, chosen.reference_energies, chosen.strong_force)
     features.fill(frames, workers, progress)
     problem = prepare(observations, groups, chosen, penalty, towards, progress)
-    outcome = METHODS[chosen.method](problem, chosen)
+    with steps_shown(progress):
+        outcome = METHODS[chosen.method](problem, chosen)
     metrics = collect_metrics(problem.judged_frames, outcome.validation, spec.species)
     metrics |= {"folds": int(problem.fold.max()) + 1, **outcome.curves}
     say(format_metrics(metrics))
-    origin = provenance_of(sources, files, frames, groups, chosen, metrics, features, known, provenance)
-    ensemble = _ensemble(problem, outcome, origin)
+    ensemble = _ensemble(problem, outcome, provenance_of(origin, frames, groups, metrics, known))
     save_model(output, ensemble)
     say(f"model: {output}\nfeatures, to be used again or deleted: {features.root}")
     return ensemble

@@ -15,6 +15,7 @@ from ase.optimize import FIRE
 from tqdm import tqdm
 
 from ase_wavescat.errors import DataError, PathError, warn
+from ase_wavescat.progress import hidden
 from ase_wavescat.workflows.checks import calculator_of, check_constraints, evaluated, with_calculator
 from ase_wavescat.workflows.endpoints import SAME, farthest, matched, turned, warn_of_exchange
 from ase_wavescat.workflows.paths import Band, band_fields, warn_of_remarks, with_results_of
@@ -53,7 +54,13 @@ class Barrier(Band):
 
     def summary(self) -> str:
         state = "converged" if self.converged else "not converged"
-        return f"{state} after {self.steps} steps, residual force {self.residual_force:.3f} eV/Å\n{super().summary()}"
+        moving = f"{len(self.images) - 2} of {len(self.images)} images move"
+        force = f"residual force {self.residual_force:.3f} eV/Å"
+        return f"{state} after {self.steps} steps: {moving}, {force}\n{super().summary()}"
+
+    @property
+    def incomplete(self) -> str:
+        return "" if self.converged else f"not converged after {self.steps} steps"
 
     def remarks(self) -> list[str]:
         found = super().remarks()
@@ -243,7 +250,7 @@ def _start(first: Atoms, last: Atoms, images: int | Sequence[Atoms]) -> list[Ato
 def _relax_band(band: NEB, fmax: float, steps: int, climb: bool, progress: bool) -> list[float]:
     """Residual forces by step; at first no image climbs, nor later one that runs away."""
     residuals: list[float] = []
-    with tqdm(desc="band", unit="step", disable=not progress) as bar:
+    with tqdm(desc="band", unit="step", disable=hidden(progress)) as bar:
         _stage(band, max(fmax, ROUGH), steps, residuals, bar)
         band.climb = climb and len(residuals) <= steps and _has_top(band)
         start = band.get_positions()

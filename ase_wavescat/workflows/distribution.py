@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_numbers, covalent_radii
 from ase.neighborlist import neighbor_list
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
@@ -21,15 +23,19 @@ if TYPE_CHECKING:
 
 MOST_BINS = 100_000
 _SMOOTHING = 0.1  # A: noise of few frames is not a minimum
+_FINE = 0.05  # A: bins of the search for shells, or finer
 _PEAK = 0.3  # of g: a first peak stands out by so much at least, and by a tenth of the highest
 _MINIMUM = 0.15  # of g: behind a first minimum, g rises by so much at least
+_SHORTEST = 0.6  # of the sum of two covalent radii: bonds are longer, and what few pairs are closer makes no shell
+_GAP = 0.3  # A without any neighbour up to the end of the range, which close a shell as well
 
 
 @dataclass(frozen=True)
 class Shell:
     """The first shell of neighbours.
 
-    peak, minimum: A, places of the first peak of g(r) and of the first minimum behind it.
+    peak, minimum: A, places of the first peak of g(r) and of the first minimum behind it, or the middle of the gap
+        behind it where g does not rise again within the range.
     number: neighbours up to the minimum.
     """
 
@@ -48,7 +54,7 @@ class Distribution(Result):
     pairs: names as "Li-Si": Si around Li.
     g: (B,) by pair, without unit; of ordered pairs, though g of Li-Si is that of Si-Li.
     running: (B,) by pair, mean number of the second element around an atom of the first, up to the bin's upper edge.
-    shells: by pair; None where g has no peak with a minimum behind it within the range.
+    shells: by pair; None where g has no peak with a minimum or a gap behind it within the range.
     """
 
     frames: list[Atoms]
@@ -117,29 +123,44 @@ def rdf(structures: Sequence[Atoms] | Atoms, *, cutoff: float = 8.0, bins: int =
     """
     frames = [structures] if isinstance(structures, Atoms) else list(structures)
     _check(frames, cutoff, bins)
-    edges = np.linspace(0.0, cutoff, bins + 1)
-    shells = 4 / 3 * np.pi * np.diff(edges**3)
-    running: dict[str, list[np.ndarray]] = {}
-    g: dict[str, list[np.ndarray]] = {}
-    for atoms in frames:
-        counts = atoms.symbols.formula.count()
-        for (first, second), found in _pair_counts(atoms, edges).items():
-            around = found / counts[first]
-            pair = f"{first}-{second}"
-            running.setdefault(pair, []).append(np.cumsum(around))
-            g.setdefault(pair, []).append(around / (counts[second] / atoms.get_volume() * shells))
-    pairs = tuple(sorted(g))
-    mean_g = {pair: np.mean(g[pair], axis=0) for pair in pairs}
-    mean_running = {pair: np.mean(running[pair], axis=0) for pair in pairs}
+    # Shells are looked for in parts of the bins, so that what is found does not depend on how wide these are
+    parts = max(1, math.ceil(cutoff / bins / _FINE - 1e-9))
+    fine = np.linspace(0.0, cutoff, bins * parts + 1)
+    around, density = _means(frames, fine)
+    pairs = tuple(sorted(around))
+    running = {pair: np.cumsum(around[pair]) for pair in pairs}
+    edges = fine[::parts]
     return Distribution(
         frames=[atoms.copy() for atoms in frames],
         r=(edges[1:] + edges[:-1]) / 2,
         edges=edges,
         pairs=pairs,
-        g=mean_g,
-        running=mean_running,
-        shells={pair: _first_shell(edges, mean_g[pair], mean_running[pair]) for pair in pairs},
+        g={pair: density[pair].reshape(bins, parts).sum(axis=1) / _shells(edges) for pair in pairs},
+        running={pair: running[pair][parts - 1 :: parts] for pair in pairs},
+        shells={pair: _first_shell(pair, fine, density[pair] / _shells(fine), running[pair]) for pair in pairs},
     )
+
+
+def _means(frames: Sequence[Atoms], edges: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """(B,) by pair: neighbours in each bin, and these over the density of their element; means over frames."""
+    around: dict[str, list[np.ndarray]] = {}
+    relative: dict[str, list[np.ndarray]] = {}
+    for atoms in frames:
+        counts = atoms.symbols.formula.count()
+        for (first, second), found in _pair_counts(atoms, edges).items():
+            pair = f"{first}-{second}"
+            around.setdefault(pair, []).append(found / counts[first])
+            relative.setdefault(pair, []).append(around[pair][-1] / (counts[second] / atoms.get_volume()))
+    return _mean(around), _mean(relative)
+
+
+def _mean(values: dict[str, list[np.ndarray]]) -> dict[str, np.ndarray]:
+    return {pair: np.mean(of_frames, axis=0) for pair, of_frames in values.items()}
+
+
+def _shells(edges: np.ndarray) -> np.ndarray:
+    """(B,) A^3 between spheres."""
+    return 4 / 3 * np.pi * np.diff(edges**3)
 
 
 def _check(frames: Sequence[Atoms], cutoff: float, bins: int) -> None:
@@ -170,16 +191,25 @@ def _pair_counts(atoms: Atoms, edges: np.ndarray) -> dict[tuple[str, str], np.nd
     return {(str(a), str(b)): counts[i, j] for i, a in enumerate(elements) for j, b in enumerate(elements)}
 
 
-def _first_shell(edges: np.ndarray, g: np.ndarray, running: np.ndarray) -> Shell | None:
-    """The first peak of the smoothed g and the first minimum behind it; the middle of a gap where g is flat."""
+def _first_shell(pair: str, edges: np.ndarray, g: np.ndarray, running: np.ndarray) -> Shell | None:
+    """The first peak of the smoothed g and the first minimum behind it; the middle of a gap where g is flat.
+
+    Where g does not rise again, because the next shell is beyond the range or there is none, the gap up to its end.
+    """
     smooth = gaussian_filter1d(g, _SMOOTHING / edges[1], mode="nearest")
     peaks, _ = find_peaks(smooth, prominence=max(_PEAK, 0.1 * smooth.max()))
+    middles = (edges[1:] + edges[:-1]) / 2
+    shortest = _SHORTEST * sum(covalent_radii[atomic_numbers[symbol]] for symbol in pair.split("-"))
+    peaks = peaks[middles[peaks] > shortest]
     if not len(peaks):
         return None
     minima, _ = find_peaks(-smooth[peaks[0] :], prominence=_MINIMUM)
-    if not len(minima):
-        return None
-    middles = (edges[1:] + edges[:-1]) / 2
-    minimum = float(middles[peaks[0] + minima[0]])
+    if len(minima):
+        minimum = float(middles[peaks[0] + minima[0]])
+    else:
+        last = edges[np.flatnonzero(g)[-1] + 1]
+        if edges[-1] - last < _GAP:
+            return None
+        minimum = float(last + edges[-1]) / 2
     number = float(np.interp(minimum, edges, np.concatenate([[0.0], running])))
     return Shell(float(middles[peaks[0]]), minimum, number)

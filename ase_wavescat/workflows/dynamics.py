@@ -10,6 +10,7 @@ from ase.calculators.calculator import CalculatorError as FailedCalculation
 from ase.md.langevin import Langevin
 
 from ase_wavescat.errors import WaveScatError
+from ase_wavescat.progress import step_bar
 from ase_wavescat.workflows.runaway import RunawayWatch
 
 FRICTION = 0.02  # 1/fs: a velocity is forgotten within 50 fs
@@ -28,7 +29,7 @@ def run_langevin(
         logfile=None,
     )  # fmt: skip
     watch = RunawayWatch(atoms)
-    for step in range(1, steps + 1):
+    for step in step_bar(range(1, steps + 1), "dynamics", steps):
         try:
             dynamics.set_temperature(temperature_K=target(step))
             dynamics.run(1)

@@ -91,6 +91,7 @@ class ElasticConstants(Result):
     residual_stress: (6,) GPa of the unstrained structure.  residual_force: eV/A, its largest force on an atom; None
         where ions stay clamped.
     warnings: what limits the constants, in words.
+    unconverged: those of them that say which relaxations did not converge.
     """
 
     structure: Atoms
@@ -104,10 +105,15 @@ class ElasticConstants(Result):
     residual_stress: np.ndarray
     residual_force: float | None
     warnings: tuple[str, ...]
+    unconverged: tuple[str, ...] = ()
 
     @property
     def structures(self) -> list[Atoms]:
         return [self.structure]
+
+    @property
+    def incomplete(self) -> str:
+        return "; ".join(self.unconverged)
 
     @property
     def best(self) -> ElasticTensor:
@@ -243,6 +249,7 @@ def elastic(
     clamped = np.array([[frame.get_stress() / GPa for frame in row] for row in frames])
     members = member_stresses(calculator, [frame for row in frames for frame in row])
     ions = _response(base, frames, chosen, progress) if relax_ions else None
+    unconverged = tuple(problems)
     uncertainty = None if members is None else _spread(calculator, chosen, members / GPa)
     if uncertainty is not None and uncertainty.unstable_members:
         problems.append(
@@ -266,6 +273,7 @@ def elastic(
         residual_stress=residual_stress,
         residual_force=float(np.linalg.norm(structure.get_forces(), axis=1).max()) if relax_ions else None,
         warnings=tuple(problems),
+        unconverged=unconverged,
     )
 
 

@@ -103,6 +103,10 @@ class EquationOfState(Result):
     def structures(self) -> list[Atoms]:
         return self.points
 
+    @property
+    def incomplete(self) -> str:
+        return "; ".join(self.warnings)
+
     def summary(self) -> str:
         atoms = len(self.points[0])
         ions = "relaxed" if self.relaxed_ions else "at fixed fractional positions"

@@ -324,12 +324,41 @@ def _warn_of_elements(
             )
 
 
+def references_among(structures: Sequence[Atoms]) -> References:
+    """Of each element that has cells of its own among the structures, the lowest energy of an atom in these."""
+    cells: dict[str, list[Atoms]] = {}
+    for atoms in structures:
+        if len(set(atoms.symbols)) == 1:
+            cells.setdefault(str(atoms.symbols[0]), []).append(atoms)
+    energies, sources, members = {}, {}, {}
+    for symbol, own in cells.items():
+        counts = np.array([len(atoms) for atoms in own])
+        whole, of_members = energies_of(own)
+        lowest = int(np.argmin(whole / counts))
+        energies[symbol] = float(whole[lowest] / counts[lowest])
+        chosen = f"the lowest of {len(own)} cells" if len(own) > 1 else "the cell"
+        sources[symbol] = f"{chosen} of {symbol} among the structures ({own[lowest].get_chemical_formula()})"
+        if of_members is not None:
+            members[symbol] = of_members[lowest] / counts[lowest]
+    return References(energies, sources, members or None)
+
+
 def references_of(
-    references: References | Mapping[str, float] | None, calculator: BaseCalculator, elements: Iterable[str]
-) -> References:
-    """Named references of the elements: those given, or crystals relaxed with the calculator."""
+    references: References | Mapping[str, float] | None, calculator: BaseCalculator, elements: Iterable[str],
+    structures: Sequence[Atoms] = (),
+) -> References:  # fmt: skip
+    """Named references of the elements: those given; else cells of one element among the structures and, of elements
+    that have none, crystals relaxed with the calculator."""
     if references is None:
-        return reference_energies(calculator, elements)
+        found = references_among(structures)
+        missing = set(elements) - set(found.energies)
+        if not missing:
+            return found
+        crystals = reference_energies(calculator, missing)
+        energies = {**found.energies, **crystals.energies}
+        members = {**(found.members or {}), **(crystals.members or {})}
+        complete = members if members.keys() == energies.keys() else None
+        return References(energies, {**found.sources, **crystals.sources}, complete)
     named = references if isinstance(references, References) else References.given(references)
     _check_references(named, elements)
     return named

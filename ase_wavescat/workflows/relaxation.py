@@ -20,6 +20,7 @@ from ase_wavescat.calculator import WaveScatCalculator
 from ase_wavescat.errors import DataError, WaveScatError
 from ase_wavescat.extended_xyz import storable
 from ase_wavescat.plotting import BLUE, ORANGE
+from ase_wavescat.progress import step_bar
 from ase_wavescat.workflows.cells import CELL_NAMES as CELL_NAMES
 from ase_wavescat.workflows.cells import CellChoice as CellChoice
 from ase_wavescat.workflows.cells import (
@@ -106,6 +107,10 @@ class Relaxation(Result):
     def runaway(self) -> bool:
         """Whether the structure left the range in which energies mean something."""
         return self.stop_reason.startswith(RUNAWAY)
+
+    @property
+    def incomplete(self) -> str:
+        return "" if self.converged else self.stop_reason
 
     @property
     def steps(self) -> int:
@@ -261,12 +266,14 @@ def _run(record: _Record, fmax: float, smax: float, steps: int) -> str:
     optimizer = LBFGS(moving, logfile=os.devnull, alpha=FIRST_CURVATURE)
     try:
         # The forces of the filter mix those of atoms and cell: the criterion of ASE (here: never) is not used.
-        for index, _ in enumerate(optimizer.irun(fmax=0.0, steps=steps)):
+        shown = step_bar(optimizer.irun(fmax=0.0, steps=steps), "relaxation", steps)
+        for index, _ in enumerate(shown):
             reason = watch.reason(record.atoms, record.atoms.get_potential_energy(), record.atoms.get_forces())
             if reason is not None:
                 return f"{RUNAWAY}: {reason}"
             if index > 0:
                 record.add()
+            shown.set_postfix_str(f"force {record.forces[-1]:.3f} eV/Å", refresh=False)
             if record.forces[-1] <= fmax and (not record.cell or record.stresses[-1] <= smax):
                 return CONVERGED
     except (WaveScatError, FailedCalculation, ArithmeticError, np.linalg.LinAlgError) as error:

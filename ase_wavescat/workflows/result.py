@@ -52,6 +52,11 @@ class Result(ABC):
     def summary(self) -> str:
         """A few lines for the terminal, with units."""
 
+    @property
+    def incomplete(self) -> str:
+        """In what the result is not what was asked for, such as a relaxation that was stopped; "": in nothing."""
+        return ""
+
     @abstractmethod
     def plot(self) -> Figure:
         """A figure made without pyplot; `plotting.save_figure` writes it."""

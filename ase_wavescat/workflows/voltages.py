@@ -28,7 +28,7 @@ _SMOOTH_POINTS = 101
 class VoltageCurve(Result):
     """Voltages of ion_x host against the ion's reference.
 
-    entries: the structures, with energies.
+    entries: the structures that have a host, with energies.
     ion, host: element, and reduced formula of all the other atoms.
     reference, reference_source: energy of the ion (eV/atom), and where it comes from.
     x: (K,) ions per host formula, ascending.
@@ -136,18 +136,22 @@ def voltage(
     that fits E / (1 + x) against z = x / (1 + x).
 
     ion: the element that moves; all others are the host, of one ratio in all structures.
-    references: of the ion, eV/atom of the same method; None: its crystal, relaxed with the calculator.
+    structures: those of the ion alone are no part of the curve, which they would end at infinite x.
+    references: of the ion, eV/atom of the same method; None: the lowest of the structures of the ion alone or, where
+        there is none, its crystal, relaxed with the calculator.
     per_composition: of several structures, "mean" takes the mean energy, which does not depend on how many glasses
         were made; "lowest" is for crystals, where the lowest is the phase.
     published: points (x, V) to be drawn beside.
-    Raises DataError for structures without host, of several hosts, of fewer than two compositions, and for a
-    reference that is missing; CalculatorError without calculators.
+    Raises DataError for structures of several hosts, of fewer than two compositions, and for a reference that is
+    missing; CalculatorError without calculators.
     """
     _check(per_composition, order)
+    metal = [atoms for atoms in structures if set(atoms.symbols) == {ion}]
+    structures = [atoms for atoms in structures if set(atoms.symbols) != {ion}]
     compositions, formulas, host = _compositions(structures, ion)
     energies, members = energies_of(structures)
     calculator = calculator_of(structures[0], stored=True)
-    named = references_of(references, calculator, [ion])
+    named = references_of(references, calculator, [ion], metal)
     x = sorted(set(compositions))
     groups = [np.array([i for i, at in enumerate(compositions) if at == value]) for value in x]
     per_host = energies / formulas
@@ -207,8 +211,6 @@ def _compositions(structures: Sequence[Atoms], ion: str) -> tuple[list[Fraction]
     for atoms in structures:
         counts = dict(atoms.symbols.formula.count())
         ions = counts.pop(ion, 0)
-        if not counts:
-            raise DataError(f"{atoms.get_chemical_formula()} has no host beside {ion}; leave it out")
         units = math.gcd(*counts.values())
         host = str(Formula.from_dict({symbol: number // units for symbol, number in sorted(counts.items())}))
         found.setdefault(host, atoms)

@@ -89,7 +89,8 @@ class Collapsing(Calculator):
 def test_dynamics_that_run_away_give_the_states_before(vacancy: Atoms) -> None:
     vacancy.calc = Collapsing()
     plan = Plan(picoseconds=1.0, snapshots=4)
-    frames = dynamics(vacancy, 300.0, plan, np.random.default_rng(0))
+    frames, failure = dynamics(vacancy, 300.0, plan, np.random.default_rng(0))
+    assert failure is not None
     assert 1 <= len(frames) < 4 and np.isfinite(frames[-1].positions).all()
 
 

@@ -40,12 +40,17 @@ def _run(folder: Path, *arguments: str) -> tuple[int, str]:
 def test_wavescat_neb_writes_a_band_and_keeps_it(folder: Path) -> None:
     command = ("neb", "a.extxyz", "b.extxyz", "--model", "small.h5", "-o", "out", "--images", "3", "--steps", "1")
     code, output = _run(folder, *command, "--keep-ends")
-    assert code == 0 and "barrier forward" in output and "not converged after 1 steps" in output, output
+    assert code == 3 and "barrier forward" in output and "not converged after 1 steps" in output, output
+    assert "1 of 1 not complete: a-to-b (not converged after 1 steps)" in output
     figures = json.loads((folder / "out" / "a-to-b.json").read_text())
     assert figures["steps"] == 1 and figures["forward_spread"] > 0 and len(figures["energies"]) == 3
     assert len(read(folder / "out" / "a-to-b.extxyz", ":")) == 3 and (folder / "out" / "a-to-b.png").exists()
-    assert "a-to-b: kept" in _run(folder, *command, "--keep-ends")[1]
-    assert "kept" not in _run(folder, *command, "--keep-ends", "--no-climb")[1]
+    code, output = _run(folder, *command, "--keep-ends")
+    assert code == 3 and "a-to-b: kept" in output
+    code, output = _run(folder, *command, "--keep-ends", "--no-climb")
+    assert code == 1 and "climb true, now false" in " ".join(output.split())
+    code, output = _run(folder, *command, "--keep-ends", "--no-climb", "--overwrite")
+    assert code == 3 and "kept" not in output
 
 
 def test_wavescat_neb_along_a_given_path(folder: Path) -> None:
@@ -67,16 +72,20 @@ def test_wavescat_hops_writes_a_table_and_goes_on_where_it_was(folder: Path) -> 
         "--reach", "3.0", "--quiet",
     )  # fmt: skip
     code, output = _run(folder, *command)
-    assert code == 0 and "a: 2 hops" in output, output
+    assert code == 3 and "a: 2 hops" in output, output
+    assert "1 of 1 not complete: a (hop 0 not converged; hop 1 not converged)" in " ".join(output.split())
     table = json.loads((folder / "out" / "a-hops.json").read_text())["hops"]
     assert [row["name"] for row in table] == ["a-hop-0", "a-hop-1"] and all(row["atom"] == 8 for row in table)
     assert all("failed" in row or {"forward", "backward", "converged"} <= set(row) for row in table)
-    assert "a: kept" in _run(folder, *command)[1]
+    code, output = _run(folder, *command)
+    assert code == 3 and "a: kept" in output
+    code, output = _run(folder, *command, "--room", "1.9")
+    assert code == 1 and "room 2.0, now 1.9" in " ".join(output.split())
     # As if it had been killed before the last hop
     (folder / "out" / "a-hops.json").unlink()
     (folder / "out" / "a-hop-1.json").unlink()
     first = (folder / "out" / "a-hop-0.json").stat().st_mtime_ns
-    assert _run(folder, *command)[0] == 0
+    assert _run(folder, *command)[0] == 3
     assert (folder / "out" / "a-hop-0.json").stat().st_mtime_ns == first
     again = json.loads((folder / "out" / "a-hops.json").read_text())["hops"]
     assert [row.get("forward") for row in again] == pytest.approx([row.get("forward") for row in table], abs=1e-9)
@@ -86,6 +95,6 @@ def test_wavescat_hops_names_what_fails(folder: Path) -> None:
     code, output = _run(
         folder, "hops", "a.extxyz", "--model", "small.h5", "-o", "out", "--species", "Na", "--steps", "0"
     )
-    assert code == 1 and "has no Na that could hop" in output and "1 of 1 structures failed: a" in output
+    assert code == 1 and "has no Na that could hop" in output and "1 of 1 failed: a" in output
     code, output = _run(folder, "hops", "a.extxyz", "--model", "small.h5", "-o", "out", "--room", "9", "--steps", "0")
-    assert code == 0 and "a: no hops; try a smaller --room" in output
+    assert code == 3 and "a: no hops; try a smaller --room" in output and "(relaxation: step limit)" in output

@@ -19,9 +19,17 @@ from ase.constraints import FixAtoms
 from ase.io import write
 from click.testing import CliRunner
 
-from ase_wavescat import WaveScatCalculator, load_model, save_model
+from ase_wavescat import load_model, save_model
 from ase_wavescat.cli import main
-from ase_wavescat.cli.structures import end, fingerprint, kept, read_structures, run_each, structure_arguments
+from ase_wavescat.cli.structures import (
+    Shortfalls,
+    end,
+    fingerprint,
+    kept,
+    read_structures,
+    run_each,
+    structure_arguments,
+)
 from ase_wavescat.domain import Domain
 from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.errors import DataError, StructureError
@@ -107,9 +115,9 @@ def test_results_are_kept_while_structure_model_and_settings_are_the_same(
         done.append(atoms.get_chemical_formula())
         return Size(atoms, atoms.get_volume())
 
-    def run(settings: dict[str, Any]) -> int:
+    def run(settings: dict[str, Any], overwrite: bool = False) -> int:
         done.clear()
-        run_each(structures, str(model), tmp_path / "out", settings, work, quiet=True)
+        run_each(structures, str(model), tmp_path / "out", settings, work, True, overwrite)
         return len(done)
 
     settings = {"fmax": 0.02, "strains": (0.1, 0.2)}
@@ -122,17 +130,25 @@ def test_results_are_kept_while_structure_model_and_settings_are_the_same(
     assert run(settings) == 1
     (tmp_path / "out" / "third.json").write_text('{"volume": 1')  # as a disk that was full leaves it
     assert run(settings) == 1
-    assert run({**settings, "fmax": 0.01}) == 3
+    with pytest.raises(DataError, match=r"first\.json is there, of other inputs: fmax 0\.02, now 0\.01\. Give another"):
+        run({**settings, "fmax": 0.01})
+    assert run({**settings, "fmax": 0.01}, overwrite=True) == 3
+    assert run({**settings, "fmax": 0.01}, overwrite=True) == 0  # of the same inputs: nothing to replace
     save_model(model, small_ensemble)  # of the same name, without a domain
-    assert run({**settings, "fmax": 0.01}) == 3
+    with pytest.raises(DataError, match="other model"):
+        run({**settings, "fmax": 0.01})
+    assert run({**settings, "fmax": 0.01}, overwrite=True) == 3
     inputs = json.loads((tmp_path / "out" / "first.json").read_text())["inputs"]
     assert inputs["settings"] == {"fmax": 0.01, "strains": [0.1, 0.2]}
-    with pytest.raises(DataError, match=r"result of another input \(workflow\); give another folder"):
+    with pytest.raises(DataError, match=r"other workflow; .*or replace it by --overwrite"):
         run({**settings, "workflow": "other"})
     structures["third"].positions[0, 0] += 1e-9
-    with pytest.raises(DataError, match=r"third\.json is the result of another input \(structures\)"):
-        run(settings)
+    with pytest.raises(DataError, match=r"third\.json is there, of other inputs: other structures"):
+        run({**settings, "fmax": 0.01})
     assert done == []  # nothing was begun
+    (tmp_path / "out" / "third.json").write_text('{"volume": 1}')
+    with pytest.raises(DataError, match="it does not say what made it"):
+        run({**settings, "fmax": 0.01})
 
 
 def test_a_failure_is_named_and_the_others_are_done(
@@ -145,14 +161,38 @@ def test_a_failure_is_named_and_the_others_are_done(
             raise StructureError("this one cannot be done")
         return Size(atoms, atoms.get_volume())
 
-    failed = run_each(structures, str(model), tmp_path, {}, work, quiet=False)
-    with pytest.raises(click.ClickException, match="1 of 3 structures failed: second"):
-        end(failed, structures)
-    end([], structures)
+    shortfalls = run_each(structures, str(model), tmp_path, {}, work, quiet=False)
+    with pytest.raises(click.ClickException, match="1 of 3 failed: second") as caught:
+        end(shortfalls, 3)
+    assert caught.value.exit_code == 1
+    end(Shortfalls(), 3)
     printed = capsys.readouterr()
     assert "second: this one cannot be done" in printed.err
     assert "first\nvolume" in printed.out and "third\nvolume" in printed.out
     assert (tmp_path / "third.json").exists() and not (tmp_path / "second.json").exists()
+
+
+def test_what_did_not_converge_is_named_and_is_the_exit_status(
+    model: Path, structures: dict[str, Atoms], tmp_path: Path
+) -> None:
+    @dataclasses.dataclass(frozen=True, eq=False)
+    class Stopped(Size):
+        @property
+        def incomplete(self) -> str:
+            return "step limit" if self.volume > 0 else ""
+
+    def run() -> Shortfalls:
+        return run_each(structures, str(model), tmp_path, {}, lambda atoms: Stopped(atoms, 1.0), quiet=True)
+
+    for shortfalls in (run(), run()):  # the second time they are kept
+        with pytest.raises(click.ClickException, match=r"3 of 3 not complete: first \(step limit\), second") as caught:
+            end(shortfalls, 3)
+        assert caught.value.exit_code == 3 and set(shortfalls.incomplete) == set(structures)
+    many = Shortfalls({"a": "broken"}, {f"s{number}": "step limit" for number in range(12)})
+    said = r"^1 of 20 failed: a; 12 of 20 not complete: .* and 2 more$"
+    with pytest.raises(click.ClickException, match=said) as both:
+        end(many, 20)
+    assert both.value.exit_code == 1
 
 
 def test_a_bug_is_not_swallowed(model: Path, structures: dict[str, Atoms], tmp_path: Path) -> None:
@@ -166,21 +206,21 @@ def test_a_bug_is_not_swallowed(model: Path, structures: dict[str, Atoms], tmp_p
 def test_fingerprints_change_with_every_input(model: Path, structures: dict[str, Atoms], tmp_path: Path) -> None:
     first, second, _ = structures.values()
     ensemble = load_model(model)
-    ours, other = (WaveScatCalculator(dataclasses.replace(ensemble, weights=k * ensemble.weights)) for k in (1, 2))
+    ours, other = (dataclasses.replace(ensemble, weights=k * ensemble.weights) for k in (1, 2))
     open_cell, larger, renamed = first.copy(), first.copy(), first.copy()
     open_cell.pbc = (True, True, False)
     larger.set_cell(first.cell.array * 1.001)
     renamed.numbers[0] = 14 if first.numbers[0] == 3 else 3
     marks = [
-        fingerprint(atoms, calculator, settings)
-        for atoms, calculator, settings in (
+        fingerprint(atoms, made_by, settings)
+        for atoms, made_by, settings in (
             ([first], ours, {}), ([second], ours, {}), ([first, second], ours, {}), ([second, first], ours, {}),
             ([first], other, {}), ([first], ours, {"a": 1}), ([first], ours, {"a": 2}), ([open_cell], ours, {}),
             ([larger], ours, {}), ([renamed], ours, {}),
         )
     ]  # fmt: skip
     assert all(one != other for one, other in combinations(marks, 2))
-    again = WaveScatCalculator(model)  # where the model comes from does not matter
+    again = load_model(model)  # where the model comes from does not matter
     assert fingerprint([first], ours, {"a": 1, "b": 2}) == fingerprint([first.copy()], again, {"b": 2, "a": 1})
     assert not kept(tmp_path / "none.json", marks[0])
 
@@ -188,28 +228,28 @@ def test_fingerprints_change_with_every_input(model: Path, structures: dict[str,
 def test_arguments_of_commands() -> None:
     @click.command()
     @structure_arguments("somewhere")
-    def with_model(files: tuple[str, ...], model: str, output: Path, quiet: bool) -> None:
-        click.echo(f"{files} {model} {output} {quiet}")
+    def with_model(files: tuple[str, ...], model: str, output: Path, quiet: bool, overwrite: bool) -> None:
+        click.echo(f"{files} {model} {output} {quiet} {overwrite}")
 
     @click.command()
     @structure_arguments("elsewhere", model=False)
-    def without(files: tuple[str, ...], output: Path, quiet: bool) -> None:
+    def without(files: tuple[str, ...], output: Path, quiet: bool, overwrite: bool) -> None:
         click.echo(f"{files} {output} {quiet}")
 
     runner = CliRunner()
-    assert runner.invoke(with_model, ["a", "b"]).output == "('a', 'b') lisi.h5 somewhere False\n"
+    assert runner.invoke(with_model, ["a", "b"]).output == "('a', 'b') lisi.h5 somewhere False False\n"
     assert runner.invoke(without, ["a", "-o", "x", "--quiet"]).output == "('a',) x True\n"
     assert runner.invoke(with_model, []).exit_code == 2
     assert runner.invoke(without, ["a", "--model", "x"]).exit_code == 2
 
 
 def test_constraints_make_another_structure(model: Path, structures: dict[str, Atoms]) -> None:
-    atoms, calculator = next(iter(structures.values())), WaveScatCalculator(model)
-    free = fingerprint([atoms], calculator, {})
+    atoms, ensemble = next(iter(structures.values())), load_model(model)
+    free = fingerprint([atoms], ensemble, {})
     atoms.set_constraint(FixAtoms([0]))
-    assert fingerprint([atoms], calculator, {}) != free
+    assert fingerprint([atoms], ensemble, {}) != free
     atoms.set_constraint()
-    assert fingerprint([atoms], calculator, {}) == free
+    assert fingerprint([atoms], ensemble, {}) == free
 
 
 def test_a_place_that_is_a_file_is_a_message(tmp_path: Path) -> None:

@@ -31,5 +31,5 @@ def test_tiles_of_each_structure(
     assert "glass: kept" in CliRunner().invoke(main, command).output
     wrong = CliRunner().invoke(main, [*command, "--repeat", "2x2"])
     assert wrong.exit_code == 2 and "'2x2' is not three whole numbers" in wrong.output
-    nothing = CliRunner().invoke(main, [*command, "--repeat", "0x1x1"])
+    nothing = CliRunner().invoke(main, [*command, "--repeat", "0x1x1", "--overwrite"])
     assert nothing.exit_code == 1 and "glass: repeats are three positive whole numbers" in nothing.output

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import write
+from ase.io import read, write
 from click.testing import CliRunner, Result
 from matplotlib.figure import Figure
 
@@ -291,3 +291,48 @@ def test_what_is_wrong_is_a_message(
     result = wavescat("evaluate", *given, "-o", tmp_path / "out", "--quiet")
     assert result.exit_code == 1 and words in result.output and "Traceback" not in result.output
     assert not (tmp_path / "out").exists()
+
+
+def without(folder: Path, data: Path, *keys: str) -> Path:
+    """The labelled cells, every second without entries of these names."""
+    frames = read(data / "cells.extxyz", ":")
+    for atoms in frames[::2]:
+        for key in keys:
+            del atoms.info[key]
+    write(folder / "plain.extxyz", frames)
+    return folder / "plain.extxyz"
+
+
+@pytest.mark.usefixtures("plain_pictures")
+def test_frames_without_group_or_config_type(model: Ensemble, data: Path, tmp_path: Path) -> None:
+    save_model(tmp_path / "m.h5", model)
+    command = ("evaluate", tmp_path / "m.h5", without(tmp_path, data, "group", "config_type"), "-o", tmp_path / "out",
+               "--workers", 1, "--quiet")  # fmt: skip
+    result = wavescat(*command)
+    assert result.exit_code == 0, result.output
+    assert result.output.count("not all frames have a 'group'") == 1 and "12 frames in 12 groups" in result.output
+    errors = json.loads((tmp_path / "out" / "report.json").read_text())["errors"]
+    assert set(errors["by_config_type"]) == {"a<b", "no config_type"}
+    shown = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8")).text
+    assert "no config_type" in shown and "config_type no config_type" not in shown
+    for more in (("--calibrate",), ("--group-key", "melt")):  # a calibration and a key that is named need what they say
+        refused = wavescat(*command[:-1], *more, "--overwrite")
+        assert refused.exit_code == 1 and "has no key" in refused.output
+
+
+@pytest.mark.usefixtures("plain_pictures")
+def test_a_report_of_the_same_is_kept_and_one_of_others_is_not_replaced(
+    model: Ensemble, data: Path, tmp_path: Path
+) -> None:
+    save_model(tmp_path / "m.h5", model)
+    command = ("evaluate", tmp_path / "m.h5", data, "-o", tmp_path / "out", "--workers", 1, "--quiet")
+    first = wavescat(*command)
+    written = (tmp_path / "out" / "report.json").read_bytes()
+    again = wavescat(*command)
+    assert again.exit_code == 0 and "report: kept" in again.output
+    assert first.output.splitlines()[:-1] == again.output.splitlines()[:-1]
+    other = wavescat(*command, "--group-key", "config_type")
+    assert other.exit_code == 1 and 'group_key "group", now "config_type"' in " ".join(other.output.split())
+    assert (tmp_path / "out" / "report.json").read_bytes() == written
+    assert wavescat(*command, "--group-key", "config_type", "--overwrite").exit_code == 0
+    assert (tmp_path / "out" / "report.json").read_bytes() != written

@@ -14,6 +14,7 @@ from ase.build import bulk, molecule
 from ase.geometry.rdf import CellTooSmall, get_rdf
 from packaging.version import Version
 
+from ase_wavescat.demo import shipped_structure
 from ase_wavescat.errors import DataError
 from ase_wavescat.workflows import rdf
 
@@ -127,3 +128,56 @@ def test_bins_are_closed_on_the_right_and_numbers_are_counted_to_their_edges() -
     found = rdf(pair, cutoff=4.0, bins=8)  # the distance is an edge: it belongs to the bin that ends there
     assert np.flatnonzero(found.g["Cu-Cu"]).tolist() == [3]
     assert found.running["Cu-Cu"].tolist() == [0, 0, 0, 1, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("bins", [8, 20, 160, 1600])
+@pytest.mark.parametrize(
+    ("crystal", "number"), [(bulk("Si"), 4), (bulk("Li"), 8), (bulk("Cu"), 12), (bulk("Mg"), 12), (bulk("C"), 4)]
+)
+def test_the_first_shell_does_not_depend_on_the_bins(crystal: Atoms, number: int, bins: int) -> None:
+    result = rdf(crystal, bins=bins)
+    (shell,) = result.shells.values()
+    assert shell is not None and shell.number == pytest.approx(number)
+    assert len(result.r) == bins and len(result.running[result.pairs[0]]) == bins
+
+
+def test_both_shells_of_warm_body_centred_lithium_are_one() -> None:
+    frames = [bulk("Li").repeat(4) for _ in range(3)]
+    for seed, atoms in enumerate(frames):
+        atoms.rattle(0.2, seed=seed)
+    (shell,) = rdf(frames).shells.values()
+    assert shell is not None and shell.number == pytest.approx(14, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("structure", "cutoff", "pair", "number"),
+    [
+        (bulk("Si"), 3.5, "Si-Si", 4),  # the second shell, at 3.84 A, is beyond
+        (bulk("Cu"), 3.5, "Cu-Cu", 12),
+        (bulk("NaCl", "rocksalt", a=5.64), 4.0, "Na-Cl", 6),
+        (molecule("H2O", vacuum=6.0), 8.0, "O-H", 2),  # there is no second shell
+        (molecule("H2O", vacuum=6.0), 8.0, "H-H", 1),
+    ],
+)
+def test_a_first_shell_without_a_second_within_the_range(
+    structure: Atoms, cutoff: float, pair: str, number: int
+) -> None:
+    structure = structure.copy()
+    structure.pbc = True
+    shell = rdf(structure, cutoff=cutoff).shells[pair]
+    assert shell is not None and shell.number == pytest.approx(number) and shell.peak < shell.minimum < cutoff
+
+
+def test_a_shell_that_goes_on_at_the_end_of_the_range_is_not_counted() -> None:
+    assert rdf(bulk("Cu"), cutoff=2.6).shells["Cu-Cu"] is None
+    glass = rdf(shipped_structure(), cutoff=3.2).shells
+    assert glass["Li-Li"] is None and glass["Si-Si"] is not None
+
+
+def test_shells_of_a_glass() -> None:
+    """Li55Si18: bond lengths of the crystals, and as many neighbours within a few tenths whatever the bins."""
+    for bins in (20, 160, 800):
+        shells = rdf(shipped_structure(), bins=bins).shells
+        assert shells["Si-Si"].peak == pytest.approx(2.42, abs=0.05)  # type: ignore[union-attr]
+        assert shells["Li-Si"].peak == pytest.approx(2.68, abs=0.05)  # type: ignore[union-attr]
+        assert shells["Si-Li"].number == pytest.approx(10.8, abs=0.2)  # type: ignore[union-attr]

@@ -291,14 +291,18 @@ def test_the_command_writes_and_keeps(small_ensemble: Ensemble, make_structure: 
     folder = tmp_path / "out"
     arguments = ["relax", str(tmp_path / "two.extxyz"), "--model", str(tmp_path / "small.h5"), "-o", str(folder)]
     first = CliRunner().invoke(main, [*arguments, "--steps", "2", "--cell", "volume"])
-    assert first.exit_code == 0, first.output
+    assert first.exit_code == 3, first.output
     assert "step limit after 2 steps, largest force" in first.output and "; cell volume" in first.output
+    assert "two-1 (step limit)" in first.output
     kinds = ("json", "extxyz", "png", "traj")
     assert {path.name for path in folder.iterdir()} == {f"two-{index}.{kind}" for index in "01" for kind in kinds}
     again = CliRunner().invoke(main, [*arguments, "--steps", "2", "--cell", "volume"])
-    assert again.output.count("kept") == 2
-    other = CliRunner().invoke(main, [*arguments, "--steps", "1"])
-    assert "kept" not in other.output and other.exit_code == 0
+    assert again.output.count("kept") == 2 and again.exit_code == 3
+    other = [*arguments, "--steps", "1"]
+    refused = CliRunner().invoke(main, other)
+    assert refused.exit_code == 1 and "steps 2, now 1" in " ".join(refused.output.split())
+    replaced = CliRunner().invoke(main, [*other, "--overwrite"])
+    assert "kept" not in replaced.output and replaced.exit_code == 3
     assert CliRunner().invoke(main, [*arguments, "--fmax", "-1"]).exit_code == 1
 
 

@@ -97,12 +97,14 @@ class ScreeningDatabase:
 
 @contextmanager
 def open_database(
-    folder: Path, model: str, settings: Mapping[str, Any], references: References | None, energy_scale: float | None
-) -> Iterator[ScreeningDatabase]:
+    folder: Path, model: str, settings: Mapping[str, Any], references: References | None, energy_scale: float | None,
+    overwrite: bool = False,
+) -> Iterator[ScreeningDatabase]:  # fmt: skip
     """The database of a screening in a folder, made when missing, for this process alone.
 
     model: the calculator's identity.  references: given ones; None: they will be set.
     energy_scale: the calibration of the members' spread, where there are members.
+    overwrite: replace a screening of another model, other settings or references by an empty one.
     Raises DataError for a database that is not of a screening, or of another model, other settings or references, and
     for one that another process is writing to. FileWriteError where nothing can be written.
     """
@@ -125,7 +127,14 @@ def open_database(
         if not path.exists():
             _create(path, wanted)
         header = read_header(path)
-        _check_same(path, header, wanted)
+        if differences := _differences(header, wanted):
+            if not overwrite:
+                raise DataError(
+                    f"{path} holds a screening with another {'; another '.join(differences)}: ranks would not be"
+                    " comparable; take another folder, or replace it (--overwrite)"
+                )
+            _create(path, wanted)
+            header = read_header(path)
         database = ScreeningDatabase(path, header)
         if references is not None:
             database.set_references(references)
@@ -200,13 +209,8 @@ def _light_rows(database: Any) -> Iterator[Any]:
     return database.select(include_data=False, columns=["id", "key_value_pairs"])
 
 
-def _check_same(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    different = [f"{key} {found[key]} there, {wanted[key]} now" for key in wanted if found[key] != wanted[key]]
-    if different:
-        raise DataError(
-            f"{path} holds a screening with another {'; another '.join(different)}: ranks would not be comparable; take"
-            " another folder, or the same model, settings and references"
-        )
+def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    return [f"{key} {found[key]} there, {wanted[key]} now" for key in wanted if found[key] != wanted[key]]
 
 
 def _row_of(outcome: Outcome, references: References | None) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from ase_wavescat.errors import DataError, WaveScatError, WaveScatWarning, listening
 from ase_wavescat.processes import cores
+from ase_wavescat.progress import hidden
 from ase_wavescat.structure_files import check_structure
 from ase_wavescat.workflows.hull import References, formation_energies, reference_energies
 from ase_wavescat.workflows.melting import MeltSchedule
@@ -49,6 +50,7 @@ def screen(
     workers: int | None = None,
     dask: str | None = None,
     best: int = 20,
+    overwrite: bool = False,
     progress: bool = True,
 ) -> Screening:
     """Rank structures by energy above the hull of all of them and the elements, relaxed or as they are.
@@ -67,6 +69,7 @@ def screen(
         line `if __name__ == "__main__":`.
     dask: address of a Dask cluster's scheduler, to take the place of processes.
     best: structures in the result.  progress: show a bar.
+    overwrite: replace a database of another model, other settings or references, which else is refused.
 
     A structure that fails, or kills its process twice, is in the result as failed and does not end the screening;
     it is tried again in the next run.
@@ -81,10 +84,10 @@ def screen(
         raise DataError(f"workers must be at least 1, got {workers}")
     named = references if references is None or isinstance(references, References) else References.given(references)
     source = CalculatorSource.of(model)
-    with tqdm(unit="structure", desc="screening", disable=not progress) as bar:
+    with tqdm(unit="structure", desc="screening", disable=hidden(progress)) as bar:
         entries = pool_entries(pool, lambda more: _extend(bar, more))
         with open_database(
-            Path(output), source.identity, settings.plain(), named, _energy_scale(source.make())
+            Path(output), source.identity, settings.plain(), named, _energy_scale(source.make()), overwrite
         ) as database:
             intake = _Intake(database, settings, source, named, bar)
             with crew_of(settings, source, workers or cores(), dask) as crew:
