@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ase_wavescat import WaveScatCalculator
 from ase_wavescat.errors import StructureError
-from hostile import data_attacks, model_attacks, structure_attacks
+from hostile import data_attacks, file_attacks, model_attacks, structure_attacks
 
 Case = tuple[str, int | str]
 """What kind of attack, and which one: a seed or a name."""
@@ -67,6 +67,18 @@ def senseless_structure(name: int | str, folder: Path) -> str:
     return "different"
 
 
+def dialect(seed: int | str, folder: Path) -> str:
+    return file_attacks.dialect(int(seed), folder)
+
+
+def written(seed: int | str, folder: Path) -> str:
+    return file_attacks.written(int(seed), folder)
+
+
+def copied(seed: int | str, folder: Path) -> str:
+    return file_attacks.copied(int(seed), folder)
+
+
 _good = cache(model_attacks.good_bytes)
 _text = cache(data_attacks.good_text)
 
@@ -82,6 +94,9 @@ KINDS: dict[str, Attempt] = {
     "model files, damaged": damaged_bytes,
     "model files, damaged, with a checksum that fits": damaged_and_sealed,
     "labelled data, broken": broken_data,
+    "labelled data, in other programs' spelling": dialect,
+    "structures written and read again": written,
+    "copies of a structure": copied,
     "structures, odd": odd_structure,
     "structures, senseless": senseless_structure,
 }
@@ -90,6 +105,9 @@ ALLOWED = {
     "model files, damaged": {"refused", "same"},
     "model files, damaged, with a checksum that fits": {"refused", "same", "different"},
     "labelled data, broken": {"refused", "read"},
+    "labelled data, in other programs' spelling": {"same"},
+    "structures written and read again": {"same"},
+    "copies of a structure": {"same"},
     "structures, odd": {"same"},
     "structures, senseless": {"refused"},
 }
