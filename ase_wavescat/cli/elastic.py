@@ -12,20 +12,21 @@ from ase_wavescat.cli.structures import run_files, structure_arguments
 @click.command()
 @structure_arguments("wavescat-elastic")
 @click.option("--strain", type=click.FloatRange(0, 0.1, min_open=True), default=0.01, show_default=True,
-              help="Largest strain; half of it is used as well.")  # fmt: skip
+              help="Strain by so much at most; half of it is used as well.")  # fmt: skip
 @click.option("--relax-ions/--clamped-ions", default=True, show_default=True,
-              help="Relaxed and clamped ions both, or clamped ions alone.")  # fmt: skip
-@click.option("--fmax", type=float, default=0.005, show_default=True, help="Largest force left on relaxed ions, eV/Å.")
+              help="Report relaxed and clamped ions both, or clamped ions alone.")  # fmt: skip
+@click.option("--fmax", type=float, default=0.005, show_default=True, help="Relax until no force is larger, in eV/Å.")
 @click.option("--steps", type=click.IntRange(min=0), default=1000, show_default=True,
-              help="At most so many steps of a relaxation.")  # fmt: skip
+              help="Take so many steps at most in a relaxation.")  # fmt: skip
 def elastic(
     files: tuple[str, ...], model: str, output: Path, quiet: bool, strain: float, relax_ions: bool, fmax: float,
     steps: int, overwrite: bool,
 ) -> None:  # fmt: skip
-    """Elastic constants of the structures in FILES, from the stress under small strains.
+    """Compute elastic constants from the stress under small strains.
 
-    For each structure NAME.json, NAME.extxyz (the unstrained structure) and NAME.png. Structures done before are kept.
-    Relax the cell first (`wavescat relax --cell free`): the constants are those of the cell as it is.
+    Written for each structure in FILES are NAME.json, NAME.extxyz (the unstrained structure) and NAME.png. Structures
+    done before are kept. Relax the cell first (`wavescat relax --cell free`): the constants are those of the cell as it
+    is.
     """
     from ase_wavescat.workflows import elastic as work
 

@@ -16,14 +16,24 @@ def cell_option() -> Any:
     """--cell: what relaxes beside the atoms."""
     return click.option(
         "--cell", type=click.Choice(list(CELLS)), default="fixed", show_default=True,
-        help="fixed: only atoms move; volume: the cell keeps its shape; free: all of it relaxes.",
+        help="Keep the cell fixed, relax its volume at the same shape, or free all of it.",
     )  # fmt: skip
 
 
 def model_option() -> Any:
     """--model: by name or path."""
     return click.option(
-        "--model", default="lisi.h5", show_default=True, help="Name of a model (`wavescat info NAME`), or its path."
+        "--model",
+        default="lisi.h5",
+        show_default=True,
+        help="Use this model: a name, as of `wavescat info`, or a path.",
+    )
+
+
+def workers_option(place: str = "") -> Any:
+    """--workers: None for all cores."""
+    return click.option(
+        "--workers", type=click.IntRange(min=1), show_default="all cores", help=f"Work in so many processes{place}."
     )
 
 
@@ -40,9 +50,12 @@ def overwrite_option() -> Any:
     )  # fmt: skip
 
 
-def reference_option(help: str) -> Any:
-    """--reference EL=EV, once for each element: energies by element, or None."""
-    return click.option("--reference", "references", multiple=True, metavar="EL=EV", callback=_energies, help=help)
+def reference_option(default: str) -> Any:
+    """--reference EL=EV, once for each element: energies by element, or None, which stands for `default`."""
+    return click.option(
+        "--reference", "references", multiple=True, metavar="EL=EV", callback=_energies, show_default=default,
+        help="Take this energy of an element, in eV an atom, as Li=-1.9; give it once for each.",
+    )  # fmt: skip
 
 
 def _energies(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, float] | None:

@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 @click.command()
 @structure_arguments("wavescat-relax")
 @cell_option()
-@click.option("--fmax", type=float, default=0.02, show_default=True, help="Largest force left, eV/Å.")
-@click.option("--smax", type=float, default=0.05, show_default=True, help="Largest stress left, GPa.")
-@click.option("--steps", type=click.IntRange(min=0), default=500, show_default=True, help="At most so many steps.")
+@click.option("--fmax", type=float, default=0.02, show_default=True, help="Stop when no force is larger, in eV/Å.")
+@click.option("--smax", type=float, default=0.05, show_default=True, help="Stop when no stress is larger, in GPa.")
+@click.option("--steps", type=click.IntRange(min=0), default=500, show_default=True, help="Take so many steps at most.")
 def relax(
     files: tuple[str, ...], model: str, output: Path, quiet: bool, cell: str, fmax: float, smax: float, steps: int,
     overwrite: bool,
 ) -> None:  # fmt: skip
-    """Relax the structures in FILES: positions, or positions and cell.
+    """Relax structures: positions, or positions and cell.
 
-    FILES are extended XYZ, ASE databases, CIF and other usual formats, folders or (quoted) globs. For each structure
-    NAME.json, NAME.extxyz (relaxed), NAME.traj (the path) and NAME.png. Structures done before are kept.
+    FILES are extended XYZ, ASE databases, CIF and other usual formats, folders or (quoted) globs. Written for each
+    structure are NAME.json, NAME.extxyz (relaxed), NAME.traj (the path) and NAME.png. Structures done before are kept.
     """
     from ase_wavescat.workflows import relax as work
 
