@@ -15,9 +15,10 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from ase_wavescat import __version__
+from ase_wavescat.ase_plugin import NAME
 from ase_wavescat.blas import one_blas_thread
 from ase_wavescat.ensemble import Ensemble, Prediction
-from ase_wavescat.errors import CalculatorError, StructureError, warn
+from ase_wavescat.errors import CalculatorError, ModelNotFoundError, StructureError, warn
 from ase_wavescat.forks import renew_in_child
 from ase_wavescat.model_file import load_model
 from ase_wavescat.scattering.boundary import independent
@@ -42,7 +43,8 @@ class WaveScatCalculator(Calculator):
     forces then need no cell vector along it; the stress, (1/V) dE/dstrain with V the volume of `atoms.cell`, needs all
     three, and raises PropertyNotImplementedError without.
 
-    model: name of a bundled model ("lisi.h5"), a path, or an Ensemble.
+    model: name of a bundled model ("lisi.h5"), a path, or an Ensemble; there is no default.
+    atoms: get this calculator.  label, directory: as ASE hands them to every calculator; no file is written.
     forces: "analytic" (exact derivatives by reverse mode) or "finite-difference" (central differences of the energy,
         for checking: 6 N + 12 energies).
     reference_cell: (3, 3) cell (A) whose grids and reciprocal vectors are kept, so that energies along a strain or a
@@ -70,17 +72,27 @@ class WaveScatCalculator(Calculator):
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | Ensemble,
+        model: str | os.PathLike[str] | Ensemble | None = None,
         *,
+        atoms: Atoms | None = None,
+        label: str | None = None,
+        directory: str | os.PathLike[str] = ".",
         forces: str = "analytic",
         reference_cell: Sequence[Sequence[float]] | np.ndarray | None = None,
         step: float = 1e-4,
         threads: int = 1,
         precision: str = "double",
     ) -> None:
+        if model is None:
+            raise ModelNotFoundError(
+                'a model must be named: WaveScatCalculator("lisi.h5"), or with ase run: -p model=lisi.h5'
+            )
         self.ensemble = model if isinstance(model, Ensemble) else load_model(model)
         self._prepare(Execution(threads, precision))
-        super().__init__(forces=forces, reference_cell=reference_cell, step=step, threads=threads, precision=precision)
+        super().__init__(
+            label=label, atoms=atoms, directory=directory, forces=forces, reference_cell=reference_cell, step=step,
+            threads=threads, precision=precision,
+        )  # fmt: skip
         # What databases, trajectories and results record of this calculator
         self.parameters["model"] = "in memory" if isinstance(model, Ensemble) else os.fspath(model)
         self.parameters["model_digest"] = self.ensemble.digest
@@ -108,7 +120,7 @@ class WaveScatCalculator(Calculator):
         self.reset()
 
     def _get_name(self) -> str:
-        return "wavescat"
+        return NAME
 
     def __getstate__(self) -> dict[str, Any]:
         left_out = ("_lock", "_transform", "_prediction", "_warned")

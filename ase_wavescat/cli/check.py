@@ -15,24 +15,26 @@ from ase_wavescat.cli.structures import INPUTS, fingerprint, kept
 @click.argument("model")
 @click.option(
     "--json", "figures", type=click.Path(dir_okay=False, path_type=Path),
-    help="File to write all figures to; none is written without.",
+    show_default="none is written",
+    help="Write all figures to this file.",
 )  # fmt: skip
-@click.option("--only", multiple=True, metavar="NAME", help="Run this check; once for each.  [default: all]")
-@click.option("--skip", multiple=True, metavar="NAME", help="Leave out this check; once for each.  [default: none]")
+@click.option("--only", multiple=True, metavar="NAME", show_default="all", help="Run this check; once for each.")
+@click.option("--skip", multiple=True, metavar="NAME", show_default="none", help="Leave out this check; once for each.")
 @click.option(
     "--calls", type=click.IntRange(min=100), default=2000, show_default=True,
-    help="Calls over which the memory of the process is watched.",
+    help="Watch the memory of the process over so many calls.",
 )  # fmt: skip
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed all that is random.")
 @overwrite_option()
 @quiet_option()
 def check(
     model: str, figures: Path | None, only: tuple[str, ...], skip: tuple[str, ...], calls: int, seed: int,
     overwrite: bool, quiet: bool,
 ) -> None:  # fmt: skip
-    """Check that MODEL, as a calculator, keeps what every calculator must keep.
+    """Check that a model keeps what every calculator must keep.
 
-    A table of figures, limits and verdicts. The exit status is 1 where a check fails. The checks, by name:
+    MODEL is a name or a path. Printed is a table of figures, limits and verdicts. The exit status is 1 where a check
+    fails. The checks, by name:
 
     \b
       species                  foreign species          permutation

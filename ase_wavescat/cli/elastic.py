@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 @click.command()
 @structure_arguments("wavescat-elastic")
 @click.option("--strain", type=click.FloatRange(0, 0.1, min_open=True), default=0.01, show_default=True,
-              help="Largest strain; half of it is used as well.")  # fmt: skip
+              help="Strain by so much at most; half of it is used as well.")  # fmt: skip
 @click.option("--relax-ions/--clamped-ions", default=True, show_default=True,
-              help="Relaxed and clamped ions both, or clamped ions alone.")  # fmt: skip
+              help="Report relaxed and clamped ions both, or clamped ions alone.")  # fmt: skip
 @click.option("--fmax", type=float, default=0.001, show_default=True,
-              help="Largest force left on ions before the strains, eV/Å.")  # fmt: skip
+              help="Relax before the strains until no force is larger, in eV/Å.")  # fmt: skip
 @click.option("--steps", type=click.IntRange(min=0), default=1000, show_default=True,
-              help="At most so many steps of the relaxation before the strains.")  # fmt: skip
+              help="Take so many steps at most in the relaxation before the strains.")  # fmt: skip
 def elastic(
     files: tuple[str, ...], model: str, output: Path, quiet: bool, strain: float, relax_ions: bool, fmax: float,
     steps: int, overwrite: bool,
 ) -> None:  # fmt: skip
-    """Elastic constants (GPa) of the structures in FILES, from the stress under small strains.
+    """Compute elastic constants (GPa) from the stress under small strains.
 
     Relaxed ions answer the strain by their force constants, which take 6N evaluations for N atoms. With spglib, the
-    constants are given in the conventional axes of a crystal as well. For each structure NAME.json, NAME.extxyz (the
-    unstrained structure) and NAME.png. Structures done before are kept.
-    Relax the cell first (`wavescat relax --cell free`): the constants are those of the cell as it is.
+    constants are given in the conventional axes of a crystal as well. Written for each structure in FILES are
+    NAME.json, NAME.extxyz (the unstrained structure) and NAME.png. Structures done before are kept. Relax the cell
+    first (`wavescat relax --cell free`): the constants are those of the cell as it is.
     """
     from ase_wavescat.workflows import elastic as work
 

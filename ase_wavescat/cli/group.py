@@ -38,4 +38,9 @@ def _show_once() -> Callable[[WaveScatWarning], None]:
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="wavescat")
 def main() -> None:
-    """Wavelet-scattering interatomic potentials for ASE."""
+    """Use wavelet-scattering interatomic potentials with ASE.
+
+    `wavescat COMMAND --help` says what a command reads, does and writes. Results of the same inputs are kept, those of
+    others are replaced with --overwrite only. The exit status is 1 where something failed, 2 for options that make no
+    sense, 3 where all results are written but some did not converge.
+    """

@@ -39,24 +39,32 @@ GLASS_FORCE = 0.02
 
 @click.command()
 @structure_arguments("wavescat-hops")
-@click.option("--species", default="Li", show_default=True, help="Element whose atoms hop.")
-@click.option("--count", type=click.IntRange(min=1), default=5, show_default=True, help="Hops, the most favourable.")
-@click.option("--room", type=float, default=2.0, show_default=True, help="Least distance of a void from all atoms, Å.")
-@click.option("--reach", type=float, default=4.0, show_default=True, help="Longest way of an atom into a void, Å.")
+@click.option("--species", default="Li", show_default=True, help="Let atoms of this element hop.")
 @click.option(
-    "--opening", type=float, default=1.5, show_default=True, help="Least distance of the way from other atoms, Å."
+    "--count", type=click.IntRange(min=1), default=5, show_default=True, help="Take so many hops, the most favourable."
 )
 @click.option(
-    "--images", type=click.IntRange(min=3), default=7, show_default=True, help="Of a band, both ends included."
+    "--room", type=float, default=2.0, show_default=True, help="Take voids that are so far from all atoms, in Å."
 )
-@click.option("--fmax", type=float, default=0.05, show_default=True, help="Largest force left, eV/Å.")
+@click.option("--reach", type=float, default=4.0, show_default=True, help="Let no atom go farther into a void, in Å.")
 @click.option(
-    "--steps", type=click.IntRange(min=0), default=500, show_default=True, help="At most so many, for ends and bands."
-)
+    "--opening", type=float, default=1.5, show_default=True,
+    help="Take ways that stay so far from other atoms, in Å.",
+)  # fmt: skip
+@click.option(
+    "--images", type=click.IntRange(min=3), default=7, show_default=True,
+    help="Make bands of so many images, both ends included: two fewer move.",
+)  # fmt: skip
+@click.option("--fmax", type=float, default=0.05, show_default=True, help="Stop when no force is larger, in eV/Å.")
+@click.option(
+    "--steps", type=click.IntRange(min=0), default=500, show_default=True,
+    help="Take so many steps at most for each end, and for each band.",
+)  # fmt: skip
 def hops(files: tuple[str, ...], model: str, output: Path, quiet: bool, overwrite: bool, **settings: Any) -> None:
-    """From glasses to tables of barriers: relax, find voids and atoms that may hop into them, and a band for each.
+    """Find hops of atoms into voids of glasses, and their barriers.
 
-    For each structure in FILES: NAME-hop-0.json, .extxyz and .png (a band, as `wavescat neb` writes it), NAME-hop-1 and
+    Structures are relaxed, voids and atoms that may hop into them are found, and a band is made for each. Written for
+    each structure in FILES are NAME-hop-0.json, .extxyz and .png (a band, as `wavescat neb` writes it), NAME-hop-1 and
     so on, the most favourable void first, and NAME-hops.json, the table. Hops that fail, such as those of an atom that
     falls back when all relax, stand there with their reason. Hops done before are kept.
     """

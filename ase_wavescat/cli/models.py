@@ -17,6 +17,7 @@ from ase_wavescat.cli.options import (
     reference_option,
     virial_of,
     virial_options,
+    workers_option,
 )
 from ase_wavescat.cli.structures import INPUTS, fingerprint, kept
 
@@ -24,7 +25,10 @@ from ase_wavescat.cli.structures import INPUTS, fingerprint, kept
 @click.command()
 @click.argument("model")
 def info(model: str) -> None:
-    """Print the model card of MODEL: a path, or a name in WAVESCAT_MODELS or among the bundled models."""
+    """Print the model card of a model.
+
+    MODEL is a path, or a name in the folders of WAVESCAT_MODELS or among the bundled models.
+    """
     from ase_wavescat.model_card import model_card
     from ase_wavescat.model_file import find_model, load_model
 
@@ -37,13 +41,14 @@ def info(model: str) -> None:
 @model_option()
 @click.option(
     "-o", "--output", default="wavescat-demo", show_default=True, type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for the picture and the table.",
+    help="Write the picture and the table into this folder.",
 )  # fmt: skip
 @overwrite_option()
 def demo(model: str, output: Path, overwrite: bool) -> None:
-    """Energy, forces, stress, uncertainty, a relaxation and an energy-volume curve of amorphous Li-Si.
+    """Show what a model says of amorphous Li-Si.
 
-    Written are demo.png and demo.json, which holds the lines of the table. A demo of the same model is kept.
+    The demo computes energy, forces, stress and uncertainties, a relaxation and an energy-volume curve. Written are
+    demo.png and demo.json, which holds the lines of the table. A demo of the same model is kept.
     """
     from ase_wavescat.atomic_write import atomic_path, make_folder
     from ase_wavescat.demo import demo_figure, run_demo, shipped_structure, table
@@ -67,16 +72,17 @@ def demo(model: str, output: Path, overwrite: bool) -> None:
 
 @click.command()
 @click.argument("data", nargs=-1, required=True)
-@click.option("--preset", default="correlations", show_default=True, help="Whose features are sized for the data.")
+@click.option("--preset", default="correlations", show_default=True, help="Size the features of this preset.")
 @click.option(
     "--json", "spec_file", type=click.Path(dir_okay=False, path_type=Path),
-    help="File to write the specification to, for `wavescat train --spec`; none is written without.",
+    show_default="none is written",
+    help="Write the specification to this file, for `wavescat train --spec`.",
 )  # fmt: skip
 @overwrite_option()
 def suggest(data: tuple[str, ...], preset: str, spec_file: Path | None, overwrite: bool) -> None:
-    """Propose a specification (widths, scales, features) for structures, labelled or not, and say why.
+    """Propose widths, scales and features for structures, and say why.
 
-    DATA are extended XYZ files, ASE databases, folders or (quoted) globs of them.
+    DATA, labelled or not, are extended XYZ files, ASE databases, folders or (quoted) globs of them.
     """
     from ase_wavescat.errors import DataError
     from ase_wavescat.spec_file import read_spec, write_spec
@@ -94,51 +100,79 @@ def suggest(data: tuple[str, ...], preset: str, spec_file: Path | None, overwrit
 
 @click.command()
 @click.argument("data", nargs=-1, required=True)
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Model file to write (.h5).")
-@click.option("--preset", help="Features: a preset of ase_wavescat.preset.  [default: correlations, or the prior's]")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the model to this file (.h5). It must be named, here or in a run file.",
+)
+@click.option("--preset", show_default="correlations, or the prior's", help="Take the features of this preset.")
 @click.option(
     "--spec", "spec_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Features: a specification written by `wavescat suggest --json`, in place of a preset.",
+    show_default="none",
+    help="Take the features of a specification that `wavescat suggest --json` wrote, in place of a preset.",
 )  # fmt: skip
-@click.option("--group-key", help="Key of frames that belong together; 'none': each its own group.  [default: group]")
+@click.option(
+    "--group-key", show_default="group",
+    help="Keep together frames that have the same value of this key; 'none' makes each a group of its own.",
+)  # fmt: skip
 @virial_options
 @click.option(
     "--method", type=click.Choice(["ridge", "sparse", "greedy"]),
-    help="ridge: a weight for every feature; sparse: features chosen by labels and cost, then ridge; greedy: the"
-    " papers' orthogonal least squares on energies.  [default: ridge]",
+    show_default="ridge",
+    help="Fit a weight for every feature (ridge), choose features by labels and cost before (sparse), or take the"
+    " papers' orthogonal least squares on energies (greedy).",
 )  # fmt: skip
 @click.option(
     "--size", type=click.IntRange(min=1),
-    help="Features of a sparse model (default: chosen by held-out groups); most features of a greedy member.",
+    show_default="what held-out groups ask for",
+    help="Take so many features in a sparse model, and so many at most in a greedy member.",
 )  # fmt: skip
 @click.option(
-    "--bagging/--no-bagging", default=None,
-    help="Greedy members choose among a random few features at each step.  [default: bagging]",
+    "--bagging/--no-bagging", default=None, show_default="bagging",
+    help="Let greedy members choose among a random few features at each step.",
 )  # fmt: skip
 @click.option(
     "--prior", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Model of the same features towards whose weights those of ridge are drawn.",
+    show_default="none",
+    help="Draw the weights of ridge towards those of this model, which has the same features.",
 )  # fmt: skip
-@reference_option("Known energy of an element, eV an atom, as Li=-1.9; once for each. Default: fitted.")
+@reference_option("fitted")
 @click.option(
-    "--energy-weight", type=click.FloatRange(0, min_open=True), help="One over the expected energy error, atoms/eV."
-)
-@click.option("--force-weight", type=click.FloatRange(min=0), help="One over the expected force error, Å/eV.")
-@click.option("--stress-weight", type=click.FloatRange(min=0), help="One over the expected stress error, Å³/eV.")
-@click.option("--members", type=click.IntRange(min=1), help="Bootstrap members of the ensemble.")
-@click.option("--folds", type=click.IntRange(min=2), help="Folds of the cross-validation by group.")
+    "--energy-weight", type=click.FloatRange(0, min_open=True), show_default="300 atoms/eV",
+    help="Weigh energies by one over the error expected of them, in atoms/eV.",
+)  # fmt: skip
 @click.option(
-    "--directions",
-    type=click.IntRange(min=0),
-    help="Random force directions a frame; 0: energies only; default: all rows (moduli: 16).",
+    "--force-weight", type=click.FloatRange(min=0), show_default="10 Å/eV",
+    help="Weigh forces by one over the error expected of a component, in Å/eV.",
+)  # fmt: skip
+@click.option(
+    "--stress-weight", type=click.FloatRange(min=0), show_default="600 Å³/eV",
+    help="Weigh stresses by one over the error expected of a component, in Å³/eV.",
+)  # fmt: skip
+@click.option(
+    "--members", type=click.IntRange(min=1), show_default="20", help="Make an ensemble of so many bootstrap members."
 )
-@click.option("--seed", type=int, help="Of the folds and the bootstrap.")
-@click.option("--repulsion/--no-repulsion", default=True, show_default=True, help="Short-range pair repulsion below.")
-@click.option("--store", type=click.Path(file_okay=False, path_type=Path), help="Folder that keeps the features.")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes; default: all cores.")
-@click.option("--label-source", help="Where the labels come from, for the model card.")
-@click.option("--citation", help="How to cite the data, for the model card.")
-@click.option("--licence", help="Licence of the data, for the model card.")
+@click.option(
+    "--folds", type=click.IntRange(min=2), show_default="5", help="Cross-validate by group with so many folds."
+)
+@click.option(
+    "--directions", type=click.IntRange(min=0), show_default="all forces; 16 with moduli",
+    help="Fit forces along so many random directions of each frame; 0 takes energies only.",
+)  # fmt: skip
+@click.option("--seed", type=int, show_default="0", help="Seed the folds and the bootstrap.")
+@click.option(
+    "--repulsion/--no-repulsion", default=True, show_default=True,
+    help="Take a short-range pair repulsion off before the fit, which the model adds again.",
+)  # fmt: skip
+@click.option(
+    "--store", type=click.Path(file_okay=False, path_type=Path), show_default="the output with .features",
+    help="Keep the features in this folder.",
+)  # fmt: skip
+@workers_option()
+@click.option("--label-source", show_default="none", help="Say on the model card where the labels come from.")
+@click.option("--citation", show_default="none", help="Say on the model card how to cite the data.")
+@click.option("--licence", show_default="none", help="Say on the model card what the licence of the data is.")
 @overwrite_option()
 @quiet_option()
 @click.pass_context
@@ -213,21 +247,21 @@ def _train_by_file(context: click.Context, data: tuple[str, ...], overwrite: boo
 @click.argument("data", nargs=-1, required=True)
 @click.option(
     "-o", "--output", default="report", show_default=True, type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for report.html and report.json.",
+    help="Write report.html and report.json into this folder.",
 )  # fmt: skip
 @click.option(
     "--group-key",
     default="group",
     show_default=True,
-    help="Info key of frames that belong together; 'none' makes every frame a group of its own, and so do files"
-    " without the default key.",
+    help="Take frames that have the same value of this key for one group; 'none' makes each a group of its own, as in"
+    " files without the default key.",
 )
 @virial_options
-@click.option("--workers", type=click.IntRange(min=1), help="Processes; default: all cores.")
+@workers_option()
 @click.option(
     "--calibrate",
     is_flag=True,
-    help="Store in MODEL the scales of its uncertainties that DATA ask for; refused for its training data.",
+    help="Store in MODEL the scales of its uncertainties that DATA ask for; its training data are refused.",
 )
 @overwrite_option()
 @quiet_option()

@@ -24,28 +24,33 @@ if TYPE_CHECKING:
 
 @click.command()
 @structure_arguments("wavescat-neb")
-@click.option("--path", "given", is_flag=True, help="FILES hold a whole path: its energies as it is, nothing moves.")
+@click.option(
+    "--path",
+    "given",
+    is_flag=True,
+    help="Take FILES for a whole path and compute its energies as it is; nothing moves.",
+)
 @click.option(
     "--images", type=click.IntRange(min=3), default=7, show_default=True,
-    help="Images of the band, both ends included, where FILES do not give those between the ends.",
+    help="Make a band of so many images, both ends included: two fewer move in it. Images in FILES go before.",
 )  # fmt: skip
-@click.option("--fmax", type=float, default=0.05, show_default=True, help="Largest force left, eV/Å.")
+@click.option("--fmax", type=float, default=0.05, show_default=True, help="Stop when no force is larger, in eV/Å.")
 @click.option(
     "--steps", type=click.IntRange(min=0), default=500, show_default=True,
-    help="At most so many, for each end and for the band.",
+    help="Take so many steps at most for each end, and for the band.",
 )  # fmt: skip
-@click.option("--climb/--no-climb", default=True, show_default=True, help="The highest image climbs to the saddle.")
-@click.option("--relax-ends/--keep-ends", default=True, show_default=True, help="Relax both ends before.")
+@click.option("--climb/--no-climb", default=True, show_default=True, help="Let the highest image climb to the saddle.")
+@click.option("--relax-ends/--keep-ends", default=True, show_default=True, help="Relax both ends before the band.")
 def neb(
     files: tuple[str, ...], model: str, output: Path, quiet: bool, given: bool, images: int, fmax: float, steps: int,
     climb: bool, relax_ends: bool, overwrite: bool,
 ) -> None:  # fmt: skip
-    """Barrier between two structures by a nudged elastic band, or along a path that is given.
+    """Compute a barrier by a nudged elastic band.
 
     FILES are two structures, the initial and the final one, in one file or two; more of them are the images of a path,
-    in order, with which the band begins. Written are NAME.json, NAME.extxyz (all images, with energies and forces) and
-    NAME.png, where NAME is "initial-to-final", of the files' names. A result of the same structures, model and settings
-    is kept.
+    in order, with which the band begins, or which is all there is with --path. Written are NAME.json, NAME.extxyz (all
+    images, with energies and forces) and NAME.png, where NAME is "initial-to-final", of the files' names. A result of
+    the same structures, model and settings is kept.
     """
     from ase_wavescat.calculator import WaveScatCalculator
     from ase_wavescat.errors import PathError

@@ -22,16 +22,25 @@ def cell_option() -> Any:
     """--cell: what relaxes beside the atoms."""
     return click.option(
         "--cell", type=click.Choice(list(CELLS)), default="fixed", show_default=True,
-        help="What relaxes of the cell. fixed: nothing, only atoms move; volume: its size, the shape stays; shape: its"
-        " shape, the volume stays; in-plane: a slab's two vectors that repeat, the open direction and its vacuum stay;"
-        " free: all of it.",
+        help="Keep the cell fixed, relax its volume at the same shape, its shape at the same volume, the vectors of a"
+        " slab that repeat (in-plane: the open direction and its vacuum stay), or free all of it.",
     )  # fmt: skip
 
 
 def model_option() -> Any:
     """--model: by name or path."""
     return click.option(
-        "--model", default="lisi.h5", show_default=True, help="Name of a model (`wavescat info NAME`), or its path."
+        "--model",
+        default="lisi.h5",
+        show_default=True,
+        help="Use this model: a name, as of `wavescat info`, or a path.",
+    )
+
+
+def workers_option(place: str = "") -> Any:
+    """--workers: None for all cores."""
+    return click.option(
+        "--workers", type=click.IntRange(min=1), show_default="all cores", help=f"Work in so many processes{place}."
     )
 
 
@@ -48,18 +57,24 @@ def overwrite_option() -> Any:
     )  # fmt: skip
 
 
-def reference_option(help: str) -> Any:
-    """--reference EL=EV, once for each element: energies by element, or None."""
-    return click.option("--reference", "references", multiple=True, metavar="EL=EV", callback=_energies, help=help)
+def reference_option(default: str) -> Any:
+    """--reference EL=EV, once for each element: energies by element, or None, which stands for `default`."""
+    return click.option(
+        "--reference", "references", multiple=True, metavar="EL=EV", callback=_energies, show_default=default,
+        help="Take this energy of an element, in eV an atom, as Li=-1.9; give it once for each.",
+    )  # fmt: skip
 
 
 def virial_options(command: Command) -> Command:
     """--virial and --virial-sign: virials that stand for stresses; `virial_of` takes them."""
     command = click.option(
         "--virial-sign", type=click.Choice(["+", "-"]),
-        help="Sign of the virial: '-' where stress = -virial / volume, '+' where stress = virial / volume.",
+        show_default="none",
+        help="Take stress = -virial / volume (-), or virial / volume (+).",
     )(command)  # fmt: skip
-    return click.option("--virial", metavar="KEY", help="Key of virials (eV) to read in place of stresses.")(command)
+    return click.option(
+        "--virial", metavar="KEY", show_default="none", help="Read the virials, in eV, of this key in place of stresses."
+    )(command)
 
 
 def virial_of(key: str | None, sign: str | None) -> Any:

@@ -11,13 +11,15 @@ from ase_wavescat.cli.structures import fingerprint, kept, read_structures, stru
 
 @click.command()
 @structure_arguments("wavescat-rdf", model=False)
-@click.option("--cutoff", type=float, default=8.0, show_default=True, help="Where the last bin ends, Å.")
-@click.option("--bins", type=int, default=160, show_default=True, help="Bins from zero to there.")
+@click.option(
+    "--cutoff", type=float, default=8.0, show_default=True, help="Count neighbours up to this distance, in Å."
+)
+@click.option("--bins", type=int, default=160, show_default=True, help="Divide the range into so many bins.")
 def rdf(files: tuple[str, ...], output: Path, quiet: bool, cutoff: float, bins: int, overwrite: bool) -> None:
-    """Partial radial distribution functions and coordination numbers, averaged over all structures in FILES.
+    """Compute radial distribution functions and coordination numbers.
 
-    FILES are extended XYZ, ASE databases, CIF and other usual formats, folders or (quoted) globs. Writes rdf.json,
-    rdf.png and rdf.extxyz.
+    They are partial ones, means over all structures in FILES, which are extended XYZ, ASE databases, CIF and other
+    usual formats, folders or (quoted) globs. Written are rdf.json, rdf.png and rdf.extxyz.
     """
     from ase_wavescat.workflows import rdf as work
 

@@ -21,20 +21,19 @@ if TYPE_CHECKING:
 @structure_arguments("wavescat-relax")
 @cell_option()
 @click.option("--pressure", type=float, default=0.0, show_default=True,
-              help="External pressure, GPa, with --cell volume or free.")  # fmt: skip
-@click.option("--fmax", type=float, default=0.02, show_default=True, help="Largest force left, eV/Å.")
-@click.option(
-    "--smax", type=float, default=0.05, show_default=True, help="Largest stress left beside the pressure, GPa."
-)
-@click.option("--steps", type=click.IntRange(min=0), default=500, show_default=True, help="At most so many steps.")
+              help="Relax under this external pressure, in GPa, with --cell volume or free.")  # fmt: skip
+@click.option("--fmax", type=float, default=0.02, show_default=True, help="Stop when no force is larger, in eV/Å.")
+@click.option("--smax", type=float, default=0.05, show_default=True,
+              help="Stop when no stress beside the pressure is larger, in GPa.")  # fmt: skip
+@click.option("--steps", type=click.IntRange(min=0), default=500, show_default=True, help="Take so many steps at most.")
 def relax(
     files: tuple[str, ...], model: str, output: Path, quiet: bool, cell: str, pressure: float, fmax: float,
     smax: float, steps: int, overwrite: bool,
 ) -> None:  # fmt: skip
-    """Relax the structures in FILES: positions, or positions and cell, also under an external pressure.
+    """Relax structures: positions, or positions and cell, also under an external pressure.
 
-    FILES are extended XYZ, ASE databases, CIF and other usual formats, folders or (quoted) globs. For each structure
-    NAME.json, NAME.extxyz (relaxed), NAME.traj (the path) and NAME.png. Structures done before are kept.
+    FILES are extended XYZ, ASE databases, CIF and other usual formats, folders or (quoted) globs. Written for each
+    structure are NAME.json, NAME.extxyz (relaxed), NAME.traj (the path) and NAME.png. Structures done before are kept.
     """
     from ase_wavescat.workflows import relax as work
 

@@ -16,6 +16,7 @@ from ase_wavescat.cli.options import (
     overwrite_option,
     quiet_option,
     reference_option,
+    workers_option,
 )
 from ase_wavescat.cli.structures import Shortfalls, end, refuse_inside
 
@@ -29,30 +30,41 @@ if TYPE_CHECKING:
 @click.argument("pool", nargs=-1)
 @click.option(
     "--generate", "formulas", multiple=True, metavar="FORMULA",
-    help="Make the pool, as Li15Si4, in place of files; once for each composition.",
+    show_default="none",
+    help="Make the pool of this composition, as Li15Si4, in place of files; once for each.",
 )  # fmt: skip
-@click.option("--cells", default=20, show_default=True, type=click.IntRange(min=1), help="Generated cells of each.")
-@click.option("--atoms", default=64, show_default=True, type=click.IntRange(min=1), help="About so many in a cell.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of generated cells.")
+@click.option(
+    "--cells", default=20, show_default=True, type=click.IntRange(min=1), help="Generate so many cells of each."
+)
+@click.option(
+    "--atoms", default=64, show_default=True, type=click.IntRange(min=1), help="Put about so many atoms into a cell."
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Seed the generated cells.")
 @click.option(
     "--method", type=click.Choice(["packing", "melt"]), default="packing", show_default=True,
-    help="Generated cells are random packings, or these melted and quenched.",
+    help="Generate random packings, or melt and quench these.",
 )  # fmt: skip
-@click.option("--melt-temperature", type=click.FloatRange(min=1), help="K, with --method melt.  [default: 2000]")
-@click.option("--quench-time", type=click.FloatRange(min=0.01), help="ps, with --method melt.  [default: 4]")
+@click.option("--melt-temperature", type=click.FloatRange(min=1), show_default="2000",
+              help="Melt at this temperature, in K, with --method melt.")  # fmt: skip
+@click.option("--quench-time", type=click.FloatRange(min=0.01), show_default="4",
+              help="Quench for so long, in ps, with --method melt.")  # fmt: skip
 @model_option()
-@click.option("--relax/--no-relax", default=True, show_default=True, help="Relax positions first.")
+@click.option("--relax/--no-relax", default=True, show_default=True, help="Relax positions before.")
 @cell_option()
-@click.option("--fmax", default=0.05, show_default=True, type=float, help="Largest force left, eV/Å.")
-@click.option("--smax", default=0.1, show_default=True, type=float, help="Largest stress left, GPa.")
-@click.option("--steps", default=300, show_default=True, type=click.IntRange(min=0), help="Most steps of a relaxation.")
-@reference_option("Energy of an element, eV an atom, as Li=-1.9. Default: its crystal, relaxed with the model.")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes of this machine; default: all cores.")
-@click.option("--dask", metavar="ADDRESS", help="Scheduler of a Dask cluster that does the work instead.")
-@click.option("--best", default=20, show_default=True, type=click.IntRange(min=1), help="Structures written out.")
+@click.option("--fmax", default=0.05, show_default=True, type=float, help="Stop when no force is larger, in eV/Å.")
+@click.option("--smax", default=0.1, show_default=True, type=float, help="Stop when no stress is larger, in GPa.")
+@click.option("--steps", default=300, show_default=True, type=click.IntRange(min=0),
+              help="Take so many steps at most in a relaxation.")  # fmt: skip
+@reference_option("its crystal, relaxed")
+@workers_option(" of this machine")
+@click.option(
+    "--dask", metavar="ADDRESS", show_default="none",
+    help="Let the Dask cluster of the scheduler at this address do the work instead.",
+)  # fmt: skip
+@click.option("--best", default=20, show_default=True, type=click.IntRange(min=1), help="Write out so many structures.")
 @click.option(
     "-o", "--output", default="wavescat-screen", show_default=True, type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for the database, the ranking and the picture.",
+    help="Write the database, the ranking and the picture into this folder.",
 )  # fmt: skip
 @overwrite_option()
 @quiet_option()

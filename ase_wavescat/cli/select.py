@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ase_wavescat.cli.options import workers_option
 from ase_wavescat.cli.structures import (
     Shortfalls,
     end,
@@ -20,24 +21,31 @@ from ase_wavescat.cli.structures import (
 
 @click.command()
 @structure_arguments("wavescat-select")
-@click.option("-n", "--count", type=click.IntRange(min=1), default=50, show_default=True, help="How many to choose.")
+@click.option(
+    "-n", "--count", type=click.IntRange(min=1), default=50, show_default=True, help="Choose so many structures."
+)
 @click.option(
     "--energy-limit", type=click.FloatRange(min=0, min_open=True),
-    help="Energy spread that is good enough, meV/atom.  [default: the model's held-out error]",
+    show_default="the model's held-out error",
+    help="Take an energy spread up to this for good enough, in meV/atom.",
 )  # fmt: skip
 @click.option(
     "--force-limit", type=click.FloatRange(min=0, min_open=True),
-    help="Force spread that is good enough, eV/Å.  [default: the model's held-out error]",
+    show_default="the model's held-out error",
+    help="Take a force spread up to this for good enough, in eV/Å.",
 )  # fmt: skip
 @click.option(
-    "--known", multiple=True, help="Structures that have a label, and are not to be repeated: file, folder or glob."
-)
-@click.option("--workers", type=click.IntRange(min=1), help="Processes; default: all cores.")
+    "--known", multiple=True, show_default="none",
+    help="Do not repeat the structures of this file, folder or glob, which have a label.",
+)  # fmt: skip
+@workers_option()
 def select(
     files: tuple[str, ...], model: str, output: Path, quiet: bool, count: int, energy_limit: float | None,
     force_limit: float | None, known: tuple[str, ...], workers: int | None, overwrite: bool,
 ) -> None:  # fmt: skip
-    """Choose the structures of FILES that are worth a label: uncertain ones, unlike one another.
+    """Choose structures that are worth a label.
+
+    They are uncertain, and unlike one another.
 
     FILES are structure files, folders or (quoted) globs of them. The chosen ones are in select.extxyz.
     """

@@ -39,7 +39,7 @@ def structure_arguments(default_folder: str, *, model: bool = True) -> Callable[
         overwrite_option(),
         click.option(
             "-o", "--output", default=default_folder, show_default=True,
-            type=click.Path(file_okay=False, path_type=Path), help="Folder for numbers, structures and pictures.",
+            type=click.Path(file_okay=False, path_type=Path), help="Write results into this folder.",
         ),
         *([model_option()] if model else []),
         click.argument("files", nargs=-1, required=True),

@@ -27,20 +27,22 @@ def _repeats(
 @structure_arguments("wavescat-tiling")
 @click.option(
     "--repeat", "repeats", multiple=True, callback=_repeats, metavar="AxBxC", show_default=True,
-    default=("1x1x1", "2x1x1", "2x2x2"), help="Copies along the cell vectors; once for each tiling.",
+    default=("1x1x1", "2x1x1", "2x2x2"), help="Repeat the cell so often along its vectors; once for each tiling.",
 )  # fmt: skip
 @click.option(
-    "--amplitude", type=float, default=0.1, show_default=True, help="Standard deviation of the coordinates' moves, Å."
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the moves.")
+    "--amplitude", type=float, default=0.1, show_default=True,
+    help="Move every coordinate by a normal number of this standard deviation, in Å.",
+)  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed the moves.")
 def tiling(
     files: tuple[str, ...], model: str, output: Path, quiet: bool,
     repeats: tuple[tuple[int, int, int], ...], amplitude: float, seed: int, overwrite: bool,
 ) -> None:  # fmt: skip
-    """Repeat the cells in FILES, as they are and with every coordinate moved: energies, forces, stress, time.
+    """Compare repeated cells with the cell: energies, forces, stress, time.
 
-    FILES are extended XYZ, ASE databases, CIF and other usual formats, folders or (quoted) globs. For each structure
-    NAME.json, NAME.extxyz and NAME.png. Structures done before are kept.
+    Cells are repeated as they are and with every coordinate moved. FILES are extended XYZ, ASE databases, CIF and other
+    usual formats, folders or (quoted) globs. Written for each structure are NAME.json, NAME.extxyz and NAME.png.
+    Structures done before are kept.
     """
     from ase_wavescat.workflows import tiling as work
 

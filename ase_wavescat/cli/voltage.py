@@ -39,32 +39,37 @@ def _points(
 
 @click.command()
 @structure_arguments("wavescat-voltage")
-@click.option("--ion", default="Li", show_default=True, help="The element that moves; all others are the host.")
-@reference_option("Known energy of an element, eV an atom, as Li=-1.9; once for each. Default: crystals, relaxed.")
+@click.option("--ion", default="Li", show_default=True, help="Let this element move; all others are the host.")
+@reference_option("cells of one element in FILES, else crystals, relaxed")
 @click.option(
     "--relax",
     "relaxed",
     is_flag=True,
-    help="Relax positions and cells before, into the folder relaxed below the output.",
+    help="Relax positions and cells before, into the folder `relaxed` below the output.",
 )
-@click.option("--fmax", type=float, default=0.02, show_default=True, help="Largest force left by --relax, eV/Å.")
+@click.option(
+    "--fmax", type=float, default=0.02, show_default=True, help="Stop --relax when no force is larger, in eV/Å."
+)
 @click.option(
     "--per-composition", type=click.Choice(["mean", "lowest"]), default="mean", show_default=True,
-    help="Of several structures of one composition: mean for glasses, lowest for crystals.",
+    help="Take the mean of structures of one composition, for glasses, or the lowest, for crystals.",
 )  # fmt: skip
-@click.option("--order", type=int, default=4, show_default=True, help="Of the polynomial of the smooth curve.")
+@click.option("--order", type=int, default=4, show_default=True, help="Smooth the curve by a polynomial of this order.")
 @click.option(
-    "--published", multiple=True, callback=_points, metavar="X=V", help="A point to draw beside; once for each."
-)
+    "--published", multiple=True, callback=_points, metavar="X=V", show_default="none",
+    help="Draw this point beside, V in volts; once for each.",
+)  # fmt: skip
 def voltage(
     files: tuple[str, ...], model: str, output: Path, quiet: bool, ion: str, references: dict[str, float] | None,
     relaxed: bool, fmax: float, per_composition: Literal["mean", "lowest"], order: int,
     published: tuple[tuple[float, float], ...], overwrite: bool,
 ) -> None:  # fmt: skip
-    """Voltage against the ion's metal, and the convex hull, of relaxed structures of several compositions.
+    """Compute voltages against the ion's metal, and the convex hull.
 
-    FILES are extended XYZ, ASE databases, CIF and other usual formats, folders or (quoted) globs. Writes voltage.json,
-    .extxyz and .png, and the same of hull. What was done before, of the same structures and model, is kept.
+    FILES, relaxed structures of several compositions, are extended XYZ, ASE databases, CIF and other usual formats,
+    folders or (quoted) globs. Cells of the ion alone among them are its metal, and cells of another element alone the
+    reference of that. Written are voltage.json, .extxyz and .png, and the same of hull. What was done before, of the
+    same structures, model and settings, is kept.
     """
     from ase_wavescat.calculator import WaveScatCalculator
     from ase_wavescat.workflows import convex_hull
