@@ -51,7 +51,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     with write_errors(target):
         _remove_remains(os.path.abspath(target.parent))
         temporary = target.parent / f".{target.stem}-{_machine()}.{os.getpid()}.{secrets.token_hex(4)}{target.suffix}"
-        # With the permissions that a plain open gives: to ask for the mask is to change that of the whole process
+        # With the permissions of a plain open: to ask for the mask means to change it for all threads
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         try:
             yield temporary

@@ -56,7 +56,8 @@ class WaveScatCalculator(Calculator):
 
     Raises ModelNotFoundError and ModelFileError here, StructureError when a structure cannot be evaluated.
     Warns (WaveScatWarning, each kind once) outside the domain that the model has recorded.
-    Threads may share one calculator; pickles and copies carry the model and the results, not the caches.
+    Threads may share one calculator, and forked children use it whatever these were at; pickles and copies carry the
+    model and the results, not the caches. `parameters` record the model's file, its digest and the package's version.
     """
 
     # ASE declares these as lists and dicts on the class

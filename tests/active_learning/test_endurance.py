@@ -45,6 +45,7 @@ def test_what_stays_inside_lasts_as_long_as_asked_for(ensemble: Ensemble, starts
     assert np.abs(lasting.ends[0].positions - before).max() > 1e-3
     np.testing.assert_array_equal(starts[0].positions, before)
     path = lasting.write(tmp_path, "endurance")
+    assert json.loads(path.read_text())["calculators"][0]["model_digest"] == ensemble.digest
     assert json.loads(path.read_text())["times"] == [0.012] * 3 and len(read(path.with_suffix(".extxyz"), ":")) == 3
 
 

@@ -248,6 +248,7 @@ def test_the_command_writes_a_report_and_stores_a_calibration(model: Ensemble, d
     mae = everything["errors"]["all"]["energy_mae_mev_per_atom"]
     for words in ("12 frames in 6 groups", f"MAE {mae:.2f}", "scales that these data ask for are now in", "report: "):
         assert words in result.output
+    assert len(everything["model"]["digest"]) == 16
     assert everything["model"]["name"] == "m.h5" and "training errors" not in result.output
     figures = everything["uncertainty"]
     calibrated = load_model(tmp_path / "m.h5")

@@ -270,6 +270,7 @@ def test_a_prior_model_fills_in_what_the_data_do_not_say(exact, spec, tmp_path):
             errors.append(np.abs(gradient + frame.forces).mean())
     assert errors[1] < 0.02 * errors[0]
     assert model.provenance["prior"] == known.provenance["data"]
+    assert model.provenance["prior_digest"] == known.digest
     with pytest.warns(WaveScatWarning):
         assert train(few, tmp_path / "same.h5", prior=known, **options).spec == spec
     with pytest.raises(DataError, match="another specification"):

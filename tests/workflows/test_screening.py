@@ -140,6 +140,7 @@ def test_uncertainty_is_the_spread_over_the_members_own_hulls(
         expected = 1.5 * above[index].std(ddof=1)
         assert entry.energy_above_hull_uncertainty == pytest.approx(expected, abs=1e-10)
         assert entry.uncertainty == pytest.approx(1.5 * energies[index].std(ddof=1), abs=1e-10)
+    assert [one["model_digest"] for one in result.calculators] == [small_ensemble.digest]
 
 
 # ---------------------------------------------------------------- what looks wrong
