@@ -243,12 +243,13 @@ def elastic(
         if stop_reason != CONVERGED:
             problems.append(f"relaxation of the unstrained structure: {stop_reason}")
         base.positions = settled.positions
-    structure = evaluated(base)
     residual_stress = base.get_stress() / GPa
+    residual_force = float(np.linalg.norm(base.get_forces(), axis=1).max()) if relax_ions else None
+    structure = evaluated(base)
     frames = [[_strained(base, kind, strain) for strain in chosen] for kind in range(6)]
-    clamped = np.array([[frame.get_stress() / GPa for frame in row] for row in frames])
+    clamped, forces = _answers(frames, relax_ions)
     members = member_stresses(calculator, [frame for row in frames for frame in row])
-    ions = _response(base, frames, chosen, progress) if relax_ions else None
+    ions = None if forces is None else _response(base, chosen, forces, progress)
     unconverged = tuple(problems)
     uncertainty = None if members is None else _spread(calculator, chosen, members / GPa)
     if uncertainty is not None and uncertainty.unstable_members:
@@ -271,7 +272,7 @@ def elastic(
         crystal=crystal_constants(structure, (relaxed or tensor).stiffness),
         clamped_uncertainty=uncertainty,
         residual_stress=residual_stress,
-        residual_force=float(np.linalg.norm(structure.get_forces(), axis=1).max()) if relax_ions else None,
+        residual_force=residual_force,
         warnings=tuple(problems),
         unconverged=unconverged,
     )
@@ -321,9 +322,20 @@ def _strained(base: Atoms, kind: int, strain: float) -> Atoms:
     return strained
 
 
-def _response(base: Atoms, frames: list[list[Atoms]], strains: np.ndarray, progress: bool) -> IonResponse:
-    """From forces under strain; those of the unstrained structure drop out of the odd part."""
-    forces = np.array([[frame.get_forces(apply_constraint=False) for frame in row] for row in frames])
+def _answers(frames: list[list[Atoms]], with_forces: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    """(6, S, 6) GPa and (6, S, N, 3) eV/A, one after the other: most calculators compute both at once."""
+    stresses, forces = [], []
+    for frame in [frame for row in frames for frame in row]:
+        stresses.append(frame.get_stress() / GPa)
+        if with_forces:
+            forces.append(frame.get_forces(apply_constraint=False))
+    shape = len(frames), len(frames[0])
+    of_ions = np.array(forces).reshape(*shape, -1, 3) if with_forces else None
+    return np.array(stresses).reshape(*shape, 6), of_ions
+
+
+def _response(base: Atoms, strains: np.ndarray, forces: np.ndarray, progress: bool) -> IonResponse:
+    """From forces (6, S, N, 3) under strain; those of the unstrained structure drop out of the odd part."""
     slopes, _ = _slopes(strains, forces.reshape(6, len(strains), -1))
     return ion_response(base, slopes.reshape(6, -1, 3), progress=progress)
 

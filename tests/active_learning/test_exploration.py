@@ -44,7 +44,7 @@ def test_every_kind_of_state(vacancy: Atoms, tmp_path: Path) -> None:
     assert {atoms.info["temperature"] for atoms in states if "temperature" in atoms.info} == {300.0, 900.0}
     np.testing.assert_array_equal(vacancy.positions, before)
     assert exploration.spreads is None and exploration.energies[0] < exploration.energies[1:].mean()
-    assert "md" in exploration.summary()
+    assert "md" in exploration.summary() and "relaxed state, spread of the energies" in exploration.summary()
     path = exploration.write(tmp_path, "vacancy")
     assert len(read(path.with_suffix(".extxyz"), ":")) == len(states)
     assert json.loads(path.read_text())["kinds"].count("hop") == 3

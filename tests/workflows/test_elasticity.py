@@ -152,6 +152,7 @@ def test_relaxed_ions_are_softer_and_follow_the_energies_of_relaxed_strained_cel
     assert result.ions is not None and result.ions.unbalanced < 0.01 and result.ions.loose == 0
     assert result.ions.softest is not None and result.ions.softest > 0.1
     assert result.residual_force is not None and result.residual_force < 1e-3
+    np.testing.assert_allclose(result.structure.get_stress() / GPa, result.residual_stress, atol=1e-9)
 
     def energy(strain: float) -> float:
         return float(relax(strained(alloy, strain * np.eye(6)[1]), fmax=1e-4).structure.get_potential_energy())
