@@ -42,12 +42,16 @@ _NO_COLUMN = "species:S:1:pos:R:3"
 _NESTED = re.compile(r"[\[{(]\s*[\[{(]")
 _LABEL = re.compile(r"([A-Za-z]{1,2})[\d_+-].*")
 _NAME = re.compile(r"""[^\s="'{}\[\]\\]+""")
-# A key and its value; what is not closed goes to the end, so that no text is gone through twice.
+_KEY = r"""[^\s="'{}\[\]]+"""
+# A key and its value; what is not closed goes to the end, so that no text is gone through twice. A key without a value
+# does not take the next key for one.
 HEADER_ITEM = re.compile(
-    r"""(?<![^\s])([^\s="'{}\[\]]+)\s*=\s*"""
-    r"""("(?:\\.|[^"\\])*(?:"|\\?$)|'(?:\\.|[^'\\])*(?:'|\\?$)|\{[^}]*(?:\}|$)"""
-    r"""|\[(?:[^\[\]]|\[[^\]]*(?:\]|$))*(?:\]|$)|\S*)"""
+    rf"""(?<!\S)({_KEY})\s*=("""
+    r"""\s*(?:"(?:\\.|[^"\\])*(?:"|\\?$)|'(?:\\.|[^'\\])*(?:'|\\?$)|\{[^}]*(?:\}|$)"""
+    r"""|\[(?:[^\[\]]|\[[^\]]*(?:\]|$))*(?:\]|$))"""
+    rf"""|\S+|\s+(?!{_KEY}\s*=)\S+|)"""
 )
+_DELIMITERS = {'"': '"', "'": "'", "{": "}", "[": "]"}
 
 
 class Column(NamedTuple):
@@ -205,27 +209,27 @@ class _Reader:
 
 
 def _header(line: str, frame: str, texts: Collection[str]) -> dict[str, Any]:
-    """Keys and values of a header, with ASE's spelling of its own keys; what ASE would stumble over is left out."""
-    own: dict[str, str] = {}
-    given: dict[str, None] = {}
-
-    def take(item: re.Match[str]) -> str:
-        key, raw = item.groups()
-        name = _SPELLINGS.get(key.lower(), key)
-        if name in given:
+    """Keys and values of a header, with ASE's spelling of its own keys. ASE is given what it reads as it is meant."""
+    info: dict[str, Any] = {}
+    for key, value in HEADER_ITEM.findall(line):
+        name, raw = _SPELLINGS.get(key.lower(), key), value.strip()
+        if name in info:
             raise ValueError(f"{frame} gives {name!r} twice; keep the value that is meant")
-        given[name] = None
-        if name in texts or name in _OWN or _NESTED.match(raw):
-            own[name] = raw
-            return ""
-        return item[0]
+        if name in texts or not _is_plain(raw):
+            info[name] = _text(raw, frame)
+        elif name in _OWN or _NESTED.match(raw):
+            info[name] = _OWN.get(name, _tensor)(raw, frame)
+        else:
+            info[name] = key_val_str_to_dict(f"{key}={raw}")[key]
+    flags = filter(_NAME.fullmatch, HEADER_ITEM.sub(" ", line).split())
+    return {key: value for key, value in (dict.fromkeys(flags, True) | info).items() if _is_kept(key, value)}
 
-    rest = HEADER_ITEM.sub(take, line)
-    info = key_val_str_to_dict(rest) if rest.strip() else {}
-    for name, raw in own.items():
-        info[name] = _OWN.get(name, _tensor if _NESTED.match(raw) and name not in texts else _text)(raw, frame)
-    in_order = {name: info[name] for name in given if name in info} | info
-    return {key: value for key, value in in_order.items() if _is_kept(key, value)}
+
+def _is_plain(raw: str) -> bool:
+    """Not empty, and without a quote or bracket inside, from which on ASE takes all that follows for one text."""
+    if raw[:1] in _DELIMITERS:
+        return len(raw) > 2 or raw[-1:] != _DELIMITERS[raw[0]]
+    return bool(raw) and not set(raw) & set("\"'{}[]")
 
 
 def _is_kept(key: str, value: Any) -> bool:
@@ -241,7 +245,7 @@ def _is_kept(key: str, value: Any) -> bool:
 
 def _plain(raw: str) -> str:
     """A value without its quotes or brackets, and with what was escaped."""
-    if len(raw) > 1 and {'"': '"', "'": "'", "{": "}", "[": "]"}.get(raw[0]) == raw[-1]:
+    if len(raw) > 1 and _DELIMITERS.get(raw[0]) == raw[-1]:
         raw = raw[1:-1]
     return re.sub(r"\\(.)", r"\1", raw)
 

@@ -221,7 +221,7 @@ def test_names_take_as_many_folders_as_they_need(tmp_path: Path) -> None:
     for number in (1, 2, 10):
         (tmp_path / f"run-{number}").mkdir()
         bulk("Cu").write(tmp_path / f"run-{number}" / "POSCAR")
-    assert list(read_structures((str(tmp_path / "*" / "POSCAR"),))) == ["run-1-POSCAR", "run-2-POSCAR", "run-10-POSCAR"]
+    assert list(read_structures((str(tmp_path / "*" / "POSCAR"),))) == ["run-1-poscar", "run-2-poscar", "run-10-poscar"]
 
 
 def test_every_structure_has_its_own_warnings(
