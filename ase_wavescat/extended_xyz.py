@@ -11,6 +11,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -200,12 +201,26 @@ class _Reader:
             except Exception:  # of any kind of constraint, in any version of ASE
                 name = str(one.get("name", "unknown"))
                 self._say(name, f"{frame}: atoms were held by a constraint ({name}) that the file only names: set it")
+        masked = list(atoms.constraints)  # of the column move_mask
         atoms.set_constraint(made)
+        if masked and not _holds(atoms, masked):
+            self._say(CONSTRAINTS, f"{frame}: move_mask holds more atoms than {CONSTRAINTS}; all of them are held")
+            atoms.set_constraint([*made, *masked])
 
     def _say(self, kind: str, note: str) -> None:
         if kind not in self._said:
             self._said.add(kind)
             self.notes.append(note)
+
+
+def _holds(atoms: Atoms, masked: Sequence[Any]) -> bool:
+    """Whether the constraints of the atoms hold what others, FixAtoms and FixCartesian, do."""
+    own = [one for one in atoms.constraints if isinstance(one, (FixAtoms, FixCartesian))]
+    held = np.zeros((2, len(atoms), 3), dtype=bool)
+    for place, constraints in zip(held, (own, masked), strict=True):
+        for one in constraints:
+            place[one.index] |= one.mask if isinstance(one, FixCartesian) else True
+    return not (held[1] & ~held[0]).any()
 
 
 def _header(line: str, frame: str, texts: Collection[str]) -> dict[str, Any]:
@@ -470,11 +485,23 @@ def _encoded(atoms: Atoms) -> Atoms:
     for name, array in atoms.arrays.items():
         if array.dtype.kind in "uO":
             copy.arrays[name] = array.astype(int if array.dtype.kind == "u" else str)
-    if any(type(one) not in (FixAtoms, FixCartesian) for one in atoms.constraints):
+    if atoms.constraints and not (_only_masked(atoms) and _masks_are_written()):
         described = [_described_constraint(one) or {"name": type(one).__name__} for one in atoms.constraints]
         record = {"symbols": str(atoms.symbols), "constraints": described}
         copy.info[CONSTRAINTS] = encode(record).replace("\\", "\\\\")
     return copy
+
+
+def _only_masked(atoms: Atoms) -> bool:
+    return all(type(one) in (FixAtoms, FixCartesian) for one in atoms.constraints)
+
+
+@cache
+def _masks_are_written() -> bool:
+    """Whether this version of ASE writes the column of FixAtoms and FixCartesian unasked."""
+    file, atoms = io.StringIO(), Atoms("H", constraint=FixAtoms([0]))
+    write(file, atoms, format="extxyz")
+    return "move_mask" in file.getvalue()
 
 
 def _described_constraint(constraint: Any) -> dict[str, Any] | None:

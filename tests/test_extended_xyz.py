@@ -326,3 +326,17 @@ def test_constraints_of_other_atoms_are_not_taken(tmp_path: Path) -> None:
     with pytest.warns(WaveScatWarning, match="frame 0: ase_constraints are of other atoms, SiLi2: not taken"):
         (again,) = structures_of(tmp_path / "a.extxyz")
     assert again.constraints == []
+
+
+def test_atoms_that_another_program_fixed_besides_are_held_too(tmp_path: Path) -> None:
+    atoms = bulk("Si", cubic=True)
+    atoms.set_constraint([FixScaled([1], [True, True, False]), FixAtoms([2])])
+    write_extended_xyz(tmp_path / "a.extxyz", [atoms])
+    between = read(tmp_path / "a.extxyz")
+    between.set_constraint(FixAtoms([2, 5]))
+    columns = ["symbols", "positions", "move_mask"]
+    write(tmp_path / "b.extxyz", between, format="extxyz", columns=columns)
+    with pytest.warns(WaveScatWarning, match="frame 0: move_mask holds more atoms than ase_constraints; all of them"):
+        (again,) = structures_of(tmp_path / "b.extxyz")
+    assert [type(one) for one in again.constraints] == [FixScaled, FixAtoms, FixAtoms]
+    assert again.constraints[2].index.tolist() == [2, 5]

@@ -79,8 +79,10 @@ def test_names_are_stems_with_frame_numbers(tmp_path: Path, make_structure: Call
 def test_stored_energies_are_not_mistaken_for_results(tmp_path: Path, make_structure: Callable[..., Atoms]) -> None:
     atoms = make_structure(0)
     atoms.calc = SinglePointCalculator(atoms, energy=-1.0)
+    atoms.info |= {"REF_energy": -2.0, "REF_virials": np.eye(3), "energy_sigma0": -3.0, "kept": "yes"}
     write(tmp_path / "labelled.extxyz", atoms)
-    assert read_structures((str(tmp_path / "labelled.extxyz"),))["labelled"].calc is None
+    read = read_structures((str(tmp_path / "labelled.extxyz"),))["labelled"]
+    assert read.calc is None and read.info == {"kept": "yes"}
 
 
 def test_structures_that_no_code_could_evaluate_are_named_at_once(
