@@ -42,8 +42,8 @@ _COLUMN_TRUTHS = ("T", "F", "True", "False")
 _NO_COLUMN = "species:S:1:pos:R:3"
 _NESTED = re.compile(r"[\[{(]\s*[\[{(]")
 _LABEL = re.compile(r"([A-Za-z]{1,2})[\d_+-].*")
-_NAME = re.compile(r"""[^\s="'{}\[\]\\]+""")
-_KEY = r"""[^\s="'{}\[\]]+"""
+_KEY = r"""[^\s="'{}\[\]\\]+"""
+_NAME = re.compile(_KEY)
 # A key and its value; what is not closed goes to the end, so that no text is gone through twice. A key without a value
 # does not take the next key for one.
 HEADER_ITEM = re.compile(
@@ -230,14 +230,17 @@ def _header(line: str, frame: str, texts: Collection[str]) -> dict[str, Any]:
         name, raw = _SPELLINGS.get(key.lower(), key), value.strip()
         if name in info:
             raise ValueError(f"{frame} gives {name!r} twice; keep the value that is meant")
-        if name in texts or not _is_plain(raw):
+        if name in _OWN:
+            info[name] = _OWN[name](raw, frame)
+        elif name in texts or not _is_plain(raw):
             info[name] = _text(raw, frame)
-        elif name in _OWN or _NESTED.match(raw):
-            info[name] = _OWN.get(name, _tensor)(raw, frame)
+        elif _NESTED.match(raw):
+            info[name] = _tensor(raw, frame)
         else:
             info[name] = key_val_str_to_dict(f"{key}={raw}")[key]
-    flags = filter(_NAME.fullmatch, HEADER_ITEM.sub(" ", line).split())
-    return {key: value for key, value in (dict.fromkeys(flags, True) | info).items() if _is_kept(key, value)}
+    words = HEADER_ITEM.sub(" ", line).split()  # true, as ASE has it, but for words of a comment that are its own keys
+    flags = dict.fromkeys([word for word in words if _NAME.fullmatch(word) and word not in _OWN], True)
+    return {key: value for key, value in (flags | info).items() if _is_kept(key, value)}
 
 
 def _is_plain(raw: str) -> bool:

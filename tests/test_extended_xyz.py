@@ -148,6 +148,24 @@ def test_encodings_and_line_ends(tmp_path: Path, encoding: str, end: str) -> Non
     assert frame.numbers.tolist() == [14, 14] and frame.info["note"] == "Köln"
 
 
+@pytest.mark.parametrize(
+    "comment",
+    ["Properties of water", "it's a = b", 'Lattice "5 5 5"', "E= F=3", r"a\b=1 c", "x=[1,2 y", "[ ( {", "stress"],
+)
+def test_comments_of_plain_files_are_no_headers(tmp_path: Path, comment: str) -> None:
+    (tmp_path / "in.xyz").write_text(f"1\n{comment}\nSi 0 0 0\n")
+    (atoms,) = structures_of(tmp_path / "in.xyz")
+    assert not atoms.pbc.any() and not atoms.cell.any() and atoms.symbols[0] == "Si"
+
+
+def test_a_value_that_is_missing_does_not_take_the_next_key(tmp_path: Path) -> None:
+    for empty in ("a=", "a= ", "a=''", 'a=""', "a={}", "a=it's"):
+        frame = frame_of(tmp_path, text_of(f"{empty} {LATTICE} {PROPERTIES} REF_energy=-5.0 energy=-4.0"))
+        assert frame.energy == -5.0
+        frame = frame_of(tmp_path, text_of(f"{LATTICE} {PROPERTIES} {empty} REF_energy=-5.0 energy=-4.0"))
+        assert frame.energy == -5.0 and all(frame.pbc)
+
+
 # ---------------------------------------------------------------- groups
 
 
