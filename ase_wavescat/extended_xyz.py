@@ -10,6 +10,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -40,13 +41,17 @@ _COLUMN_TRUTHS = ("T", "F", "True", "False")
 _NO_COLUMN = "species:S:1:pos:R:3"
 _NESTED = re.compile(r"[\[{(]\s*[\[{(]")
 _LABEL = re.compile(r"([A-Za-z]{1,2})[\d_+-].*")
-_NAME = re.compile(r"""[^\s="'{}\[\]\\]+""")
-# A key and its value; what is not closed goes to the end, so that no text is gone through twice.
+_KEY = r"""[^\s="'{}\[\]\\]+"""
+_NAME = re.compile(_KEY)
+# A key and its value; what is not closed goes to the end, so that no text is gone through twice. A key without a value
+# does not take the next key for one.
 HEADER_ITEM = re.compile(
-    r"""(?<![^\s])([^\s="'{}\[\]]+)\s*=\s*"""
-    r"""("(?:\\.|[^"\\])*(?:"|\\?$)|'(?:\\.|[^'\\])*(?:'|\\?$)|\{[^}]*(?:\}|$)"""
-    r"""|\[(?:[^\[\]]|\[[^\]]*(?:\]|$))*(?:\]|$)|\S*)"""
+    rf"""(?<!\S)({_KEY})\s*=("""
+    r"""\s*(?:"(?:\\.|[^"\\])*(?:"|\\?$)|'(?:\\.|[^'\\])*(?:'|\\?$)|\{[^}]*(?:\}|$)"""
+    r"""|\[(?:[^\[\]]|\[[^\]]*(?:\]|$))*(?:\]|$))"""
+    rf"""|\S+|\s+(?!{_KEY}\s*=)\S+|)"""
 )
+_DELIMITERS = {'"': '"', "'": "'", "{": "}", "[": "]"}
 
 
 class Column(NamedTuple):
@@ -195,7 +200,11 @@ class _Reader:
             except Exception:  # of any kind of constraint, in any version of ASE
                 name = str(one.get("name", "unknown"))
                 self._say(name, f"{frame}: atoms were held by a constraint ({name}) that the file only names: set it")
+        masked = list(atoms.constraints)  # of the column move_mask
         atoms.set_constraint(made)
+        if masked and not _holds(atoms, masked):
+            self._say(CONSTRAINTS, f"{frame}: move_mask holds more atoms than {CONSTRAINTS}; all of them are held")
+            atoms.set_constraint([*made, *masked])
 
     def _say(self, kind: str, note: str) -> None:
         if kind not in self._said:
@@ -203,28 +212,41 @@ class _Reader:
             self.notes.append(note)
 
 
+def _holds(atoms: Atoms, masked: Sequence[Any]) -> bool:
+    """Whether the constraints of the atoms hold what others, FixAtoms and FixCartesian, do."""
+    own = [one for one in atoms.constraints if isinstance(one, (FixAtoms, FixCartesian))]
+    held = np.zeros((2, len(atoms), 3), dtype=bool)
+    for place, constraints in zip(held, (own, masked), strict=True):
+        for one in constraints:
+            place[one.index] |= one.mask if isinstance(one, FixCartesian) else True
+    return not (held[1] & ~held[0]).any()
+
+
 def _header(line: str, frame: str, texts: Collection[str]) -> dict[str, Any]:
-    """Keys and values of a header, with ASE's spelling of its own keys; what ASE would stumble over is left out."""
-    own: dict[str, str] = {}
-    given: dict[str, None] = {}
-
-    def take(item: re.Match[str]) -> str:
-        key, raw = item.groups()
-        name = _SPELLINGS.get(key.lower(), key)
-        if name in given:
+    """Keys and values of a header, with ASE's spelling of its own keys. ASE is given what it reads as it is meant."""
+    info: dict[str, Any] = {}
+    for key, value in HEADER_ITEM.findall(line):
+        name, raw = _SPELLINGS.get(key.lower(), key), value.strip()
+        if name in info:
             raise ValueError(f"{frame} gives {name!r} twice; keep the value that is meant")
-        given[name] = None
-        if name in texts or name in _OWN or _NESTED.match(raw):
-            own[name] = raw
-            return ""
-        return item[0]
+        if name in _OWN:
+            info[name] = _OWN[name](raw, frame)
+        elif name in texts or not _is_plain(raw):
+            info[name] = _text(raw, frame)
+        elif _NESTED.match(raw):
+            info[name] = _tensor(raw, frame)
+        else:
+            info[name] = key_val_str_to_dict(f"{key}={raw}")[key]
+    words = HEADER_ITEM.sub(" ", line).split()  # true, as ASE has it, but for words of a comment that are its own keys
+    flags = dict.fromkeys([word for word in words if _NAME.fullmatch(word) and word not in _OWN], True)
+    return {key: value for key, value in (flags | info).items() if _is_kept(key, value)}
 
-    rest = HEADER_ITEM.sub(take, line)
-    info = key_val_str_to_dict(rest) if rest.strip() else {}
-    for name, raw in own.items():
-        info[name] = _OWN.get(name, _tensor if _NESTED.match(raw) and name not in texts else _text)(raw, frame)
-    in_order = {name: info[name] for name in given if name in info} | info
-    return {key: value for key, value in in_order.items() if _is_kept(key, value)}
+
+def _is_plain(raw: str) -> bool:
+    """Not empty, and without a quote or bracket inside, from which on ASE takes all that follows for one text."""
+    if raw[:1] in _DELIMITERS:
+        return len(raw) > 2 or raw[-1:] != _DELIMITERS[raw[0]]
+    return bool(raw) and not set(raw) & set("\"'{}[]")
 
 
 def _is_kept(key: str, value: Any) -> bool:
@@ -240,7 +262,7 @@ def _is_kept(key: str, value: Any) -> bool:
 
 def _plain(raw: str) -> str:
     """A value without its quotes or brackets, and with what was escaped."""
-    if len(raw) > 1 and {'"': '"', "'": "'", "{": "}", "[": "]"}.get(raw[0]) == raw[-1]:
+    if len(raw) > 1 and _DELIMITERS.get(raw[0]) == raw[-1]:
         raw = raw[1:-1]
     return re.sub(r"\\(.)", r"\1", raw)
 
@@ -464,11 +486,23 @@ def _encoded(atoms: Atoms) -> Atoms:
     for name, array in atoms.arrays.items():
         if array.dtype.kind in "uO":
             copy.arrays[name] = array.astype(int if array.dtype.kind == "u" else str)
-    if any(type(one) not in (FixAtoms, FixCartesian) for one in atoms.constraints):
+    if atoms.constraints and not (_only_masked(atoms) and _masks_are_written()):
         described = [_described_constraint(one) or {"name": type(one).__name__} for one in atoms.constraints]
         record = {"symbols": str(atoms.symbols), "constraints": described}
         copy.info[CONSTRAINTS] = encode(record).replace("\\", "\\\\")
     return copy
+
+
+def _only_masked(atoms: Atoms) -> bool:
+    return all(type(one) in (FixAtoms, FixCartesian) for one in atoms.constraints)
+
+
+@cache
+def _masks_are_written() -> bool:
+    """Whether this version of ASE writes the column of FixAtoms and FixCartesian unasked."""
+    file, atoms = io.StringIO(), Atoms("H", constraint=FixAtoms([0]))
+    write(file, atoms, format="extxyz")
+    return "move_mask" in file.getvalue()
 
 
 def _described_constraint(constraint: Any) -> dict[str, Any] | None:

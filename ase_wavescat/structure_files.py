@@ -27,6 +27,8 @@ from ase_wavescat.scattering.limits import check_cell, check_positions
 
 Paths = str | Path | Sequence[str | Path]
 """Files, folders and globs."""
+ENERGY_SIGMA0 = "energy_sigma0"
+"""Key of the energy extrapolated to no smearing, where the energy is the free energy."""
 
 _LARGEST_TEXT = 2**30
 """Bytes of a file, unpacked."""
@@ -193,7 +195,7 @@ def _with_free_energy(atoms: Atoms) -> Atoms:
     if free is not None:
         results["energy"] = free
         if energy is not None and energy != free:
-            atoms.info["energy_sigma0"] = energy
+            atoms.info[ENERGY_SIGMA0] = energy
     return atoms
 
 
@@ -209,14 +211,17 @@ def _read_database(path: Path) -> list[Atoms]:
 
 def without_results(atoms: Atoms) -> Atoms:
     """A copy, with its constraints, without calculator and anything in `info` and `arrays` that says energies, forces,
-    stress or their uncertainties: they would be those of another state, or of another method."""
+    stress, virials or their uncertainties: they would be those of another state, or of another method."""
     copy = atoms.copy()
     for kept in (copy.info, copy.arrays):
-        for key in [
-            key for key in kept if str(key).removeprefix("REF_").removesuffix("_uncertainty") in all_properties
-        ]:
+        for key in [key for key in kept if _says_result(str(key))]:
             del kept[key]
     return copy
+
+
+def _says_result(key: str) -> bool:
+    name = key.removeprefix("REF_").removesuffix("_uncertainty")
+    return name in all_properties or name == ENERGY_SIGMA0 or "virial" in name.lower()
 
 
 def structure_bytes(atoms: Atoms) -> bytes:

@@ -5,8 +5,10 @@
 Every case runs in a child process with a gigabyte of memory beyond what the imported package takes and 20 s of
 processor time. A model file may be refused by name or, where the damage is without effect, read as it was; one whose
 checksum was made to fit may also be read as another model. Broken data may be refused by name or read as frames that
-make sense; an odd structure has the results of the plain one, a senseless one is refused by name. Anything else is a
-failure: another error, a crash, a hang, too much memory, another result.
+make sense; an odd structure has the results of the plain one, a senseless one is refused by name. Labels in dialects of
+extended XYZ are read as they were meant; what one command writes, ASE and the next one read, but for what was told; a
+structure is known however it is written down. Anything else is a failure: another error, a crash, a hang, too much
+memory, another result.
 """
 
 from __future__ import annotations

@@ -148,6 +148,24 @@ def test_encodings_and_line_ends(tmp_path: Path, encoding: str, end: str) -> Non
     assert frame.numbers.tolist() == [14, 14] and frame.info["note"] == "Köln"
 
 
+@pytest.mark.parametrize(
+    "comment",
+    ["Properties of water", "it's a = b", 'Lattice "5 5 5"', "E= F=3", r"a\b=1 c", "x=[1,2 y", "[ ( {", "stress"],
+)
+def test_comments_of_plain_files_are_no_headers(tmp_path: Path, comment: str) -> None:
+    (tmp_path / "in.xyz").write_text(f"1\n{comment}\nSi 0 0 0\n")
+    (atoms,) = structures_of(tmp_path / "in.xyz")
+    assert not atoms.pbc.any() and not atoms.cell.any() and atoms.symbols[0] == "Si"
+
+
+def test_a_value_that_is_missing_does_not_take_the_next_key(tmp_path: Path) -> None:
+    for empty in ("a=", "a= ", "a=''", 'a=""', "a={}", "a=it's"):
+        frame = frame_of(tmp_path, text_of(f"{empty} {LATTICE} {PROPERTIES} REF_energy=-5.0 energy=-4.0"))
+        assert frame.energy == -5.0
+        frame = frame_of(tmp_path, text_of(f"{LATTICE} {PROPERTIES} {empty} REF_energy=-5.0 energy=-4.0"))
+        assert frame.energy == -5.0 and all(frame.pbc)
+
+
 # ---------------------------------------------------------------- groups
 
 
@@ -326,3 +344,17 @@ def test_constraints_of_other_atoms_are_not_taken(tmp_path: Path) -> None:
     with pytest.warns(WaveScatWarning, match="frame 0: ase_constraints are of other atoms, SiLi2: not taken"):
         (again,) = structures_of(tmp_path / "a.extxyz")
     assert again.constraints == []
+
+
+def test_atoms_that_another_program_fixed_besides_are_held_too(tmp_path: Path) -> None:
+    atoms = bulk("Si", cubic=True)
+    atoms.set_constraint([FixScaled([1], [True, True, False]), FixAtoms([2])])
+    write_extended_xyz(tmp_path / "a.extxyz", [atoms])
+    between = read(tmp_path / "a.extxyz")
+    between.set_constraint(FixAtoms([2, 5]))
+    columns = ["symbols", "positions", "move_mask"]
+    write(tmp_path / "b.extxyz", between, format="extxyz", columns=columns)
+    with pytest.warns(WaveScatWarning, match="frame 0: move_mask holds more atoms than ase_constraints; all of them"):
+        (again,) = structures_of(tmp_path / "b.extxyz")
+    assert [type(one) for one in again.constraints] == [FixScaled, FixAtoms, FixAtoms]
+    assert again.constraints[2].index.tolist() == [2, 5]

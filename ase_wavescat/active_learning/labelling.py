@@ -21,7 +21,7 @@ from ase_wavescat.errors import CalculatorError, DataError
 from ase_wavescat.extended_xyz import write_extended_xyz
 from ase_wavescat.file_formats import file_name
 from ase_wavescat.locks import held
-from ase_wavescat.structure_files import check_structure, structures_of, without_results
+from ase_wavescat.structure_files import ENERGY_SIGMA0, check_structure, structures_of, without_results
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import BaseCalculator
@@ -203,9 +203,8 @@ def _labelled(atoms: Atoms, calculator: BaseCalculator, settings: Mapping[str, A
         if value is None or not np.all(np.isfinite(value)):
             raise CalculatorError(f"the {name} is {value}")
     labelled = without_results(atoms)  # labels of another method would be taken for these
-    labelled.info.pop("energy_sigma0", None)
     if extrapolated != results["energy"]:
-        labelled.info["energy_sigma0"] = extrapolated
+        labelled.info[ENERGY_SIGMA0] = extrapolated
     labelled.info["settings"] = json.dumps(dict(settings))
     labelled.calc = SinglePointCalculator(labelled, **results)
     return labelled

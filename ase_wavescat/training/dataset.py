@@ -26,6 +26,7 @@ NO_CONFIG_TYPE = "no config_type"
 
 _NEIGHBOURS_COMPARED = 50
 _ASYMMETRY = 0.01  # of the largest component; stresses by finite steps or loose settings are a little asymmetric
+_SAME_ENERGY = 1e-5  # eV/atom
 _STRESS = "six numbers (xx yy zz yz xz xy) or nine"
 _SAME_CELL, _SAME_PLACE = 0.05, 0.5  # share of the longest edge; A, root mean square over atoms
 
@@ -130,6 +131,7 @@ def frames_of(file: Path, group_key: str, name: str, virial: Virial | None = Non
             atoms.info.setdefault(group_key, str(file))
     frames = [_frame(atoms, group_key, f"{name}#{index}", virial) for index, atoms in enumerate(structures)]
     _warn_of_misnamed(structures, frames, name)
+    _warn_of_free_energies(structures, frames, name)
     if group_key != NO_GROUPS and len({frame.group for frame in frames}) == len(frames):
         _warn_of_trajectory(frames, group_key, name)
     return frames
@@ -171,6 +173,24 @@ def _warn_of_misnamed(structures: Sequence[Atoms], frames: Sequence[Frame], name
                 f" {', '.join(map(repr, sorted(names)))}, which are not read; {remedy}",
                 stacklevel=4,
             )
+
+
+def _warn_of_free_energies(structures: Sequence[Atoms], frames: Sequence[Frame], name: str) -> None:
+    """Programs store both; which of the two forces belong to is no matter of taste."""
+    differing = [
+        abs(atoms.calc.results["free_energy"] - frame.energy) / len(frame)
+        for atoms, frame in zip(structures, frames, strict=True)
+        if atoms.calc is not None and "REF_energy" not in atoms.info and frame.forces is not None
+        and isinstance(atoms.calc.results.get("free_energy"), (float, np.floating))
+    ]  # fmt: skip
+    if max(differing, default=0.0) > _SAME_ENERGY:
+        warnings.warn(
+            f"frames of {name} have a free_energy that differs from the energy by up to {1e3 * max(differing):.3g}"
+            " meV/atom; the energy is read, the forces are derivatives of the free energy: store that one as"
+            " 'REF_energy'",
+            WaveScatWarning,
+            stacklevel=4,
+        )
 
 
 def _frame(atoms: Atoms, group_key: str, name: str, virial: Virial | None) -> Frame:

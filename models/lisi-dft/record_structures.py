@@ -3,7 +3,7 @@
     python models/lisi-dft/record_structures.py models/lisi.toml models/lisi-fast.toml
 
 Models trained before there were fingerprints recorded digests of coordinates, which change with the origin, the order
-of the atoms and their periodic images. The data of the run file must be what its output was fitted to by these.
+of the atoms and their periodic images. The data of the run file must be what its output was fitted to, by digests.
 """
 
 from __future__ import annotations

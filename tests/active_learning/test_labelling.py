@@ -156,7 +156,7 @@ def test_texts_of_several_lines_do_not_spoil_a_label(tmp_path: Path) -> None:
     pool["copper-0"].info["comment"] = "found in\nsome paper"
     label(pool, tmp_path, lambda atoms: EMT(), SETTINGS, report=lambda line: None)
     (frame,) = read_frames(tmp_path)
-    assert frame.info["comment"] == "found in some paper"
+    assert frame.info["comment"] == "found in\nsome paper"
 
 
 def _run(folder: str, slow: bool) -> None:

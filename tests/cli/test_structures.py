@@ -88,8 +88,10 @@ def test_names_are_stems_with_frame_numbers(tmp_path: Path, make_structure: Call
 def test_stored_energies_are_not_mistaken_for_results(tmp_path: Path, make_structure: Callable[..., Atoms]) -> None:
     atoms = make_structure(0)
     atoms.calc = SinglePointCalculator(atoms, energy=-1.0)
+    atoms.info |= {"REF_energy": -2.0, "REF_virials": np.eye(3), "energy_sigma0": -3.0, "kept": "yes"}
     write(tmp_path / "labelled.extxyz", atoms)
-    assert read_structures((str(tmp_path / "labelled.extxyz"),))["labelled"].calc is None
+    read = read_structures((str(tmp_path / "labelled.extxyz"),))["labelled"]
+    assert read.calc is None and read.info == {"kept": "yes"}
 
 
 def test_structures_that_no_code_could_evaluate_are_named_at_once(
@@ -263,7 +265,7 @@ def test_names_take_as_many_folders_as_they_need(tmp_path: Path) -> None:
     for number in (1, 2, 10):
         (tmp_path / f"run-{number}").mkdir()
         bulk("Cu").write(tmp_path / f"run-{number}" / "POSCAR")
-    assert list(read_structures((str(tmp_path / "*" / "POSCAR"),))) == ["run-1-POSCAR", "run-2-POSCAR", "run-10-POSCAR"]
+    assert list(read_structures((str(tmp_path / "*" / "POSCAR"),))) == ["run-1-poscar", "run-2-poscar", "run-10-poscar"]
 
 
 def test_every_structure_has_its_own_warnings(

@@ -52,6 +52,18 @@ def broken_data(seed: int | str, folder: Path) -> str:
     return data_attacks.outcome_of(path)
 
 
+def dialect(seed: int | str, folder: Path) -> str:
+    return file_attacks.dialect(int(seed), folder)
+
+
+def handed_on(seed: int | str, folder: Path) -> str:
+    return file_attacks.handed_on(int(seed), folder)
+
+
+def copied(seed: int | str, folder: Path) -> str:
+    return file_attacks.copied(int(seed), folder)
+
+
 def odd_structure(name: int | str, folder: Path) -> str:
     plain = structure_attacks.plain_structure()
     structure_attacks.agree(_calculator(), plain, *structure_attacks.ODD[str(name)](plain))
@@ -65,18 +77,6 @@ def senseless_structure(name: int | str, folder: Path) -> str:
     except StructureError:
         return "refused"
     return "different"
-
-
-def dialect(seed: int | str, folder: Path) -> str:
-    return file_attacks.dialect(int(seed), folder)
-
-
-def written(seed: int | str, folder: Path) -> str:
-    return file_attacks.written(int(seed), folder)
-
-
-def copied(seed: int | str, folder: Path) -> str:
-    return file_attacks.copied(int(seed), folder)
 
 
 _good = cache(model_attacks.good_bytes)
@@ -94,9 +94,9 @@ KINDS: dict[str, Attempt] = {
     "model files, damaged": damaged_bytes,
     "model files, damaged, with a checksum that fits": damaged_and_sealed,
     "labelled data, broken": broken_data,
-    "labelled data, in other programs' spelling": dialect,
-    "structures written and read again": written,
-    "copies of a structure": copied,
+    "labelled data, in dialects": dialect,
+    "structures, from command to command": handed_on,
+    "structures, written down in other ways": copied,
     "structures, odd": odd_structure,
     "structures, senseless": senseless_structure,
 }
@@ -105,9 +105,9 @@ ALLOWED = {
     "model files, damaged": {"refused", "same"},
     "model files, damaged, with a checksum that fits": {"refused", "same", "different"},
     "labelled data, broken": {"refused", "read"},
-    "labelled data, in other programs' spelling": {"same"},
-    "structures written and read again": {"same"},
-    "copies of a structure": {"same"},
+    "labelled data, in dialects": {"same"},
+    "structures, from command to command": {"same"},
+    "structures, written down in other ways": {"same"},
     "structures, odd": {"same"},
     "structures, senseless": {"refused"},
 }

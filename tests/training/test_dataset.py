@@ -312,3 +312,14 @@ def test_energies_under_other_names_are_named(tmp_path, key):
     atoms.info[key] = -3.0
     with pytest.raises(DataError, match=rf"a.xyz#0 has no energy \(it has '{key}'\); store it as 'energy'"):
         read_frames(write_xyz(tmp_path / "a.xyz", atoms))
+
+
+def test_a_free_energy_that_is_not_the_energy_is_told(tmp_path):
+    atoms = structure(free_energy=-10.4)
+    with pytest.warns(WaveScatWarning, match=r"frames of a.xyz have a free_energy that .* by up to 50 meV/atom"):
+        (frame,) = read_frames(write_xyz(tmp_path / "a.xyz", atoms))
+    assert frame.energy == -10.25
+    atoms.info["REF_energy"] = -10.4
+    with no_warnings():
+        read_frames(write_xyz(tmp_path / "a.xyz", atoms))
+        read_frames(write_xyz(tmp_path / "b.xyz", structure(free_energy=-10.25)))

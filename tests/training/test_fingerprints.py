@@ -99,9 +99,10 @@ def test_open_directions_may_have_any_vacuum() -> None:
 
 @pytest.mark.parametrize("decimals", [4, 5, 8])
 def test_rounded_coordinates_are_the_same(decimals: int) -> None:
-    for seed in range(5):
-        atoms = GLASS.copy()
-        atoms.rattle(0.1, seed=seed)
+    for seed in range(6):
+        atoms = GLASS.copy() if seed % 2 else bulk("Si", cubic=True).repeat(2)
+        atoms.rattle(0.1 * (seed > 1), seed=seed)
+        atoms.rotate(20, (1, 2, 3), rotate_cell=True)
         other = atoms.copy()
         other.positions = np.round(other.positions, decimals)
         assert distance(atoms, other) < TOLERANCE
@@ -114,6 +115,17 @@ def test_one_atom_that_moved_makes_another_structure(seed: int) -> None:
     other, step = GLASS.copy(), rng.normal(size=3)
     other.positions[rng.integers(len(other))] += 0.01 * step / np.linalg.norm(step)
     assert distance(GLASS, other) > TOLERANCE
+
+
+@pytest.mark.parametrize("crystal", [bulk("Si", cubic=True).repeat(2), bulk("Li", cubic=True).repeat(3)])
+def test_displacements_in_a_crystal_are_other_structures(crystal: Atoms) -> None:
+    """As finite displacements for phonons are; by symmetry, their opposites are the same again."""
+    displaced = [crystal.copy() for _ in range(3)]
+    for atoms, step in zip(displaced, (0.01, 0.02, -0.01), strict=True):
+        atoms.positions[3, 0] += step
+    assert distance(crystal, displaced[0]) > 10 * TOLERANCE
+    assert distance(displaced[0], displaced[1]) > 10 * TOLERANCE
+    assert distance(displaced[0], displaced[2]) < ROUNDING
 
 
 def test_other_elements_polymorphs_and_volumes_are_told_apart() -> None:
