@@ -73,8 +73,9 @@ def virial_options(command: Command) -> Command:
         help="Take stress = -virial / volume (-), or virial / volume (+).",
     )(command)  # fmt: skip
     return click.option(
-        "--virial", metavar="KEY", show_default="none", help="Read the virials, in eV, of this key in place of stresses."
-    )(command)
+        "--virial", metavar="KEY", show_default="none",
+        help="Read the virials, in eV, of this key in place of stresses.",
+    )(command)  # fmt: skip
 
 
 def virial_of(key: str | None, sign: str | None) -> Any:

@@ -184,11 +184,10 @@ def _warn_of_free_energies(structures: Sequence[Atoms], frames: Sequence[Frame],
         and isinstance(atoms.calc.results.get("free_energy"), (float, np.floating))
     ]  # fmt: skip
     if max(differing, default=0.0) > _SAME_ENERGY:
-        warnings.warn(
+        warn(
             f"frames of {name} have a free_energy that differs from the energy by up to {1e3 * max(differing):.3g}"
             " meV/atom; the energy is read, the forces are derivatives of the free energy: store that one as"
             " 'REF_energy'",
-            WaveScatWarning,
             stacklevel=4,
         )
 

@@ -54,9 +54,9 @@ class Barrier(Band):
 
     def summary(self) -> str:
         state = "converged" if self.converged else "not converged"
-        moving = f"{len(self.images) - 2} of {len(self.images)} images move"
+        moving = f"images that move: {len(self.images) - 2} of {len(self.images)}"
         force = f"residual force {self.residual_force:.3f} eV/Å"
-        return f"{state} after {self.steps} steps: {moving}, {force}\n{super().summary()}"
+        return f"{state} after {self.steps} steps, {force}; {moving}\n{super().summary()}"
 
     @property
     def incomplete(self) -> str:

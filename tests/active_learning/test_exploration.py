@@ -37,6 +37,7 @@ def vacancy() -> Atoms:
 def test_every_kind_of_state(vacancy: Atoms, tmp_path: Path) -> None:
     before = vacancy.positions.copy()
     exploration = explore(vacancy, SHORT)
+    assert exploration.incomplete == ""
     states = exploration.states
     kinds = Counter(atoms.info["config_type"] for atoms in states)
     assert kinds == {"relaxed": 1, "relaxation": 2, "md": 4, "strain": 1, "hop": 3}
@@ -91,6 +92,9 @@ def test_dynamics_that_run_away_give_the_states_before(vacancy: Atoms) -> None:
     plan = Plan(picoseconds=1.0, snapshots=4)
     frames, failure = dynamics(vacancy, 300.0, plan, np.random.default_rng(0))
     assert failure is not None
+    vacancy.calc = Collapsing()
+    ended = explore(vacancy, plan)
+    assert ended.incomplete.startswith("relaxation: runaway: ") and "ended before: " in ended.summary()
     assert 1 <= len(frames) < 4 and np.isfinite(frames[-1].positions).all()
 
 

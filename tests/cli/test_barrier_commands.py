@@ -41,6 +41,7 @@ def test_wavescat_neb_writes_a_band_and_keeps_it(folder: Path) -> None:
     command = ("neb", "a.extxyz", "b.extxyz", "--model", "small.h5", "-o", "out", "--images", "3", "--steps", "1")
     code, output = _run(folder, *command, "--keep-ends")
     assert code == 3 and "barrier forward" in output and "not converged after 1 steps" in output, output
+    assert "images that move: 1 of 3" in output
     assert "1 of 1 not complete: a-to-b (not converged after 1 steps)" in output
     figures = json.loads((folder / "out" / "a-to-b.json").read_text())
     assert figures["steps"] == 1 and figures["forward_spread"] > 0 and len(figures["energies"]) == 3

@@ -37,6 +37,19 @@ def test_a_table_and_figures(model: Path, tmp_path: Path) -> None:
     assert [one["check"] for one in content["checks"]] == ["permutation", "shared by threads"]
 
 
+def test_checks_are_left_out_and_figures_of_others_are_not_replaced(model: Path, tmp_path: Path) -> None:
+    figures = tmp_path / "check.json"
+    chosen = ("--only", "wrapping", "--only", "inversion", "--skip", "inversion", "--json", figures)
+    assert check(model, *chosen).exit_code == 0
+    assert check(model, *chosen).exit_code == 0  # measured anew
+    assert [one["check"] for one in json.loads(figures.read_text())["checks"]] == ["wrapping"]
+    other = check(model, *chosen, "--seed", "1")
+    assert other.exit_code == 1 and "seed 0, now 1" in " ".join(other.output.split())
+    assert check(model, *chosen, "--seed", "1", "--overwrite").exit_code == 0
+    nothing = check(model, "--only", "wrapping", "--skip", "wrapping")
+    assert nothing.exit_code == 2 and "no check is left" in nothing.output
+
+
 def test_the_exit_status_says_that_a_check_fails(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(WaveScatCalculator, "get_property", lambda self, name, atoms, **_: atoms.positions.sum())
     result = check(model, "--only", "translation", "--json", tmp_path / "check.json")

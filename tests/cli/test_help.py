@@ -27,7 +27,8 @@ def is_a_sentence(text: str) -> bool:
 def test_commands_are_described_in_sentences(name: str) -> None:
     command = main.commands[name]
     assert command.help is not None
-    paragraphs = [part.strip() for part in command.help.split("\n\n") if not part.startswith("\b")]
+    parts = [part.strip() for part in command.help.split("\n\n")]
+    paragraphs = [part for part in parts if not part.startswith("\b")]
     assert is_a_sentence(paragraphs[0]) and len(paragraphs[0].partition(".")[0]) < 80
     assert all(part.endswith((".", ":")) for part in paragraphs)
     assert CliRunner().invoke(main, [name, "--help"]).exit_code == 0

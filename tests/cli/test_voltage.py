@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from ase import Atoms
+from ase.build import bulk
 from ase.io import read, write
 from click.testing import CliRunner, Result
 
-from ase_wavescat import save_model
+from ase_wavescat import WaveScatCalculator, save_model
 from ase_wavescat.cli import main
 from ase_wavescat.domain import Domain
 from ase_wavescat.ensemble import Ensemble
@@ -53,6 +54,23 @@ def test_a_curve_and_a_hull(pool: Path, model: Path, tmp_path: Path) -> None:
     assert refused.exit_code == 1 and 'per_composition "mean", now "lowest"' in " ".join(refused.output.split())
     replaced = wavescat(*other, "--overwrite")
     assert replaced.exit_code == 0 and "voltage: kept" not in replaced.output
+
+
+def test_cells_of_one_element_are_the_references(
+    pool: Path, model: Path, tmp_path: Path, make_structure: Callable[..., Atoms]
+) -> None:
+    lithium, silicon = bulk("Li"), bulk("Si")
+    write(tmp_path / "elements.extxyz", [lithium, silicon])
+    result = wavescat("voltage", pool, tmp_path / "elements.extxyz", "--model", model, "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "the cell of Li among the structures (Li)" in result.output
+    hull = json.loads((tmp_path / "out" / "hull.json").read_text())
+    lithium.calc = WaveScatCalculator(model)
+    assert hull["references"]["energies"]["Li"] == pytest.approx(lithium.get_potential_energy())
+    assert hull["references"]["sources"]["Si"] == "the cell of Si among the structures (Si2)"
+    assert sorted(hull["formation"])[-2:] != [0.0, 0.0] and hull["formation"][-2:] == pytest.approx([0.0, 0.0])
+    curve = json.loads((tmp_path / "out" / "voltage.json").read_text())
+    assert curve["x"][0] == 0.0 and curve["samples"][0] == 1  # the silicon is a composition as well
 
 
 def test_structures_are_relaxed_when_asked(pool: Path, model: Path, tmp_path: Path) -> None:

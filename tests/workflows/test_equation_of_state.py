@@ -274,7 +274,8 @@ def test_the_command(small_ensemble: Ensemble, make_structure: Make, tmp_path: P
     glass, model, folder = (str(tmp_path / name) for name in ("glass.extxyz", "small.h5", "out"))
     arguments = ["eos", glass, "--model", model, "-o", folder]
     ran = CliRunner().invoke(main, [*arguments, "--range", "0.03", "--points", "5"])
-    assert ran.exit_code == 0 and "5 linear strains from -3.0 % to +3.0 %" in ran.output
+    assert ran.exit_code == 3 and "5 linear strains from -3.0 % to +3.0 %" in ran.output
+    assert "1 of 1 not complete: glass (the lowest energy is at the end of the strains" in ran.output
     assert len(read(tmp_path / "out" / "glass.extxyz", ":")) == 5
     figures = json.loads((tmp_path / "out" / "glass.json").read_text())
     assert figures["linear_strains"] == pytest.approx([-0.03, -0.015, 0, 0.015, 0.03])

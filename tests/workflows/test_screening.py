@@ -310,6 +310,8 @@ def test_other_settings_models_references_and_databases_are_refused(tmp_path: Pa
         quickly([alloy()], tmp_path, model=LennardJones)
     with pytest.raises(DataError, match="another given references"):
         quickly([alloy()], tmp_path, references={**ELEMENTS, "Cu": 0.0})
+    replaced = quickly([alloy()], tmp_path, steps=4, overwrite=True)
+    assert len(replaced.table) == 1 and replaced.settings["steps"] == 4
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     ase.db.connect(foreign / "screening.db").write(alloy())
@@ -496,6 +498,15 @@ def test_command(tmp_path: Path, small_ensemble: Ensemble, make_structure: Calla
     assert (tmp_path / "out" / "screening.csv").exists()
     again = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert again.output == done.output
+    relaxed = [argument for argument in arguments if argument != "--no-relax"] + ["--steps", "1", "--fmax", "1e-9"]
+    refused = CliRunner().invoke(main, relaxed)
+    assert refused.exit_code == 1 and "--overwrite" in refused.output
+    stopped = CliRunner().invoke(main, [*relaxed, "--overwrite"])
+    assert stopped.exit_code == 3 and "2 of 2 not complete: " in stopped.output
+    assert "pool.extxyz#0 (step limit)" in stopped.output
+    (tmp_path / "pool.extxyz").write_text((tmp_path / "pool.extxyz").read_text().replace("Si", "Ge"))
+    failed = CliRunner().invoke(main, [*arguments, "--overwrite"])
+    assert failed.exit_code == 1
 
 
 @pytest.mark.parametrize(

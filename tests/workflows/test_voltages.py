@@ -85,10 +85,23 @@ def test_any_ion_and_host_of_several_elements() -> None:
     assert curve.voltages == pytest.approx([(15 - 4 * 1.3) / 4])
 
 
+def test_cells_of_the_ion_alone_are_its_metal() -> None:
+    structures = [_structure(2, 4, -0.25), _structure(8, 4, -0.7)]
+    metal = [Atoms("Li2", cell=[4] * 3, pbc=True), Atoms("Li", cell=[3] * 3, pbc=True)]
+    for atoms, energy in zip(metal, (2 * LI + 0.2, LI), strict=True):
+        atoms.calc = SinglePointCalculator(atoms, energy=energy)
+    curve = voltage([*structures, *metal])
+    given = voltage(structures, references=REFERENCES)
+    assert curve.reference == LI and curve.voltages == pytest.approx(given.voltages)
+    assert "the lowest of 2 cells of Li among the structures (Li)" in curve.summary()
+    assert len(curve.entries) == 2
+    assert voltage([*structures, *metal], references={"Li": LI - 1}).voltages == pytest.approx(given.voltages - 1)
+    with pytest.raises(CalculatorError, match="only stores results"):
+        voltage(structures)
+
+
 def test_bad_input_is_named() -> None:
     silicon, compound = _structure(0, 4, 0.0), _structure(4, 4, -0.3)
-    with pytest.raises(DataError, match="Li8 has no host beside Li"):
-        voltage([silicon, _structure(4, 4, 0.0, host="Li")], references=REFERENCES)
     with pytest.raises(DataError, match=r"two compositions at least, got x = 1\.0"):
         voltage([compound, compound], references=REFERENCES)
     with pytest.raises(DataError, match="got x = none"):
