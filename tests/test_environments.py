@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.db import connect
 
 from ase_wavescat import WaveScatCalculator, load_model, save_model
+from ase_wavescat.active_learning.selection import Limits, select
 from ase_wavescat.domain import Domain
 from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.environments import Environments, EnvironmentVectors, leverages, moments
@@ -19,6 +22,7 @@ from ase_wavescat.errors import CalculatorError, WaveScatWarning
 from ase_wavescat.scattering.wavelets import solid_harmonics_at
 from ase_wavescat.training.dataset import Frame
 from ase_wavescat.training.surroundings import WIDTH, collect_environments, typical_distance
+from ase_wavescat.workflows import relax, screen
 
 SPECIES = (3, 14)
 
@@ -217,6 +221,41 @@ def test_open_directions_and_spreads(judging: Ensemble) -> None:
 def test_models_that_record_no_environments_say_so(small_ensemble: Ensemble) -> None:
     with pytest.raises(CalculatorError, match="records no environments"):
         WaveScatCalculator(small_ensemble).get_extrapolation_grades(crystals(1)[0])
+
+
+@pytest.mark.parametrize("members", [5, 1])
+def test_relaxations_and_screenings_carry_what_is_outside(judging: Ensemble, members: int, tmp_path: Path) -> None:
+    few = replace(judging, weights=judging.weights[:members], species_energies=judging.species_energies[:members])
+    atoms = crystals(1)[0]
+    del atoms[3]
+    atoms.calc = WaveScatCalculator(few)
+    with pytest.warns(WaveScatWarning, match="unlike any seen"):
+        relaxation = relax(atoms, steps=0)
+    grades = atoms.calc.get_extrapolation_grades(relaxation.structure)
+    assert relaxation.outside == atoms.calc.get_domain_messages(relaxation.structure) != {}
+    assert f"outside the training domain: {relaxation.outside['environments']}" in relaxation.summary()
+    np.testing.assert_allclose(relaxation.structure.arrays["extrapolation_grade"], grades)
+    assert json.loads(relaxation.to_json())["outside"] == relaxation.outside
+    bare = atoms.copy()
+    save_model(tmp_path / "model.h5", few)
+    screening = screen(
+        [bare], model=tmp_path / "model.h5", output=tmp_path / "screening", relax=False, workers=1,
+        references={"Li": -7.0, "Si": -160.0},
+    )  # fmt: skip
+    assert "environments" in screening.table[0].flags
+    with connect(tmp_path / "screening" / "screening.db") as database:
+        row = database.get(1)
+    assert row.largest_grade == pytest.approx(grades.max())
+    np.testing.assert_allclose(row.data["grades"], grades)
+
+
+def test_active_learning_takes_what_is_unlike(judging: Ensemble) -> None:
+    hole = crystals(1)[0]
+    del hole[3]
+    pool = {"crystal": crystals(1, seed=5001)[0], "hole": hole}
+    selection = select(pool, 1, judging, Limits(1e6, 1e6), workers=1, progress=False)
+    assert [selection.candidates[index].name for index in selection.chosen] == ["hole"]
+    assert selection.structures[0].info["largest_grade"] > 1 > selection.candidates[0].grade
 
 
 def test_a_saved_model_judges_alike(judging: Ensemble, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +32,7 @@ from ase_wavescat.workflows.cells import (
     stress_left,
 )
 from ase_wavescat.workflows.checks import calculator_of, evaluated, with_calculator
+from ase_wavescat.workflows.extrapolation import grades_of, outside_of
 from ase_wavescat.workflows.members import member_energies, spread
 from ase_wavescat.workflows.result import Result
 from ase_wavescat.workflows.runaway import RunawayWatch
@@ -68,6 +69,8 @@ class Relaxation(Result):
     energy_uncertainty: eV, whole cell, calibrated spread over members at the end; None without members. The last
         structure then carries it in info["energy_uncertainty"], that of the forces in arrays["forces_uncertainty"].
     energy_change_uncertainty: eV, the same for the energy at the end less that at the start.
+    outside: in what the last state lies outside the model's training domain, a sentence by kind; empty after a runaway
+        and for calculators that know of none. Its atoms' grades are in arrays["extrapolation_grade"].
     """
 
     path: list[Atoms]
@@ -84,6 +87,7 @@ class Relaxation(Result):
     stop_reason: str
     energy_uncertainty: float | None
     energy_change_uncertainty: float | None
+    outside: Mapping[str, str]
 
     @property
     def structure(self) -> Atoms:
@@ -146,6 +150,7 @@ class Relaxation(Result):
             rows["largest stress"] = f"{last:.3f} GPa{beside} (at first {first:.3f})"
             rows["volume"] = f"{self.volumes[-1]:.2f} Å³ (at first {self.volumes[0]:.2f})"
         lines = [f"{name:<16}{text}" for name, text in rows.items()]
+        lines += [f"outside the training domain: {text}" for text in self.outside.values()]
         return "\n".join([f"{self.ending()}; cell {self.cell}", *lines])
 
     def _per_cell_and_atom(self, value: float, uncertainty: float | None) -> str:
@@ -207,11 +212,14 @@ def relax(
     path = record.path()
     energies = member_energies(calculator, [path[0], path[-1]])
     at_end, change = None, None
-    if energies is not None and not stop_reason.startswith(RUNAWAY):
+    sound = not stop_reason.startswith(RUNAWAY)
+    if energies is not None and sound:
         at_end = float(spread(calculator, energies[1]))
         change = float(spread(calculator, energies[1] - energies[0]))
         assert isinstance(calculator, WaveScatCalculator)
         calculator.annotate(path[-1])
+    elif sound and (grades := grades_of(calculator, path[-1])) is not None:
+        path[-1].arrays["extrapolation_grade"] = grades
     of_steps, volumes = np.array(record.energies), np.array(record.volumes)
     return Relaxation(
         path=path,
@@ -228,6 +236,7 @@ def relax(
         stop_reason=stop_reason,
         energy_uncertainty=at_end,
         energy_change_uncertainty=change,
+        outside=outside_of(calculator, path[-1]) if sound else {},
     )
 
 
