@@ -30,7 +30,7 @@ def report(model: str, result: Conformance, seconds: float) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="lisi.h5")
-    parser.add_argument("--calls", type=int, default=2000, help="over which the memory is watched")
+    parser.add_argument("--calls", type=int, default=2500, help="over which the memory is watched")
     standard_options(parser, "conformance")
     chosen = parser.parse_args()
     start = time.process_time()

@@ -21,7 +21,7 @@ from ase_wavescat.cli.structures import INPUTS, fingerprint, kept
 @click.option("--only", multiple=True, metavar="NAME", show_default="all", help="Run this check; once for each.")
 @click.option("--skip", multiple=True, metavar="NAME", show_default="none", help="Leave out this check; once for each.")
 @click.option(
-    "--calls", type=click.IntRange(min=100), default=2000, show_default=True,
+    "--calls", type=click.IntRange(min=100), default=2500, show_default=True,
     help="Watch the memory of the process over so many calls.",
 )  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed all that is random.")

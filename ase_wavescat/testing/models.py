@@ -13,7 +13,7 @@ from ase_wavescat.testing.subject import Subject
 
 
 def model_subject(
-    model: str | os.PathLike[str], *, calls: int = 2000, seed: int = 0, progress: bool = False
+    model: str | os.PathLike[str], *, calls: int = 2500, seed: int = 0, progress: bool = False
 ) -> Subject:
     """A WaveScatCalculator of a model, with all that is said of it: its species, pickles, threads that share it.
 

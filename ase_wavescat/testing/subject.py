@@ -75,7 +75,7 @@ class Subject:
     tolerances: Tolerances = field(default_factory=Tolerances)
     thread_safe: bool = False
     picklable: bool = True
-    calls: int = 2000
+    calls: int = 2500
     seed: int = 0
     progress: bool = False
     _refusals: dict[tuple[bool, ...], str] = field(default_factory=dict, init=False, repr=False)

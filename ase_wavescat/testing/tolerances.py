@@ -24,7 +24,7 @@ class Tolerances:
     dimer_energy, dimer_forces: eV, eV/A by which the energy and the force between two atoms may jump.
     hole: eV by which the energy of two atoms may fall where they come closer than any bond.
     drift: eV/atom/ps of the total energy at constant volume.
-    memory: MB by which the process may grow over all calls; of the usual 2000, 0.8 kB a call.
+    memory: MB by which the process may grow over all calls; of the usual 2500, 0.8 kB a call.
 
     Raises DataError for a value that is negative or not a number.
     """
@@ -42,7 +42,7 @@ class Tolerances:
     dimer_forces: float = 1e-3
     hole: float = 1e-3
     drift: float = 1e-3
-    memory: float = 1.6
+    memory: float = 2.0
 
     def __post_init__(self) -> None:
         for part in dataclasses.fields(self):
