@@ -1,4 +1,5 @@
-"""Langevin dynamics of a Li-Si glass: the uncertainty is logged by the step, and the run stops where it is too large.
+"""Langevin dynamics of a Li-Si glass: uncertainty and the most unlike atom are logged by the step, and the run stops
+where the uncertainty is too large.
 
     python examples/molecular_dynamics.py [FOLDER]
 
@@ -22,7 +23,7 @@ from ase_wavescat import WaveScatCalculator, WaveScatWarning
 from ase_wavescat.demo import shipped_structure
 from ase_wavescat.plotting import BLUE, ORANGE, save_figure
 
-COLUMNS = ("step", "time_fs", "temperature_k", "energy_ev_per_atom", "uncertainty_mev_per_atom")
+COLUMNS = ("step", "time_fs", "temperature_k", "energy_ev_per_atom", "uncertainty_mev_per_atom", "largest_grade")
 
 
 def main(
@@ -49,19 +50,21 @@ def main(
         for step, _ in enumerate(dynamics.irun(steps)):
             uncertainty = 1e3 * atoms.calc.get_energy_uncertainty(atoms) / len(atoms)
             energy = atoms.get_potential_energy() / len(atoms)
-            rows.append((step, step * timestep, atoms.get_temperature(), energy, uncertainty))
+            grade = atoms.calc.get_extrapolation_grades(atoms).max()  # beyond 1: an atom unlike any in training
+            rows.append((step, step * timestep, atoms.get_temperature(), energy, uncertainty, grade))
             table.writerow(rows[-1])
             if step % 10 == 0:
                 trajectory.write()
-            for warning in outside:  # once for each kind: composition, distances, features
+            for warning in outside:  # once for each kind: composition, distances, environments of atoms ...
                 print(f"step {step}: {warning.message}")
             outside.clear()
             if uncertainty > limit:
                 print(f"step {step}: stopped, the uncertainty {uncertainty:.1f} meV/atom is above {limit}")
                 break
     _draw(np.array(rows), limit, output / "md.png")
-    spread = np.array(rows)[:, 4]
+    spread, grade = np.array(rows)[:, 4:].T
     print(f"{len(rows) - 1} steps, uncertainty {spread.mean():.2f} meV/atom in the mean, {spread.max():.2f} at most")
+    print(f"most unlike atom: grade {grade.max():.2f}, the limit is 1")
 
 
 def _draw(rows: np.ndarray, limit: float, path: Path) -> None:
