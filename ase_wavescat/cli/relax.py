@@ -30,7 +30,7 @@ def relax(
     files: tuple[str, ...], model: str, output: Path, quiet: bool, cell: str, pressure: float, fmax: float,
     smax: float, steps: int, overwrite: bool,
 ) -> None:  # fmt: skip
-    """Relax structures: positions, or positions and cell, also under an external pressure.
+    """Relax positions, or positions and cell, also under an external pressure.
 
     FILES are extended XYZ, ASE databases, CIF and other usual formats, folders or (quoted) globs. Written for each
     structure are NAME.json, NAME.extxyz (relaxed), NAME.traj (the path) and NAME.png. Structures done before are kept.

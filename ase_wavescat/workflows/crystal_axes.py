@@ -43,10 +43,10 @@ def crystal_constants(atoms: Atoms, stiffness: np.ndarray) -> CrystalConstants |
     # Strains and turns do not change the hand of a cell; spglib wants a right-handed one
     order = [0, 1, 2] if np.linalg.det(atoms.cell.array) > 0 else [1, 0, 2]
     lattice, fractions = atoms.cell.array[order], atoms.get_scaled_positions()[:, order]
+    # Of errors that it is to raise in None's place; the filter stays, as in `relax`
+    warnings.filterwarnings("ignore", message="Set OLD_ERROR_HANDLING", category=DeprecationWarning)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of errors that it is to raise in None's place
-            found = spglib.get_symmetry_dataset((lattice, fractions, atoms.numbers), symprec=SYMMETRY_TOLERANCE)
+        found = spglib.get_symmetry_dataset((lattice, fractions, atoms.numbers), symprec=SYMMETRY_TOLERANCE)
     except Exception:
         return None
     if found is None or found.number <= 2:
