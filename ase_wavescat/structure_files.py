@@ -94,7 +94,7 @@ def named(files: Iterable[Path]) -> list[tuple[Path, str]]:
     return [(file, file.name if bearers[file.name] == 1 else str(file)) for file in files]
 
 
-def structures_of(path: Path, texts: Collection[str] = ()) -> list[Atoms]:
+def structures_of(path: str | Path, texts: Collection[str] = ()) -> list[Atoms]:
     """All structures of a file; DataError says what is wrong with it.
 
     texts: keys of extended XYZ whose values are names, even where they look like numbers (besides group, config_type
@@ -103,6 +103,7 @@ def structures_of(path: Path, texts: Collection[str] = ()) -> list[Atoms]:
     extrapolated to no smearing is in info["energy_sigma0"] where it is another.
     Notes (WaveScatNote) what was read of outputs; warns (WaveScatWarning) of columns that are not read and the like.
     """
+    path = Path(path)
     known = _format(path)
     try:
         structures = _structures(path, known, texts)

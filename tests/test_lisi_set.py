@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -140,3 +141,12 @@ def test_the_run_file_makes_the_model(tmp_path: Path) -> None:
         assert one.energy == pytest.approx(other.energy, rel=1e-6)
         scale = np.abs(other.gradient[0]).max()
         np.testing.assert_allclose(one.gradient[0], other.gradient[0], atol=1e-6 * scale)
+
+
+def test_the_code_of_its_page_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (SET / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(MODELS.parent)
+    names: dict[str, object] = {}
+    exec(block, names)
+    assert isinstance(names["atoms"], Atoms) and names["atoms"].info["group"]
