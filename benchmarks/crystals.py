@@ -23,7 +23,7 @@ from ase import Atoms
 from common import machine, standard_options, table, update_documents, write_json
 from matplotlib.figure import Figure
 
-from ase_wavescat import WaveScatCalculator, WaveScatWarning, find_model
+from ase_wavescat import WaveScatCalculator, WaveScatWarning, load_model
 from ase_wavescat.cli.structures import fingerprint
 from ase_wavescat.plotting import BLUE, GREY, ORANGE, save_figure
 from ase_wavescat.structure_files import structures_of
@@ -163,7 +163,7 @@ def main() -> None:
     for name in NAMES:
         own = [frame for frame in frames if frame.info["name"] == name]
         start, published = (next(frame for frame in own if frame.info["kind"] == kind) for kind in ("asis", "relaxed"))
-        inputs = fingerprint([start], find_model(chosen.model), {})
+        inputs = fingerprint([start], load_model(chosen.model), {})
         calculator = WaveScatCalculator(chosen.model)  # a new one warns anew
         if rows.get(name, {}).get("inputs") != inputs:
             rows[name] = {"inputs": inputs, **crystal(start, calculator)}
