@@ -1,16 +1,16 @@
 """What a denser mesh of k-points changes: labels of the same structures with two meshes.
 
-    python benchmarks/k_points.py [--pair COARSE [COARSE ...] DENSE] ... [--json FILE] [--document FILE ...]
+    python benchmarks/k_points.py [FOLDER] [--json FILE] [--document FILE ...]
 
-COARSE and DENSE are files or folders of labelled structures, found in one another by their atoms, cells and places; a
-pair can be given several times. The defaults are the meshes of `labels/`: 23.5 A against 31 A, and 15 A, with the
-published set, against 23.5 A.
+FOLDER holds the data set. Its structures are found in one another's files by their atoms, cells and places: those of
+the converged mesh (23.5 A) among the denser one (31 A), those of the cheap mesh (15 A) among the converged one.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +21,22 @@ from common import standard_options, table, update_documents, write_json
 from extrapolation_pools import formula_of
 from same_structures import partners
 
-from ase_wavescat.structure_files import files_of, structures_of
+from ase_wavescat.structure_files import structures_of
 
-PAIRS = [
-    [Path("labels/mesh-23.5"), Path("labels/mesh-31")],
-    [Path("../shared/data/lisi-dft/dft.extxyz.xz"), Path("labels/mesh-15"), Path("labels/mesh-23.5")],
-]
+FOLDER = Path("models/lisi-dft")
+MESHES = {"denser": ("denser",), "converged": ("converged", "test"), "cheap": ("cheap", "test-cheap")}
+"""Files of each mesh, the densest first."""
 
 
-def differences(coarse: Sequence[Path], dense: Path) -> list[dict[str, Any]]:
+def read_mesh(folder: Path, mesh: str) -> list[Atoms]:
+    return [atoms for name in MESHES[mesh] for atoms in structures_of(folder / f"{name}.extxyz.xz")]
+
+
+def differences(coarse: Sequence[Atoms], dense: Sequence[Atoms]) -> list[dict[str, Any]]:
     """A row for each structure that both have, where the meshes differ: coarse less dense."""
-    several = [atoms for file in files_of(list(coarse)) for atoms in structures_of(file)]
-    wanted = [atoms for file in files_of(dense) for atoms in structures_of(file)]
     return [
         _difference(found, atoms)
-        for atoms, found in zip(wanted, partners(wanted, several), strict=True)
+        for atoms, found in zip(dense, partners(dense, coarse), strict=True)
         if found is not None and found.info.get("kpts") != atoms.info.get("kpts")
     ]
 
@@ -82,18 +83,14 @@ def text(results: dict[str, list[dict[str, Any]]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pair", type=Path, nargs="+", action="append", metavar="LABELS")
+    parser.add_argument("folder", nargs="?", type=Path, default=FOLDER, help="the data set")
     standard_options(parser, "k_points")
     chosen = parser.parse_args()
-    results = {}
-    for *coarse, dense in chosen.pair or PAIRS:
-        missing = [str(path) for path in (*coarse, dense) if not path.exists()]
-        if missing or not coarse:
-            print(f"left out: {missing or 'a pair needs two'}, no comparison with {dense}")
-        elif rows := differences(coarse, dense):
-            results[f"{', '.join(path.name for path in coarse)} less {dense.name}"] = rows
-    if not results:
-        raise SystemExit("there are no structures with labels of two meshes; give them by --pair COARSE DENSE")
+    meshes = {mesh: read_mesh(chosen.folder, mesh) for mesh in MESHES}
+    results = {
+        f"{coarse} less {dense}": differences(meshes[coarse], meshes[dense])
+        for dense, coarse in pairwise(MESHES)
+    }
     content = text(results)
     print(content)
     update_documents(chosen.document, "k_points", content)
