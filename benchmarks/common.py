@@ -17,6 +17,8 @@ from ase import Atoms
 import ase_wavescat
 from ase_wavescat.atomic_write import atomic_path
 
+HERE = Path(__file__).parent
+
 
 def machine() -> str:
     """Processor, threads and versions, one line."""
@@ -62,8 +64,9 @@ def _replace(path: Path, text: str) -> None:
 
 
 def update_documents(documents: Sequence[Path], name: str, text: str) -> None:
-    """Replace what stands between the markers of a table in each document."""
-    begin, end = f"<!-- {name}: made by benchmarks/{name}.py -->", f"<!-- end of {name} -->"
+    """Replace what stands between the markers of a script's table in each document."""
+    script = next(HERE.glob(f"*/{name}.py")).relative_to(HERE).as_posix()
+    begin, end = f"<!-- {name}: made by benchmarks/{script} -->", f"<!-- end of {name} -->"
     for document in documents:
         old = document.read_text()
         if begin not in old or end not in old:

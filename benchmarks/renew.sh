@@ -4,47 +4,59 @@
 #     bash benchmarks/renew.sh FOLDER [NAME ...]
 #
 # FOLDER keeps what a stopped run goes on from; models trained anew need a new one. NAME: only these of the scripts.
-# PEERS is a Python with ASE, chgnet and sevenn, as docs/accuracy.md says; LISI_ANN the model that benchmarks/lisi_ann.py
-# trains on labels of the neural network (default: FOLDER/lisi-ann.h5). Times are one core's.
+# PATHS is the folder of the network's labels and NETWORK that of annpot.py (benchmarks/README.md says what these are):
+# what needs one that is not given is left out. PEERS is a Python with ASE, chgnet and sevenn, as docs/accuracy.md says;
+# LISI_ANN the model that benchmarks/accuracy/lisi_ann.py trains (default: FOLDER/lisi-ann.h5). Times are one core's.
 set -eu
 folder=$1
 shift
 mkdir -p "$folder"
 export OMP_NUM_THREADS=1
 
-renew() { # name of the script, its own options
-    local name=$1
+renew() { # room and name of the script, its own options
+    local script=$1
     shift
-    if [[ -z $wanted || " $wanted " == *" $name "* ]]; then
-        echo "== $name"
-        python "benchmarks/$name.py" "$@" --json "benchmarks/$name.json"
+    if [[ -z $wanted || " $wanted " == *" ${script#*/} "* ]]; then
+        if [[ $* == *not-given/* ]]; then
+            echo "== $script is left out: PATHS or NETWORK is not given"
+            return
+        fi
+        echo "== $script"
+        python "benchmarks/$script.py" "$@" --json "benchmarks/$script.json"
     fi
 }
 
 wanted="$*"
 pictures=docs/pictures
+paths=${PATHS:-not-given/paths}
+network=${NETWORK:-not-given/network}
+set_of_labels=models/lisi-dft
 # Seconds to a few minutes each
-renew data_card --document models/lisi-dft/README.md
-renew k_points --document models/lisi-dft/README.md
-renew transform --document README.md docs/measurements.md
-renew invariance --document docs/measurements.md
-renew boundaries --document docs/measurements.md
-renew scaling --document docs/measurements.md
-renew domain --document docs/domain.md
-renew dft_extrapolations --models lisi.h5 lisi-fast.h5 --document docs/extrapolation.md \
+renew accuracy/data_card --document $set_of_labels/README.md
+renew accuracy/k_points --document $set_of_labels/README.md
+renew speed/transform --reference "$network" --document README.md docs/measurements.md
+renew robustness/invariance --document docs/measurements.md
+renew robustness/boundaries --document docs/measurements.md
+renew speed/scaling --document docs/measurements.md
+renew robustness/domain --document docs/domain.md
+renew accuracy/dft_extrapolations --models lisi.h5 lisi-fast.h5 --document docs/extrapolation.md \
     --picture $pictures/extrapolation.png
-renew workflow_numerics --document docs/workflows.md
-renew relaxed_ions --document docs/workflows.md
-renew tiling --document docs/workflows.md
-renew crystals --document docs/workflows.md --picture $pictures/crystals.png
+renew robustness/workflow_numerics --document docs/workflows.md
+renew robustness/relaxed_ions "$paths/crystals.extxyz.xz" --document docs/workflows.md
+renew robustness/tiling --reference "$network" --document docs/workflows.md
+renew accuracy/crystals "$paths/crystals.extxyz.xz" --document docs/workflows.md --picture $pictures/crystals.png
 # Ten minutes to an hour each
-renew conformance --document docs/conformance.md
-renew peers --models lisi.h5 lisi-fast.h5 --python "${PEERS:-python}" --keep "$folder/peers" \
-    --document docs/accuracy.md --summary README.md --picture $pictures/peers.png
-renew dynamics "$folder/dynamics" --timed lisi-fast.h5 lisi.h5 --document docs/dynamics.md --pictures $pictures
-renew voltage --relaxed "$folder/voltage" --document docs/voltage.md --picture $pictures/voltage.png
-renew barriers --model lisi.h5=lisi.h5 --model "lisi-ann=${LISI_ANN:-$folder/lisi-ann.h5}" --steps 200 \
-    --reference ../shared/reference --document docs/barriers.md --picture $pictures/barriers.png
-renew optimizers --document docs/workflows.md
-renew screening --count 16 --repeats 1 --document docs/screening.md
-renew rounds --starts 5 --store "$folder/rounds" --document docs/active_learning.md --picture $pictures/rounds.png
+renew robustness/conformance --document docs/conformance.md
+renew accuracy/peers --models lisi.h5 lisi-fast.h5 --python "${PEERS:-python}" --network "$network" \
+    --keep "$folder/peers" --document docs/accuracy.md --summary README.md --picture $pictures/peers.png
+renew accuracy/dynamics "$folder/dynamics" --timed lisi-fast.h5 lisi.h5 --sampled \
+    "DFT-labelled=$set_of_labels/converged.extxyz.xz,$set_of_labels/cheap.extxyz.xz" \
+    "neural network=$paths/md.extxyz.xz" --document docs/dynamics.md --pictures $pictures
+renew accuracy/voltage --relaxed "$folder/voltage" --paths "$paths/paths.extxyz.xz" --document docs/voltage.md \
+    --picture $pictures/voltage.png
+renew accuracy/barriers "$paths" --model lisi.h5=lisi.h5 --model "lisi-ann=${LISI_ANN:-$folder/lisi-ann.h5}" \
+    --steps 200 --reference "$network" --document docs/barriers.md --picture $pictures/barriers.png
+renew speed/optimizers "$paths" --document docs/workflows.md
+renew speed/screening "$paths" --count 16 --repeats 1 --document docs/screening.md
+renew accuracy/rounds --starts 5 --store "$folder/rounds" --document docs/active_learning.md \
+    --picture $pictures/rounds.png

@@ -2,7 +2,7 @@
 
     python examples/voltage_curve.py [FOLDER]
 
-Takes small annealed cells that lie beside the model's labels, relaxes positions and cells, and writes voltage.json,
+Takes small annealed cells of the data set beside the model, relaxes positions and cells, and writes voltage.json,
 voltage.png and voltage.extxyz. Few small cells make a rough curve: docs/voltage.md has a better one.
 """
 
@@ -12,12 +12,12 @@ import sys
 from pathlib import Path
 
 from ase import Atoms
-from ase.io import read
 
 from ase_wavescat import WaveScatCalculator
+from ase_wavescat.model_file import bundled_folder
+from ase_wavescat.structure_files import structures_of
 from ase_wavescat.workflows import reference_energies, relax, voltage
 
-LABELS = Path(__file__).parent.parent / "labels" / "mesh-15"
 MOST_LITHIUM = 3.75  # Li15Si4: no lithium goes in beyond
 PUBLISHED = [(0.02, 0.43), (0.85, 0.41), (1.5, 0.32)]  # Chevrier and Dahn, DFT
 
@@ -41,8 +41,9 @@ def main(output: Path, *, cells: int = 12, fmax: float = 0.05, steps: int = 150)
 
 
 def _glasses(count: int) -> list[Atoms]:
-    cells = [read(path) for path in sorted(LABELS.glob("annealed-*.extxyz"))]
-    cells = sorted((atoms for atoms in cells if _lithium(atoms) <= MOST_LITHIUM), key=_lithium)
+    frames = structures_of(bundled_folder() / "lisi-dft" / "cheap.extxyz.xz")
+    cells = [atoms for atoms in frames if atoms.info["config_type"] == "annealed" and _lithium(atoms) <= MOST_LITHIUM]
+    cells.sort(key=_lithium)
     return [cells[round(index * (len(cells) - 1) / (count - 1))] for index in range(count)]
 
 

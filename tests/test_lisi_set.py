@@ -20,6 +20,7 @@ from ase_wavescat import load_model
 from ase_wavescat.evaluation.assessment import evaluate
 from ase_wavescat.structure_files import structures_of
 from ase_wavescat.training.dataset import Frame, read_frames
+from ase_wavescat.training.fingerprints import digest
 from ase_wavescat.training.run_file import read_run
 
 MODELS = Path(__file__).parent.parent / "models"
@@ -38,13 +39,19 @@ def test_no_group_is_on_both_sides_of_the_split() -> None:
 
 
 def test_every_frame_has_all_labels_and_keys() -> None:
-    for name in ("converged", "cheap", "test", "test-cheap"):
+    for name in ("converged", "cheap", "test", "test-cheap", "denser"):
         for atoms in structures_of(SET / f"{name}.extxyz.xz"):
             assert {"energy", "forces", "stress"} <= set(atoms.calc.results)
             assert isinstance(atoms.info["round"], np.integer)
             assert {"config_type", "group", "x", "temperature", "kpts", "energy_sigma0"} <= set(atoms.info)
             assert atoms.info["x"] == pytest.approx(np.mean(atoms.numbers == 3), abs=1e-4)
             assert 0 < atoms.info["energy_sigma0"] - atoms.get_potential_energy() < 0.01 * len(atoms)
+
+
+def test_the_denser_mesh_is_of_structures_on_the_converged_one() -> None:
+    groups = {digest(frame): frame.group for name in ("converged", "test") for frame in frames(name)}
+    assert len(frames("denser")) == 10
+    assert all(groups[digest(frame)] == frame.group for frame in frames("denser"))
 
 
 def test_references_are_below_all_glasses_of_the_elements() -> None:

@@ -87,7 +87,7 @@ def test_pythons_are_those_of_the_bound_the_style_and_the_matrix(matrix: ModuleT
 
 @pytest.fixture
 def matrix(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "release"))
     import install_matrix
 
     return install_matrix

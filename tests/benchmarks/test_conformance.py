@@ -13,7 +13,7 @@ from ase_wavescat.testing.outcome import FAILS, NOT_APPLICABLE, PASSES, Conforma
 
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks" / "robustness"))
     return importlib.import_module("conformance")
 
 

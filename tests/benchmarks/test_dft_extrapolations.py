@@ -26,7 +26,7 @@ STRAINS = np.array([-0.04, -0.02, 0.0, 0.02, 0.04])
 
 @pytest.fixture(autouse=True)
 def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks" / "accuracy"))
 
 
 @pytest.fixture

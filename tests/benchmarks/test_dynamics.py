@@ -22,7 +22,7 @@ from ase_wavescat.workflows import rdf
 
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks" / "accuracy"))
     module = importlib.import_module("dynamics")
     monkeypatch.setattr(module, "EQUILIBRATION", 5)
     monkeypatch.setattr(module, "SAVED", 10)

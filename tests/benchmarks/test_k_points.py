@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import write
 
 
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks" / "accuracy"))
     return importlib.import_module("k_points")
 
 
@@ -30,20 +29,18 @@ def labelled(atoms: Atoms, energy: float, force: float, kpts: str, kind: str) ->
 
 
 def test_differences_of_the_cells_that_both_have(
-    benchmark: ModuleType, make_structure: Callable[..., Atoms], tmp_path: Path
+    benchmark: ModuleType, make_structure: Callable[..., Atoms]
 ) -> None:
     one, two, three, four = (make_structure(seed=seed, atoms=5) for seed in range(4))
-    for folder in ("coarse", "dense"):
-        (tmp_path / folder).mkdir()
-    write(tmp_path / "coarse" / "a.extxyz", [
+    coarse = [
         labelled(one, 1.01, 0.3, "2x2x2", "md"), labelled(two, 2.03, 0.0, "2x2x2", "md"),
         labelled(three, 9.0, 0.0, "3x3x3", "md"), labelled(four, 4.0, 0.0, "2x2x2", "md"),
-    ])  # fmt: skip
-    write(tmp_path / "dense" / "b.extxyz", [
+    ]  # fmt: skip
+    dense = [
         labelled(three, 3.0, 0.0, "3x3x3", "md"),  # the same mesh says nothing
         labelled(two, 2.0, 0.0, "3x3x3", "relaxed"), labelled(one, 1.0, 0.0, "3x3x3", "md"),
-    ])  # fmt: skip
-    rows = benchmark.differences([tmp_path / "coarse"], tmp_path / "dense")
+    ]  # fmt: skip
+    rows = benchmark.differences(coarse, dense)
     assert [row["energy"] for row in rows] == pytest.approx([6.0, 2.0])
     assert rows[1]["force_mae"] == pytest.approx(0.3 / 15) and rows[1]["force_max"] == pytest.approx(0.3)
     lines = benchmark.by_kind(rows)

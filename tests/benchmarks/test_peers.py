@@ -1,4 +1,4 @@
-"""benchmarks/peers.py: a whole run with a peer whose errors are known, and what must not be trusted blindly."""
+"""The comparison with peers: a whole run with one whose errors are known, and what must not be trusted blindly."""
 
 from __future__ import annotations
 
@@ -42,9 +42,10 @@ def potential() -> LennardJones:
 
 @pytest.fixture(scope="module")
 def benchmark() -> Iterator[Callable[[str], ModuleType]]:
-    """Imports a script of the folder by its name."""
+    """Imports a script by its name."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(BENCHMARKS))
+        patch.syspath_prepend(str(BENCHMARKS / "accuracy"))
         yield importlib.import_module
     for name in ("common", "held_out", "peers", "peer_report", "peer_calculators"):
         sys.modules.pop(name, None)
@@ -84,7 +85,7 @@ def test_a_peer_that_made_the_labels_has_no_errors_and_is_remade_from_what_was_k
 ) -> None:
     folder = data.parent
     page = folder / "page.md"
-    page.write_text("before\n<!-- peers: made by benchmarks/peers.py -->\n<!-- end of peers -->\nafter\n")
+    page.write_text("before\n<!-- peers: made by benchmarks/accuracy/peers.py -->\n<!-- end of peers -->\nafter\n")
     common = ("--data", str(data), "--keep", str(folder / "kept"), "--json", str(folder / "peers.json"))
     monkeypatch.setattr(benchmark("peers"), "WARM_UP", 1)
     monkeypatch.setattr(benchmark("peers"), "ROUNDS", 1)

@@ -21,7 +21,7 @@ from ase_wavescat.training.run_file import Run, read_run
 
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks" / "accuracy"))
     return importlib.import_module("rounds")
 
 
@@ -102,7 +102,7 @@ def test_the_table_the_figures_and_the_picture_have_all_rounds(
         return benchmark.Round(number, labels, 0, 0, 0.01 / (1 + number), 0.1, 12, 0.5, 0.01, 0.1, 2.0, 3, 4, 2.0)
 
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- rounds: made by benchmarks/rounds.py -->\n<!-- end of rounds -->\nafter\n")
+    page.write_text("before\n<!-- rounds: made by benchmarks/accuracy/rounds.py -->\n<!-- end of rounds -->\nafter\n")
     given = [
         "rounds.py",
         str(tmp_path / "run.toml"),

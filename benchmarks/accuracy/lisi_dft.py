@@ -1,0 +1,276 @@
+"""What the fit of lisi-dft owes to each family of features, kind of label, number of frames and choice of prior.
+
+    python benchmarks/accuracy/lisi_dft.py [FILE] --store FOLDER [--network FOLDER] [--parts ...] [--json FILE] ...
+
+Five folds by melt; every line is a fit of its own, its prior's strength chosen on the folds. FILE holds the labels,
+--network is the folder of paths.extxyz.xz, energies by a neural-network potential: a second, cheap source of labels,
+left out where it is not given. Features are kept in the
+store, finished parts in the JSON file: a second run goes on where the first was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ase_wavescat import preset
+from ase_wavescat.repulsion import PairRepulsion
+from ase_wavescat.scattering.features import AtomFeature, BandFeature, ModulusFeature, PairFeature, parse_key
+from ase_wavescat.training.cost import measured_cost
+from ase_wavescat.training.dataset import Frame, read_frames
+from ase_wavescat.training.fit import NormalEquations, Observation, collect
+from ase_wavescat.training.methods import Problem
+from ase_wavescat.training.observations import Observations
+from ase_wavescat.training.prior import FIVE_BODY, prior_scale
+from ase_wavescat.training.settings import STRENGTHS_TOWARDS_A_MODEL, Settings
+from ase_wavescat.training.store import FeatureStore, random_directions
+from ase_wavescat.training.train import Penalty, prepare, train
+from ase_wavescat.training.validation import held_out_summaries, learning_curve, search_strength, training_sets
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from common import glass, machine, standard_options, table, update_documents, write_json
+
+FILE = Path("models/lisi-dft/cheap.extxyz.xz")
+STRENGTHS = tuple(float(s) for s in 10.0 ** np.arange(-9, -2))
+SPECIES = (3, 14)
+FORCE_WEIGHT = 12.0  # A/eV; the default, 10, gives 6.80 meV/atom and 0.0952 eV/A for all features of many-body
+EVERY = 4  # of the network's frames
+TITLES = {
+    "families": "features",
+    "labels": "labels fitted",
+    "choices": "choices",
+    "frames": "training set",
+    "sources": "label sources (preset correlations)",
+    "sizes": "sparse (preset correlations)",
+    "moduli": "presets, fitted to energies alone",
+}
+Line = dict[str, Any]
+
+
+class Case:
+    """Labelled frames with the rows of a preset in memory, and fits to them."""
+
+    def __init__(self, name: str, frames: Sequence[Frame], store: Path) -> None:
+        self.frames, self.settings = frames, Settings(force_weight=FORCE_WEIGHT)
+        self.store = FeatureStore(store, preset(name, SPECIES))
+        self.store.fill(frames)
+        self.groups = np.unique([frame.group for frame in frames], return_inverse=True)[1]
+
+    def problem(
+        self, penalty: Penalty | None = None, towards: np.ndarray | None = None, **settings: Any
+    ) -> tuple[Problem, list[Observation]]:
+        """The problem for some settings, and its rows in memory."""
+        chosen = replace(self.settings, **settings)
+        repulsion = PairRepulsion.from_species(SPECIES)
+        observations = Observations(self.frames, self.store, repulsion, strong_force=chosen.strong_force)
+        problem = prepare(observations, self.groups, chosen, penalty, towards, progress=True)
+        rows = list(observations)
+        problem.fit.observations = rows
+        return problem, rows
+
+    @property
+    def orders(self) -> np.ndarray:
+        """Body order of each feature, (F,)."""
+        return np.array([_correlation(key).body_order for key in self.store.keys])
+
+
+def _correlation(key: str) -> PairFeature | AtomFeature | BandFeature:
+    feature = parse_key(key)
+    assert not isinstance(feature, ModulusFeature)
+    return feature
+
+
+def fits_of(problem: Problem) -> list[NormalEquations]:
+    """The least-squares problem of each fold's training set."""
+    return list(problem.fit.normal_equations(training_sets(problem.fold)))
+
+
+def judge(problem: Problem, fits: Sequence[NormalEquations], name: str, support: np.ndarray | None = None) -> Line:
+    """Held-out errors of ridge on a support, at the strength with the lowest loss."""
+    strengths = STRENGTHS_TOWARDS_A_MODEL if problem.fit.towards.any() else STRENGTHS
+    found = collect(fit.solve(strength, support) for fit in fits for strength in strengths)
+    shape = len(fits), len(strengths), -1
+    weights, energies = found.weights.reshape(shape), found.species_energies.reshape(shape)
+    summaries = held_out_summaries(problem.fit, problem.fold, weights, energies, problem.judged)
+    strength, summary = min(zip(strengths, summaries, strict=True), key=lambda pair: pair[1]["loss"])
+    count = problem.fit.scale.size if support is None else len(support)
+    line = {"name": name, "features": count, "strength": strength, **summary}
+    print(f"{name:50s} {count:5d} {' '.join(_cells(line))}", flush=True)
+    return line
+
+
+def families(case: Case) -> list[Line]:
+    problem, _ = case.problem()
+    fits, orders = fits_of(problem), case.orders
+    sets = {"pair": (2,), "pair, 3": (2, 3), "pair, 3, 5": (2, 3, 5), "pair, 3, 4": (2, 3, 4), "all": (2, 3, 4, 5)}
+    lines = []
+    for name, kept in sets.items():
+        support = np.flatnonzero(np.isin(orders, kept))
+        lines.append(judge(problem, fits, name, support) | {"milliseconds": time_of_call(case, support)})
+    return lines
+
+
+def time_of_call(case: Case, support: np.ndarray) -> float:
+    """Milliseconds of energy and forces of 64 atoms, one core."""
+    atoms = glass(64)
+    keys = [case.store.keys[i] for i in support]
+    return measured_cost(case.store.spec, keys, (atoms.cell.array, atoms.positions, atoms.numbers))
+
+
+def labels(case: Case) -> list[Line]:
+    """Fits to some of the labels; errors are always on all of them."""
+    lines = []
+    for name, settings in (
+        ("energies", {"force_weight": 0.0, "stress_weight": 0.0}),
+        ("energies, 8 directions a frame", {"stress_weight": 0.0}),
+        ("energies, all forces", {"stress_weight": 0.0}),
+    ):
+        problem, rows = case.problem(**settings)
+        if "directions" in name:
+            problem.fit.observations = [_along(row, frame) for row, frame in zip(rows, case.frames, strict=True)]
+        fits = fits_of(problem)
+        problem.fit.observations = rows
+        lines.append(judge(problem, fits, name))
+    return lines
+
+
+def _along(row: Observation, frame: Frame) -> Observation:
+    """Force rows along eight random directions in place of all."""
+    assert row.force_rows is not None
+    assert row.forces is not None
+    assert row.force_weights is not None
+    units = random_directions(frame, 8)
+    weights = (units**2 @ row.force_weights**-2) ** -0.5
+    return replace(row, force_rows=units @ row.force_rows, forces=units @ row.forces, force_weights=weights)
+
+
+def choices(case: Case) -> list[Line]:
+    """The fit without one of its choices."""
+    plain: dict[str, tuple[Penalty | None, dict[str, Any]]] = {
+        "strong forces weigh as much as weak ones": (None, {"strong_force": np.inf}),
+        "rough features cost no more": (lambda s, w, keys: prior_scale(s, w, keys, roughness=0.0), {}),
+        "five-body features cost no more": (_even, {}),
+    }
+    lines = []
+    for name, (penalty, settings) in plain.items():
+        problem, _ = case.problem(penalty, **settings)
+        lines.append(judge(problem, fits_of(problem), name))
+    return lines
+
+
+def _even(statistics: Any, weights: Any, keys: Sequence[str]) -> np.ndarray:
+    five = np.array([_correlation(key).body_order == 5 for key in keys])
+    return prior_scale(statistics, weights, keys) / np.where(five, FIVE_BODY, 1.0)
+
+
+def frames(case: Case) -> list[Line]:
+    problem, _ = case.problem()
+    search = search_strength(problem.fit, problem.fold, STRENGTHS, problem.judged)
+    curve = learning_curve(problem.fit, problem.fold, search, problem.judged, seed=0)
+    return [{"name": f"{point['groups']} melts", **point} for point in curve]
+
+
+def sources(dft: list[Frame], network: Path, store: Path) -> list[Line]:
+    """Density-functional labels alone; with a network's energies as a second source; drawn towards a fit of these."""
+    cheap = [f for f in read_frames(network / "paths.extxyz.xz", "path_id") if int(f.info["frame"]) % EVERY == 0]
+    cheap = [replace(f, forces=None, stress=None, source="network", group=f"network {f.group}") for f in cheap]
+    alone = Case("correlations", dft, store)
+
+    def held_out(case: Case, name: str, **given: Any) -> Line:
+        problem, _ = case.problem(**given)
+        return judge(problem, fits_of(problem), name)
+
+    lines = [held_out(alone, "alone")]
+    for weight in (0.1, 1.0):
+        both = Case("correlations", [*dft, *(replace(f, weight=weight) for f in cheap)], store)
+        lines.append(held_out(both, f"{len(cheap)} energies of a network besides, weight {weight:g}"))
+    problem, _ = Case("correlations", cheap, store).problem()
+    search = search_strength(problem.fit, problem.fold, STRENGTHS, problem.judged)
+    everything = np.ones((1, len(problem.fold)), dtype=int)
+    towards = problem.fit.solve(everything, [search.strength]).weights[0]
+    return [*lines, held_out(alone, "drawn towards a fit of the network's energies", towards=towards)]
+
+
+def moduli(dft: list[Frame], store: Path) -> list[Line]:
+    """Presets of moduli beside ours, fitted to energies alone: force rows of moduli take tangents, which are slow."""
+    bare = [replace(frame, forces=None, stress=None) for frame in dft]
+    lines = []
+    for name in ("correlations", "many-body", "polynomial", "sinz2020"):
+        problem, _ = Case(name, bare, store).problem()
+        lines.append(judge(problem, fits_of(problem), name))
+    return lines
+
+
+def sizes(file: Path, store: Path) -> list[Line]:
+    """Sparse models of the preset correlations: errors against the estimated time of energy and forces."""
+    with tempfile.TemporaryDirectory() as scratch:
+        model = Path(scratch) / "sparse.h5"
+        ensemble = train(file, model, "correlations", method="sparse", store=store, strengths=STRENGTHS, members=2)
+    curve = ensemble.provenance["metrics"]["size_curve"]
+    return [{"name": f"{point['features']} features", **point} for point in curve]
+
+
+def as_table(parts: dict[str, list[Line]]) -> str:
+    texts = []
+    for part in filter(parts.__contains__, TITLES):
+        rows = [[line["name"], line.get("features", line["frames"]), *_cells(line)] for line in parts[part]]
+        count = "training frames" if part == "frames" else "features"
+        header = [TITLES[part], count, "energy MAE, meV/atom", "RMSE", "forces MAE, eV/Å", "RMSE"]
+        header += ["stress MAE, GPa", "a call, ms"]
+        texts.append(table(header, rows))
+    return "\n\n".join(texts)
+
+
+def _cells(line: Line) -> list[str]:
+    wanted = (("energy_mae_mev_per_atom", 1, 2), ("energy_rmse_mev_per_atom", 1, 1), ("force_mae_ev_per_a", 1, 4),
+              ("force_rmse_ev_per_a", 1, 3), ("stress_mae_ev_per_a3", 160.2177, 2), ("milliseconds", 1, 0))  # fmt: skip
+    return [f"{unit * line[key]:.{digits}f}" if key in line else "" for key, unit, digits in wanted]
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("file", nargs="?", type=Path, default=FILE, help="labelled structures")
+    parser.add_argument("--network", type=Path, help="folder of paths.extxyz.xz")
+    parser.add_argument("--preset", default="many-body")
+    parser.add_argument("--store", type=Path, default=Path("lisi_dft.features"), help="folder that keeps the features")
+    parser.add_argument("--parts", nargs="*", default=[*TITLES])
+    standard_options(parser, "lisi_dft")
+    return parser.parse_args()
+
+
+def main() -> None:
+    chosen = options()
+    dft = read_frames(chosen.file)
+    parts: dict[str, list[Line]] = json.loads(chosen.json.read_text())["parts"] if chosen.json.exists() else {}
+    of_case: dict[str, Callable[[Case], list[Line]]] = {
+        "families": families, "labels": labels, "choices": choices, "frames": frames
+    }  # fmt: skip
+    print(machine())
+    for part in chosen.parts:
+        if part == "sources" and not chosen.network:
+            print("sources: left out, no --network is given")
+        elif part not in parts:
+            if part == "sources":
+                parts[part] = sources(dft, chosen.network, chosen.store)
+            elif part == "moduli":
+                parts[part] = moduli(dft, chosen.store)
+            elif part == "sizes":
+                parts[part] = sizes(chosen.file, chosen.store)
+            else:
+                parts[part] = of_case[part](Case(chosen.preset, dft, chosen.store))
+            write_json(chosen.json, {"preset": chosen.preset, "frames": len(dft), "parts": parts})
+    text = as_table(parts)
+    print(text)
+    update_documents(chosen.document, "lisi_dft", text)
+
+
+if __name__ == "__main__":
+    main()
