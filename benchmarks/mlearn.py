@@ -1,6 +1,7 @@
 """Errors on the published mlearn split of pure silicon and pure lithium, beside other potentials.
 
-    python benchmarks/mlearn.py [FOLDER] [--elements Si Li] [--store FOLDER] [--json FILE] [--document docs/measurements/mlearn.md]
+    python benchmarks/mlearn.py [FOLDER] [--elements Si Li] [--store FOLDER] [--json FILE]
+        [--document docs/measurements/mlearn.md]
 
 The folder holds {element}_train and {element}_test.extxyz.gz (Zuo et al., J. Phys. Chem. A 124, 731 (2020): VASP PBE
 energies, forces and stresses). Trains on the one with `train`, compares the model's predictions with the other, and
