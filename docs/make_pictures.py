@@ -1,4 +1,4 @@
-"""The pictures of docs/transform.md: run `python docs/make_pictures.py` in the repository's root.
+"""The pictures of docs/explanation/transform.md: run `python docs/make_pictures.py` in the repository's root.
 
 wavelets.png  radial parts of wavelets in reciprocal and in real space, slices through them
 fields.png    the valence density of the shipped glass seen through four wavelets
@@ -220,7 +220,7 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Make the pictures of docs/transform.md.")
+    parser = argparse.ArgumentParser(description="Make the pictures of docs/explanation/transform.md.")
     parser.add_argument("--folder", type=Path, default=Path(__file__).parent / "pictures")
     folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)

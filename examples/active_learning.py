@@ -5,7 +5,7 @@
 Random packings are labelled and a first model trained; then, round by round, structures that the model leads to and is
 unsure of are labelled, and the model is trained again. In place of EMT() goes any ASE calculator: with
 density-functional theory the rounds take days in place of minutes, and other processes may help to label (see
-docs/active_learning.md). Stop it and start it again: it goes on.
+docs/how-to/active_learning.md). Stop it and start it again: it goes on.
 """
 
 from __future__ import annotations

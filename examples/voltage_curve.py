@@ -3,7 +3,7 @@
     python examples/voltage_curve.py [FOLDER]
 
 Takes small annealed cells of the data set beside the model, relaxes positions and cells, and writes voltage.json,
-voltage.png and voltage.extxyz. Few small cells make a rough curve: docs/voltage.md has a better one.
+voltage.png and voltage.extxyz. Few small cells make a rough curve: docs/measurements/voltage.md has a better one.
 """
 
 from __future__ import annotations

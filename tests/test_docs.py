@@ -19,7 +19,7 @@ from ase_wavescat.scattering.presets import PRESETS
 from ase_wavescat.scattering.spec import Moduli
 
 DOCS = Path(__file__).parent.parent / "docs"
-PAGE = (DOCS / "transform.md").read_text(encoding="utf-8")
+PAGE = (DOCS / "explanation" / "transform.md").read_text(encoding="utf-8")
 
 
 def test_the_code_of_the_page_runs_in_order() -> None:
@@ -40,8 +40,8 @@ def test_the_table_of_presets_has_them_all_with_their_feature_counts() -> None:
 
 
 def test_every_picture_is_shown_on_a_page_and_small() -> None:
-    pages = [page.read_text(encoding="utf-8") for page in DOCS.glob("*.md")]
-    shown = {name for page in pages for name in re.findall(r"\]\(pictures/([\w-]+\.png)\)", page)}
+    pages = [page.read_text(encoding="utf-8") for page in DOCS.rglob("*.md")]
+    shown = {name for page in pages for name in re.findall(r"\]\((?:\.\./)?pictures/([\w-]+\.png)\)", page)}
     assert shown == {path.name for path in (DOCS / "pictures").iterdir()}
     for name in shown:
         assert 5_000 < (DOCS / "pictures" / name).stat().st_size < 150_000

@@ -71,7 +71,7 @@ def test_the_models_were_made_of_these_files(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "energy", "forces"), [("lisi", 0.007, 0.089), ("lisi-fast", 0.0076, 0.099)])
 def test_errors_on_held_out_groups(name: str, energy: float, forces: float) -> None:
-    """Bounds a little above what docs/accuracy.md and the README say."""
+    """Bounds a little above what docs/measurements/accuracy.md and the README say."""
     errors = evaluate(load_model(MODELS / f"{name}.h5"), frames("test"), workers=1, progress=False).errors()
     assert 0.003 < errors.energy.mae < energy
     assert 0.05 < errors.forces.mae < forces

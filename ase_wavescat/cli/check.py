@@ -47,7 +47,7 @@ def check(
       copies                   spawned process          threads
       shared by threads        memory
 
-    What each measures is in docs/conformance.md.
+    What each measures is in docs/explanation/conformance.md.
     """
     from ase_wavescat.atomic_write import atomic_path
     from ase_wavescat.model_file import load_model

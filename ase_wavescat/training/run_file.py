@@ -120,7 +120,7 @@ def read_run(path: str | Path) -> Run:
 
     Keys at the top are the fields of `Run`, each `[[data]]` has those of `sources.Source`, `[features]` those of
     `Features` but for `overrides`, which stand there by their own names, `[fit]` those of `settings.Settings`,
-    `[provenance]` what one likes. docs/training.md has an example.
+    `[provenance]` what one likes. docs/how-to/training.md has an example.
 
     Raises RunFileError, which names the file and the section, for unknown keys (with the nearest known one), values of
     the wrong type or out of range, and what is no TOML; FileNotFoundError.

@@ -1,12 +1,12 @@
 """Errors on the published mlearn split of pure silicon and pure lithium, beside other potentials.
 
     python benchmarks/accuracy/mlearn.py FOLDER [--elements Si Li] [--store FOLDER] [--json FILE]
-        [--document FILE ...]
+        [--document docs/measurements/mlearn.md]
 
 The folder holds {element}_train and {element}_test.extxyz.gz (Zuo et al., J. Phys. Chem. A 124, 731 (2020): VASP PBE
 energies, forces and stresses). Trains on the one with `train`, compares the model's predictions with the other, and
 measures the time of a call beside that of the shipped lisi.h5. The features, the weights of the labels and the
-specification were chosen by cross-validation within the training sets; see docs/mlearn.md.
+specification were chosen by cross-validation within the training sets; see docs/measurements/mlearn.md.
 """
 
 from __future__ import annotations

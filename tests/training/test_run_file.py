@@ -19,7 +19,7 @@ from ase_wavescat.training.settings import Settings
 from ase_wavescat.training.sources import Source
 from ase_wavescat.training.train import train
 
-DOCS = Path(__file__).parents[2] / "docs" / "training.md"
+DOCS = Path(__file__).parents[2] / "docs" / "how-to" / "training.md"
 
 
 def write(folder: Path, text: str) -> Path:

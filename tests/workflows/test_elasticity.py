@@ -198,7 +198,7 @@ def test_lisi_has_the_constants_of_ions_at_rest_at_the_defaults() -> None:
         warnings.filterwarnings("ignore", "outside the training domain", WaveScatWarning)
         result = elastic(atoms)
     assert result.relaxed is not None and result.warnings == ()
-    # From relaxations to 0.0002 eV/A and less (docs/workflows.md); GPa
+    # From relaxations to 0.0002 eV/A and less (docs/measurements/workflows.md); GPa
     assert result.relaxed.shear_modulus == pytest.approx(28.35, abs=0.1)
     assert result.relaxed.bulk_modulus == pytest.approx(55.72, abs=0.2)
     np.testing.assert_allclose(np.diag(result.relaxed.stiffness)[3:], [36.36, 36.36, 30.09], atol=0.1)
@@ -324,7 +324,7 @@ def test_a_turned_primitive_cell_has_the_constants_of_the_cube() -> None:
     np.testing.assert_allclose(standard.crystal.stiffness, standard.best.stiffness, atol=1e-6)
     tensor = result.crystal.stiffness
     c11, c12, c44 = tensor[0, 0], tensor[0, 1], tensor[3, 3]
-    # The model's grids turn with the cell: a few thousandths (docs/workflows.md, Numerics)
+    # The model's grids turn with the cell: a few thousandths (docs/measurements/workflows.md, Numerics)
     np.testing.assert_allclose(tensor, cubic(c11, c12, c44), atol=0.005 * c11)
     np.testing.assert_allclose(tensor, standard.best.stiffness, atol=0.01 * c11)
     assert np.abs(result.best.stiffness - tensor).max() > 0.05 * c11
