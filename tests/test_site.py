@@ -28,10 +28,10 @@ def conf() -> ModuleType:
 @pytest.mark.parametrize(
     ("docstring", "shown"),
     [
-        (["Take `step` of |F|."], ["Take `step`\\  of \\|F\\|."]),
+        (["Take `step` of |F|."], ["Take ``step``\\  of \\|F\\|."]),
         (["    E_m = w * x"], ["::", "", "    E_m = w * x"]),
         (["a: one,", "    two;  b, c (eV): `d` _.", "All."],
-         ["- ``a``: one, two;", "- ``b``, ``c`` (eV): `d`\\  \\_.", "", "All."]),
+         ["- ``a``: one, two;", "- ``b``, ``c`` (eV): ``d``\\  \\_.", "", "All."]),
         (["One", "two: no list.", "", "a: b"], ["One", "two: no list.", "", "- ``a``: b"]),
     ],
 )  # fmt: skip
