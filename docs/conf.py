@@ -32,7 +32,7 @@ autodoc_preserve_defaults = True
 html_theme = "furo"
 html_title = f"ase_wavescat {version}"
 html_static_path = ["_static"]
-html_css_files = ["wide.css"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_show_copyright = False
 
