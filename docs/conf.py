@@ -23,7 +23,7 @@ exclude_patterns = ["_build"]
 myst_heading_anchors = 3  # links to headings, as they are in the repository
 highlight_language = "none"  # blocks without a language are commands and formulas
 smartquotes = False  # quotes and dashes in docstrings and options are code
-default_role = "literal"  # docstrings and help texts set code in single backticks
+default_role = "literal"  # help texts set code in single backticks
 python_maximum_signature_line_length = 90
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
@@ -32,7 +32,7 @@ autodoc_preserve_defaults = True
 html_theme = "furo"
 html_title = f"ase_wavescat {version}"
 html_static_path = ["_static"]
-html_css_files = ["tables.css"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_show_copyright = False
 
@@ -123,7 +123,14 @@ def readable_defaults(
     return signature and signature.replace("<factory>", "..."), returned
 
 
+def keep_methods(app: Sphinx, what: str, name: str, value: Any, skip: bool, options: dict[str, Any]) -> bool | None:
+    """Methods whose name says all and that have no docstring stand there, too; fields stand in that of their class."""
+    plain = isinstance(value, property) or inspect.isroutine(value)
+    return False if plain and not name.startswith("_") and not inspect.getdoc(value) else None
+
+
 def setup(app: Sphinx) -> None:
+    app.connect("autodoc-skip-member", keep_methods)
     app.connect("autodoc-process-docstring", as_restructured_text)
     app.connect("autodoc-process-signature", readable_defaults)
     app.connect("env-check-consistency", require_public_names)
