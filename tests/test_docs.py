@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from ase_wavescat import ScatteringSpec, preset, scattering_features
 from ase_wavescat.scattering.features import ModulusFeature, Wavelet
 from ase_wavescat.scattering.presets import PRESETS
 from ase_wavescat.scattering.spec import Moduli
+from module_files import load_module
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = (DOCS / "explanation" / "transform.md").read_text(encoding="utf-8")
@@ -49,11 +49,7 @@ def test_every_picture_is_shown_on_a_page_and_small() -> None:
 
 @pytest.fixture(scope="module")
 def pictures() -> ModuleType:
-    description = importlib.util.spec_from_file_location("make_pictures", DOCS / "make_pictures.py")
-    assert description is not None and description.loader is not None
-    module = importlib.util.module_from_spec(description)
-    description.loader.exec_module(module)
-    return module
+    return load_module(DOCS / "make_pictures.py")
 
 
 def test_the_fields_of_the_pictures_are_those_of_the_transform(

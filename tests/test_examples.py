@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
@@ -16,16 +15,13 @@ from ase.calculators.emt import EMT
 from ase.io import read, write
 
 from ase_wavescat.training.dataset import read_frames
+from module_files import load_module
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 def load(name: str) -> ModuleType:
-    description = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
-    assert description is not None and description.loader is not None
-    module = importlib.util.module_from_spec(description)
-    description.loader.exec_module(module)
-    return module
+    return load_module(EXAMPLES / f"{name}.py")
 
 
 @pytest.mark.filterwarnings("ignore::ase_wavescat.errors.WaveScatWarning")

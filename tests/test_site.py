@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 import ase_wavescat
+from module_files import load_module
 
 pytest.importorskip("sphinx")
 
@@ -18,11 +18,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 
 @pytest.fixture(scope="module")
 def conf() -> ModuleType:
-    description = importlib.util.spec_from_file_location("conf", DOCS / "conf.py")
-    assert description is not None and description.loader is not None
-    module = importlib.util.module_from_spec(description)
-    description.loader.exec_module(module)
-    return module
+    return load_module(DOCS / "conf.py")
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,13 @@ class References:
         values = {symbol: float(energy) for symbol, energy in energies.items()}
         return References(values, dict.fromkeys(values, source))
 
+    def joined(self, more: References) -> References:
+        """Of the elements of both, with members where all have them."""
+        energies = {**self.energies, **more.energies}
+        members = {**(self.members or {}), **(more.members or {})}
+        complete = members if members.keys() == energies.keys() else None
+        return References(energies, {**self.sources, **more.sources}, complete)
+
 
 def reference_energies(calculator: BaseCalculator, elements: Iterable[str]) -> References:
     """Energies of the elements' crystals (`ase.build.bulk`: bcc Li, diamond Si ...), their cells relaxed.
@@ -354,11 +361,7 @@ def references_of(
         missing = set(elements) - set(found.energies)
         if not missing:
             return found
-        crystals = reference_energies(calculator, missing)
-        energies = {**found.energies, **crystals.energies}
-        members = {**(found.members or {}), **(crystals.members or {})}
-        complete = members if members.keys() == energies.keys() else None
-        return References(energies, {**found.sources, **crystals.sources}, complete)
+        return found.joined(reference_energies(calculator, missing))
     named = references if isinstance(references, References) else References.given(references)
     _check_references(named, elements)
     return named

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +11,7 @@ import pytest
 
 from ase_wavescat.errors import WaveScatWarning
 from ase_wavescat.scattering import compiled as module
+from module_files import load_module
 
 SOURCE = """
 from ase_wavescat.scattering.compiled import compiled
@@ -38,11 +38,7 @@ def no_cache_but_beside_the_module(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def load(folder: Path) -> ModuleType:
     (folder / "loops.py").write_text(SOURCE)
-    description = importlib.util.spec_from_file_location("loops", folder / "loops.py")
-    assert description is not None and description.loader is not None
-    loops = importlib.util.module_from_spec(description)
-    description.loader.exec_module(loops)
-    return loops
+    return load_module(folder / "loops.py")
 
 
 def test_compiled_functions_are_kept_beside_the_module(tmp_path: Path) -> None:

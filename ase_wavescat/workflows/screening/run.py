@@ -176,8 +176,7 @@ class _Intake:
             except Exception as error:  # whatever the calculator makes of an element that it does not know
                 self._refused[symbol] = f"no reference energy of {symbol}: {error}"
                 raise DataError(self._refused[symbol]) from error
-            members = None if more.members is None else {**(known.members or {}), **more.members}
-            known = References({**known.energies, **more.energies}, {**known.sources, **more.sources}, members)
+            known = known.joined(more)
             self._database.set_references(known)
 
 
