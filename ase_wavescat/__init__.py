@@ -7,45 +7,45 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ase_wavescat.lazy import lazy_names
+from ase_wavescat.system.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ase_wavescat.calculator import WaveScatCalculator as WaveScatCalculator
-    from ase_wavescat.domain import Domain as Domain
-    from ase_wavescat.ensemble import Calibration as Calibration
-    from ase_wavescat.ensemble import Ensemble as Ensemble
-    from ase_wavescat.errors import WaveScatError as WaveScatError
-    from ase_wavescat.errors import WaveScatWarning as WaveScatWarning
     from ase_wavescat.evaluation.assessment import Assessment as Assessment
     from ase_wavescat.evaluation.assessment import evaluate as evaluate
-    from ase_wavescat.labelled_features import ScatteringFeatures as ScatteringFeatures
-    from ase_wavescat.labelled_features import scattering_features as scattering_features
-    from ase_wavescat.model_file import find_model as find_model
-    from ase_wavescat.model_file import load_model as load_model
-    from ase_wavescat.model_file import save_model as save_model
-    from ase_wavescat.repulsion import PairRepulsion as PairRepulsion
-    from ase_wavescat.scattering.presets import preset as preset
-    from ase_wavescat.scattering.spec import ScatteringSpec as ScatteringSpec
+    from ase_wavescat.potentials.domain import Domain as Domain
+    from ase_wavescat.potentials.ensemble import Calibration as Calibration
+    from ase_wavescat.potentials.ensemble import Ensemble as Ensemble
+    from ase_wavescat.potentials.model_file import find_model as find_model
+    from ase_wavescat.potentials.model_file import load_model as load_model
+    from ase_wavescat.potentials.model_file import save_model as save_model
+    from ase_wavescat.potentials.repulsion import PairRepulsion as PairRepulsion
+    from ase_wavescat.representation.labelled_features import ScatteringFeatures as ScatteringFeatures
+    from ase_wavescat.representation.labelled_features import scattering_features as scattering_features
+    from ase_wavescat.representation.presets import preset as preset
+    from ase_wavescat.representation.specification import ScatteringSpec as ScatteringSpec
+    from ase_wavescat.system.errors import WaveScatError as WaveScatError
+    from ase_wavescat.system.errors import WaveScatWarning as WaveScatWarning
 
 __version__ = "0.1.0"
 
 _MODULE_OF = {
     "WaveScatCalculator": "calculator",
-    "Calibration": "ensemble",
-    "Domain": "domain",
-    "Ensemble": "ensemble",
+    "Calibration": "potentials.ensemble",
+    "Domain": "potentials.domain",
+    "Ensemble": "potentials.ensemble",
     "Assessment": "evaluation.assessment",
     "evaluate": "evaluation.assessment",
-    "WaveScatError": "errors",
-    "WaveScatWarning": "errors",
-    "ScatteringFeatures": "labelled_features",
-    "scattering_features": "labelled_features",
-    "find_model": "model_file",
-    "load_model": "model_file",
-    "save_model": "model_file",
-    "PairRepulsion": "repulsion",
-    "preset": "scattering.presets",
-    "ScatteringSpec": "scattering.spec",
+    "WaveScatError": "system.errors",
+    "WaveScatWarning": "system.errors",
+    "ScatteringFeatures": "representation.labelled_features",
+    "scattering_features": "representation.labelled_features",
+    "find_model": "potentials.model_file",
+    "load_model": "potentials.model_file",
+    "save_model": "potentials.model_file",
+    "PairRepulsion": "potentials.repulsion",
+    "preset": "representation.presets",
+    "ScatteringSpec": "representation.specification",
 }
 
 __all__ = ["__version__", *_MODULE_OF]

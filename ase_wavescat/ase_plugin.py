@@ -30,7 +30,7 @@ structure_format = ExternalIOFormat(
 
 def read_wavescat(filename: str, index: slice) -> Iterator[Atoms]:
     """The structures of a file, for `ase.io.read`.  Raises DataError, which says what is wrong with it."""
-    from ase_wavescat.structure_files import structures_of
+    from ase_wavescat.io.structures import structures_of
 
     yield from structures_of(Path(filename))[index]
 

@@ -16,14 +16,14 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from ase_wavescat import __version__
 from ase_wavescat.ase_plugin import NAME
-from ase_wavescat.blas import one_blas_thread
-from ase_wavescat.ensemble import Ensemble, Prediction
-from ase_wavescat.errors import CalculatorError, ModelNotFoundError, StructureError, warn
-from ase_wavescat.forks import renew_in_child
-from ase_wavescat.model_file import load_model
-from ase_wavescat.scattering.boundary import independent
-from ase_wavescat.scattering.execution import Execution
-from ase_wavescat.scattering.spec import did_you_mean
+from ase_wavescat.potentials.ensemble import Ensemble, Prediction
+from ase_wavescat.potentials.model_file import load_model
+from ase_wavescat.representation.execution import Execution
+from ase_wavescat.representation.specification import did_you_mean
+from ase_wavescat.structure.periodicity import independent
+from ase_wavescat.system.blas import one_blas_thread
+from ase_wavescat.system.errors import CalculatorError, ModelNotFoundError, StructureError, warn
+from ase_wavescat.system.forks import renew_in_child
 
 _REMEDY = {
     "composition": "train with such compositions or do not trust the energies",
@@ -251,7 +251,7 @@ class WaveScatCalculator(Calculator):
     def get_extrapolation_grades(self, atoms: Atoms | None = None) -> np.ndarray:
         """(N,) how unlike the environment of each atom is to those of the training set; beyond 1, unlike any seen.
 
-        A leverage, see `ase_wavescat.environments`. Raises CalculatorError for a model that records no environments.
+        A leverage, see `ase_wavescat.potentials.environments`. Raises CalculatorError for a model that records none.
         """
         with self._working():
             grades = self._predict(atoms).grades

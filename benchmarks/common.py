@@ -15,7 +15,7 @@ import numpy as np
 from ase import Atoms
 
 import ase_wavescat
-from ase_wavescat.atomic_write import atomic_path
+from ase_wavescat.system.atomic_write import atomic_path
 
 HERE = Path(__file__).parent
 

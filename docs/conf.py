@@ -38,10 +38,10 @@ html_show_copyright = False
 
 PACKAGES = ("ase_wavescat", "ase_wavescat.workflows", "ase_wavescat.active_learning", "ase_wavescat.testing")
 OTHERS = (
-    "ase_wavescat.structure_files.structures_of",
+    "ase_wavescat.io.structures.structures_of",
     "ase_wavescat.training.run_file.Run",
     "ase_wavescat.training.settings.Settings",
-    "ase_wavescat.training.sources.Source",
+    "ase_wavescat.training.data.sources.Source",
     "ase_wavescat.training.train.train",
 )  # public, and exported by no package yet
 NAME = r"[a-z_]\w*(?: \([^)]*\))?"

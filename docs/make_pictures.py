@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ase_wavescat import ScatteringSpec, preset
-from ase_wavescat.demo import shipped_structure
-from ase_wavescat.scattering.features import Wavelet
-from ase_wavescat.scattering.filters import Filter, wavelet_cutoff
-from ase_wavescat.scattering.fourier import workspace
-from ase_wavescat.scattering.grid import ReciprocalLattice
-from ase_wavescat.scattering.presets import papers_channels
-from ase_wavescat.scattering.structure_factor import Phases
-from ase_wavescat.scattering.wavelets import direct_coefficients, fourier_radial, solid_harmonics_at
+from ase_wavescat.representation.features import Wavelet
+from ase_wavescat.representation.lattice.filters import Filter, wavelet_cutoff
+from ase_wavescat.representation.lattice.fourier import workspace
+from ase_wavescat.representation.lattice.reciprocal import ReciprocalLattice
+from ase_wavescat.representation.lattice.structure_factor import Phases
+from ase_wavescat.representation.presets import papers_channels
+from ase_wavescat.representation.wavelets import direct_coefficients, fourier_radial, solid_harmonics_at
+from ase_wavescat.workflows.demo import shipped_structure
 
 Array = NDArray[np.float64]
 ComplexArray = NDArray[np.complex128]

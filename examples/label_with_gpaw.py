@@ -18,7 +18,7 @@ import numpy as np
 from ase import Atoms
 
 from ase_wavescat.active_learning.labelling import Labelling, label
-from ase_wavescat.structure_files import named, structures_of
+from ase_wavescat.io.structures import named, structures_of
 
 CONVERGED = 23.5
 

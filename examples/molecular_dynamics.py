@@ -20,8 +20,8 @@ from ase.io import Trajectory
 from ase.md.langevin import Langevin
 
 from ase_wavescat import WaveScatCalculator, WaveScatWarning
-from ase_wavescat.demo import shipped_structure
-from ase_wavescat.plotting import BLUE, ORANGE, save_figure
+from ase_wavescat.system.plotting import BLUE, ORANGE, save_figure
+from ase_wavescat.workflows.demo import shipped_structure
 
 COLUMNS = ("step", "time_fs", "temperature_k", "energy_ev_per_atom", "uncertainty_mev_per_atom", "largest_grade")
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from ase import Atoms
 
 from ase_wavescat import WaveScatCalculator
-from ase_wavescat.model_file import bundled_folder
-from ase_wavescat.structure_files import structures_of
+from ase_wavescat.io.structures import structures_of
+from ase_wavescat.potentials.model_file import bundled_folder
 from ase_wavescat.workflows import reference_energies, relax, voltage
 
 MOST_LITHIUM = 3.75  # Li15Si4: no lithium goes in beyond

@@ -17,11 +17,11 @@ from ase import Atoms
 from ase.build import bulk, diamond111
 
 from ase_wavescat import WaveScatCalculator, preset
-from ase_wavescat.demo import shipped_structure
-from ase_wavescat.errors import listening, unheard
-from ase_wavescat.scattering.presets import PRESETS
-from ase_wavescat.scattering.transform import Transform
-from ase_wavescat.structure_files import structures_of
+from ase_wavescat.io.structures import structures_of
+from ase_wavescat.representation.presets import PRESETS
+from ase_wavescat.representation.transform import Transform
+from ase_wavescat.system.errors import listening, unheard
+from ase_wavescat.workflows.demo import shipped_structure
 
 STORED = Path(__file__).parent / "reference_predictions.npz"
 LABELS = Path(__file__).parents[1] / "models" / "lisi-dft"

@@ -14,8 +14,8 @@ from ase.io import read, write
 
 import ase_wavescat
 from ase_wavescat import WaveScatCalculator, save_model
-from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.errors import DataError, ModelNotFoundError
+from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.system.errors import DataError, ModelNotFoundError
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -24,10 +24,10 @@ from ase.optimize import LBFGS
 from scipy.spatial.transform import Rotation
 
 from ase_wavescat import WaveScatCalculator, __version__, save_model
-from ase_wavescat.domain import Domain
-from ase_wavescat.ensemble import Ensemble, Prediction
-from ase_wavescat.errors import ModelNotFoundError, StructureError, WaveScatWarning
-from ase_wavescat.scattering.boundary import padded_cell
+from ase_wavescat.potentials.domain import Domain
+from ase_wavescat.potentials.ensemble import Ensemble, Prediction
+from ase_wavescat.structure.periodicity import padded_cell
+from ase_wavescat.system.errors import ModelNotFoundError, StructureError, WaveScatWarning
 from own_warnings import no_warnings
 
 ASE_KEYS = {"energy", "free_energy", "forces", "stress"}

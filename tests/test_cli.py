@@ -16,10 +16,10 @@ from click.testing import CliRunner, Result
 
 from ase_wavescat import WaveScatCalculator, __version__, save_model
 from ase_wavescat.cli import main
-from ase_wavescat.domain import Domain
-from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.model_card import model_card
-from ase_wavescat.spec_file import read_spec, write_spec
+from ase_wavescat.potentials.card import model_card
+from ase_wavescat.potentials.domain import Domain
+from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.representation.specification_file import read_spec, write_spec
 
 
 def wavescat(*arguments: str | Path) -> Result:

@@ -13,9 +13,9 @@ import pytest
 from ase import Atoms
 
 from ase_wavescat import ScatteringSpec, preset, scattering_features
-from ase_wavescat.scattering.features import ModulusFeature, Wavelet
-from ase_wavescat.scattering.presets import PRESETS
-from ase_wavescat.scattering.spec import Moduli
+from ase_wavescat.representation.features import ModulusFeature, Wavelet
+from ase_wavescat.representation.presets import PRESETS
+from ase_wavescat.representation.specification import Moduli
 from module_files import load_module
 
 DOCS = Path(__file__).parent.parent / "docs"

@@ -14,7 +14,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.io import read, write
 
-from ase_wavescat.training.dataset import read_frames
+from ase_wavescat.training.data.frames import read_frames
 from module_files import load_module
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -24,12 +24,15 @@ def load(name: str) -> ModuleType:
     return load_module(EXAMPLES / f"{name}.py")
 
 
-@pytest.mark.filterwarnings("ignore::ase_wavescat.errors.WaveScatWarning")
+@pytest.mark.filterwarnings("ignore::ase_wavescat.system.errors.WaveScatWarning")
 @pytest.mark.parametrize(
     "name, small, files",
     [
-        ("active_learning", {"rounds": 1, "count": 3, "starts": 1, "size": 4, "picoseconds": 0.006, "workers": 1},
-         ("learning.json", "learning.md", "learning.png", "cu-au.h5")),
+        (
+            "active_learning",
+            {"rounds": 1, "count": 3, "starts": 1, "size": 4, "picoseconds": 0.006, "workers": 1},
+            ("learning.json", "learning.md", "learning.png", "cu-au.h5"),
+        ),
         ("equation_of_state", {"points": 5, "fmax": 5.0}, ("fixed.json", "fixed.png", "relaxed.extxyz")),
         ("lithium_hop", {"atoms": 12, "count": 1, "images": 3, "steps": 3}, ("hop-0.json", "hop-0.extxyz")),
         ("molecular_dynamics", {"steps": 5}, ("md.csv", "md.traj", "md.png")),

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from ase_wavescat import WaveScatCalculator, load_model
 from ase_wavescat.cli import main
-from ase_wavescat.demo import shipped_structure
+from ase_wavescat.workflows.demo import shipped_structure
 
 
 @pytest.fixture

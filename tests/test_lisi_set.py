@@ -18,9 +18,9 @@ from ase.io import write
 
 from ase_wavescat import load_model
 from ase_wavescat.evaluation.assessment import evaluate
-from ase_wavescat.structure_files import structures_of
-from ase_wavescat.training.dataset import Frame, read_frames
-from ase_wavescat.training.fingerprints import digest
+from ase_wavescat.io.structures import structures_of
+from ase_wavescat.training.data.duplicates import digest
+from ase_wavescat.training.data.frames import Frame, read_frames
 from ase_wavescat.training.run_file import read_run
 
 MODELS = Path(__file__).parent.parent / "models"

@@ -31,7 +31,7 @@ def test_the_import_loads_nothing_heavy_and_makes_no_figure_backend() -> None:
     code = f"import sys, ase_wavescat; print([name for name in ({heavy}) if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
-    code = "import sys, ase_wavescat.calculator, ase_wavescat.demo; print('matplotlib' in sys.modules)"
+    code = "import sys, ase_wavescat.calculator, ase_wavescat.workflows.demo; print('matplotlib' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"
 

@@ -15,7 +15,7 @@ from ase import Atoms
 
 import ase_wavescat
 from ase_wavescat import Domain, Ensemble, WaveScatCalculator, WaveScatWarning
-from ase_wavescat.errors import listening, unheard, warn
+from ase_wavescat.system.errors import listening, unheard, warn
 from ase_wavescat.workflows import relax
 from own_warnings import no_warnings
 
@@ -92,8 +92,8 @@ def test_the_package_leaves_the_filters_of_the_process_alone() -> None:
         for use in used.findall(path.read_text(encoding="utf-8"))
     ]
     assert found == [
-        ("errors.py", "warn"),
-        ("errors.py", "warn"),
+        ("system/errors.py", "warn"),
+        ("system/errors.py", "warn"),
         ("workflows/crystal_axes.py", "filterwarnings"),
         ("workflows/equation_of_state.py", "filterwarnings"),
         ("workflows/relaxation.py", "filterwarnings"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ase_wavescat.domain import Domain
+from ase_wavescat.potentials.domain import Domain
 
 
 def wide_domain_of(count: int) -> Domain:

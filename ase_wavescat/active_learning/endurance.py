@@ -14,14 +14,14 @@ from tqdm import tqdm
 
 from ase_wavescat.active_learning.selection import Limits, check_judge, held_out_limits
 from ase_wavescat.calculator import WaveScatCalculator
-from ase_wavescat.each import for_each
-from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.errors import DataError, listening, unheard
-from ase_wavescat.plotting import BLUE, GREY
-from ase_wavescat.processes import cores
-from ase_wavescat.progress import hidden
-from ase_wavescat.scattering.transform import Transform
-from ase_wavescat.structure_files import check_structure
+from ase_wavescat.io.structures import check_structure
+from ase_wavescat.potentials.each import for_each
+from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.representation.transform import Transform
+from ase_wavescat.system.errors import DataError, listening, unheard
+from ase_wavescat.system.plotting import BLUE, GREY
+from ase_wavescat.system.processes import cores
+from ase_wavescat.system.progress import hidden
 from ase_wavescat.workflows.checks import private, record_of, with_calculator
 from ase_wavescat.workflows.dynamics import run_langevin
 from ase_wavescat.workflows.result import Result

@@ -12,8 +12,8 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
-from ase_wavescat.errors import DataError, WaveScatError, listening, unheard
-from ase_wavescat.plotting import BLUE, GREY
+from ase_wavescat.system.errors import DataError, WaveScatError, listening, unheard
+from ase_wavescat.system.plotting import BLUE, GREY
 from ase_wavescat.workflows.barriers import neb
 from ase_wavescat.workflows.checks import calculator_of, evaluated, record_of, with_calculator
 from ase_wavescat.workflows.dynamics import run_langevin

@@ -16,12 +16,12 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from ase_wavescat.atomic_write import atomic_path, make_folder
-from ase_wavescat.errors import CalculatorError, DataError
-from ase_wavescat.extended_xyz import write_extended_xyz
-from ase_wavescat.file_formats import file_name
-from ase_wavescat.locks import held
-from ase_wavescat.structure_files import ENERGY_SIGMA0, check_structure, structures_of, without_results
+from ase_wavescat.io.extended_xyz import write_extended_xyz
+from ase_wavescat.io.formats import file_name
+from ase_wavescat.io.structures import ENERGY_SIGMA0, check_structure, structures_of, without_results
+from ase_wavescat.system.atomic_write import atomic_path, make_folder
+from ase_wavescat.system.errors import CalculatorError, DataError
+from ase_wavescat.system.locks import held
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import BaseCalculator

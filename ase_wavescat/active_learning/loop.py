@@ -23,18 +23,18 @@ from ase_wavescat.active_learning.labelling import check_settings, label, plain_
 from ase_wavescat.active_learning.rounds import Learning, Round, stop_reason
 from ase_wavescat.active_learning.selection import Limits, Selection, select
 from ase_wavescat.active_learning.trial import Trial, try_out
-from ase_wavescat.atomic_write import atomic_path, make_folder
-from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.errors import DataError
 from ase_wavescat.evaluation.assessment import evaluate
-from ase_wavescat.extended_xyz import write_extended_xyz
-from ase_wavescat.locks import held
-from ase_wavescat.model_file import load_model
-from ase_wavescat.structure_files import Paths, check_structure, structure_bytes, structures_of
+from ase_wavescat.io.extended_xyz import write_extended_xyz
+from ase_wavescat.io.structures import Paths, check_structure, structure_bytes, structures_of
+from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.model_file import load_model
+from ase_wavescat.system.atomic_write import atomic_path, make_folder
+from ase_wavescat.system.errors import DataError
+from ase_wavescat.system.locks import held
 from ase_wavescat.training.checks import check_places, group_numbers
-from ase_wavescat.training.dataset import Frame, group_of, read_frames
-from ase_wavescat.training.fingerprints import Seen, fingerprints
-from ase_wavescat.training.sources import FORMATION, Source, read_sources
+from ase_wavescat.training.data.duplicates import Seen, fingerprints
+from ase_wavescat.training.data.frames import Frame, group_of, read_frames
+from ase_wavescat.training.data.sources import FORMATION, Source, read_sources
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import BaseCalculator

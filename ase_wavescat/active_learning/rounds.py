@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from ase import Atoms
 
 from ase_wavescat.active_learning.endurance import time_words
-from ase_wavescat.atomic_write import atomic_path
-from ase_wavescat.plotting import BLUE, GREY, ORANGE
+from ase_wavescat.system.atomic_write import atomic_path
+from ase_wavescat.system.plotting import BLUE, GREY, ORANGE
 from ase_wavescat.workflows.result import Result
 
 if TYPE_CHECKING:

@@ -13,15 +13,15 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from tqdm import tqdm
 
-from ase_wavescat.domain import Domain
-from ase_wavescat.each import for_each
-from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.errors import DataError, StructureError
-from ase_wavescat.plotting import GREY, ORANGE
-from ase_wavescat.processes import cores
-from ase_wavescat.progress import hidden
-from ase_wavescat.scattering.transform import Transform
-from ase_wavescat.structure_files import without_results
+from ase_wavescat.io.structures import without_results
+from ase_wavescat.potentials.domain import Domain
+from ase_wavescat.potentials.each import for_each
+from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.representation.transform import Transform
+from ase_wavescat.system.errors import DataError, StructureError
+from ase_wavescat.system.plotting import GREY, ORANGE
+from ase_wavescat.system.processes import cores
+from ase_wavescat.system.progress import hidden
 from ase_wavescat.workflows.result import Result
 
 if TYPE_CHECKING:

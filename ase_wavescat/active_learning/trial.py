@@ -16,19 +16,19 @@ from tqdm import tqdm
 from ase_wavescat.active_learning.endurance import Endurance, Watch, check_starts, follow
 from ase_wavescat.active_learning.exploration import Plan, explore
 from ase_wavescat.active_learning.selection import Candidate, Limits
-from ase_wavescat.atomic_write import atomic_path, make_folder
 from ase_wavescat.calculator import WaveScatCalculator
-from ase_wavescat.each import for_each
-from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.errors import DataError, listening, unheard
-from ase_wavescat.extended_xyz import write_extended_xyz
-from ase_wavescat.processes import cores
-from ase_wavescat.progress import hidden
-from ase_wavescat.structure_files import structures_of
+from ase_wavescat.io.extended_xyz import write_extended_xyz
+from ase_wavescat.io.structures import structures_of
+from ase_wavescat.potentials.each import for_each
+from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.system.atomic_write import atomic_path, make_folder
+from ase_wavescat.system.errors import DataError, listening, unheard
+from ase_wavescat.system.processes import cores
+from ase_wavescat.system.progress import hidden
 from ase_wavescat.workflows.checks import with_calculator
 
 if TYPE_CHECKING:
-    from ase_wavescat.scattering.transform import Transform
+    from ase_wavescat.representation.transform import Transform
 
 _Item = tuple[str, Atoms, Path, Plan, Watch, Limits, int]
 

@@ -49,8 +49,8 @@ def check(
 
     What each measures is in docs/explanation/conformance.md.
     """
-    from ase_wavescat.atomic_write import atomic_path
-    from ase_wavescat.model_file import load_model
+    from ase_wavescat.potentials.model_file import load_model
+    from ase_wavescat.system.atomic_write import atomic_path
     from ase_wavescat.testing import CHECKS, check_calculator, chosen_checks, model_subject
 
     left_out = chosen_checks(skip)

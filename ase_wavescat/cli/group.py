@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ase_wavescat import __version__
-from ase_wavescat.errors import WaveScatError, WaveScatNote, WaveScatWarning, listening
+from ase_wavescat.system.errors import WaveScatError, WaveScatNote, WaveScatWarning, listening
 
 
 class _Group(click.Group):

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ase_wavescat.atomic_write import atomic_path, make_folder
 from ase_wavescat.cli.structures import (
     INCOMPLETE,
     INPUTS,
@@ -22,8 +21,9 @@ from ase_wavescat.cli.structures import (
     structure_arguments,
     write_result,
 )
-from ase_wavescat.errors import WaveScatError
-from ase_wavescat.progress import steps_shown
+from ase_wavescat.system.atomic_write import atomic_path, make_folder
+from ase_wavescat.system.errors import WaveScatError
+from ase_wavescat.system.progress import steps_shown
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -107,7 +107,7 @@ def hops(files: tuple[str, ...], model: str, output: Path, quiet: bool, overwrit
 
 def _found(atoms: Atoms, settings: Mapping[str, Any]) -> tuple[list[Hop], str]:
     """Hops in the relaxed structure, and why its relaxation was stopped, if it was."""
-    from ase_wavescat.errors import PathError
+    from ase_wavescat.system.errors import PathError
     from ase_wavescat.workflows import find_hops, relax
 
     # Better than a band's ends: what the glass still has to gain would be taken for a gain of the hop.

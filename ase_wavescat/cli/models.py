@@ -29,8 +29,8 @@ def info(model: str) -> None:
 
     MODEL is a path, or a name in the folders of WAVESCAT_MODELS or among the bundled models.
     """
-    from ase_wavescat.model_card import model_card
-    from ase_wavescat.model_file import find_model, load_model
+    from ase_wavescat.potentials.card import model_card
+    from ase_wavescat.potentials.model_file import find_model, load_model
 
     path = find_model(model)
     click.echo(f"model       {path}")
@@ -50,10 +50,10 @@ def demo(model: str, output: Path, overwrite: bool) -> None:
     The demo computes energy, forces, stress and uncertainties, a relaxation and an energy-volume curve. Written are
     demo.png and demo.json, which holds the lines of the table. A demo of the same model is kept.
     """
-    from ase_wavescat.atomic_write import atomic_path, make_folder
-    from ase_wavescat.demo import demo_figure, run_demo, shipped_structure, table
-    from ase_wavescat.model_file import load_model
-    from ase_wavescat.plotting import save_figure
+    from ase_wavescat.potentials.model_file import load_model
+    from ase_wavescat.system.atomic_write import atomic_path, make_folder
+    from ase_wavescat.system.plotting import save_figure
+    from ase_wavescat.workflows.demo import demo_figure, run_demo, shipped_structure, table
 
     picture, record = output / "demo.png", output / "demo.json"
     inputs = fingerprint([shipped_structure()], load_model(model), {"workflow": "demo"})
@@ -84,8 +84,8 @@ def suggest(data: tuple[str, ...], preset: str, spec_file: Path | None, overwrit
 
     DATA, labelled or not, are extended XYZ files, ASE databases, folders or (quoted) globs of them.
     """
-    from ase_wavescat.errors import DataError
-    from ase_wavescat.spec_file import read_spec, write_spec
+    from ase_wavescat.representation.specification_file import read_spec, write_spec
+    from ase_wavescat.system.errors import DataError
     from ase_wavescat.training.suggest import report
     from ase_wavescat.training.suggest import suggest as propose
 
@@ -193,9 +193,9 @@ def train(
     if any(name.lower().endswith(".toml") for name in data):
         _train_by_file(context, data, overwrite, quiet)
         return
-    from ase_wavescat.spec_file import read_spec
+    from ase_wavescat.representation.specification_file import read_spec
+    from ase_wavescat.training.data.sources import Source
     from ase_wavescat.training.settings import Settings
-    from ase_wavescat.training.sources import Source
     from ase_wavescat.training.train import train as run
 
     if output is None:
@@ -276,8 +276,8 @@ def evaluate(
     """
     from ase_wavescat.evaluation.report import summary
     from ase_wavescat.evaluation.run import FIGURES, PAGE, run_report
-    from ase_wavescat.model_file import load_model
-    from ase_wavescat.structure_files import files_of
+    from ase_wavescat.io.structures import files_of
+    from ase_wavescat.potentials.model_file import load_model
 
     digests = [hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in files_of(list(data))]
     settings = {"workflow": "evaluate", "group_key": group_key, "virial": virial, "virial_sign": virial_sign,

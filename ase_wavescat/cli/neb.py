@@ -16,7 +16,7 @@ from ase_wavescat.cli.structures import (
     structure_arguments,
     write_result,
 )
-from ase_wavescat.progress import steps_shown
+from ase_wavescat.system.progress import steps_shown
 
 if TYPE_CHECKING:
     from ase_wavescat.workflows import Band
@@ -53,7 +53,7 @@ def neb(
     the same structures, model and settings is kept.
     """
     from ase_wavescat.calculator import WaveScatCalculator
-    from ase_wavescat.errors import PathError
+    from ase_wavescat.system.errors import PathError
     from ase_wavescat.workflows import neb as barrier
     from ase_wavescat.workflows import path_energies
 

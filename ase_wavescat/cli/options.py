@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ase_wavescat.errors import DataError
+from ase_wavescat.system.errors import DataError
 
 if TYPE_CHECKING:
     from ase_wavescat.workflows.relaxation import CellChoice
@@ -80,7 +80,7 @@ def virial_options(command: Command) -> Command:
 
 def virial_of(key: str | None, sign: str | None) -> Any:
     """The `Virial` of the two options, None without; DataError where one is missing."""
-    from ase_wavescat.training.dataset import Virial
+    from ase_wavescat.training.data.frames import Virial
 
     if (key is None) != (sign is None):
         raise DataError("--virial (a key) and --virial-sign (+ or -) belong together: give both")

@@ -9,7 +9,7 @@ import click
 
 from ase_wavescat.cli.options import CELLS, cell_option
 from ase_wavescat.cli.structures import run_files, structure_arguments
-from ase_wavescat.errors import warn
+from ase_wavescat.system.errors import warn
 
 if TYPE_CHECKING:
     from ase import Atoms

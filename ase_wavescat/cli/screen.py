@@ -133,7 +133,7 @@ def _refuse_ignored(generated: bool, method: str, relax: bool, cluster: bool) ->
 def _pool(
     files: tuple[str, ...], formulas: tuple[str, ...], cells: int, atoms: int, seed: int, output: Path
 ) -> list[str] | Iterable[Atoms]:
-    from ase_wavescat.structure_files import files_of
+    from ase_wavescat.io.structures import files_of
     from ase_wavescat.workflows.generation import random_packings
 
     if bool(files) == bool(formulas):

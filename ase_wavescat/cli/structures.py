@@ -16,13 +16,13 @@ import click
 from tqdm import tqdm
 
 from ase_wavescat.cli.options import model_option, overwrite_option, quiet_option
-from ase_wavescat.errors import DataError, WaveScatError, WaveScatWarning, listening
-from ase_wavescat.progress import hidden, steps_shown
+from ase_wavescat.system.errors import DataError, WaveScatError, WaveScatWarning, listening
+from ase_wavescat.system.progress import hidden, steps_shown
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from ase_wavescat.ensemble import Ensemble
+    from ase_wavescat.potentials.ensemble import Ensemble
     from ase_wavescat.workflows.result import Result
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -61,8 +61,8 @@ def read_structures(files: tuple[str, ...], output: Path | None = None) -> dict[
     Raises DataError for files that are missing, cannot be read, hold structures that no code could evaluate, or lie in
     the folder `output`, where results could replace them.
     """
-    from ase_wavescat.extended_xyz import storable, warn_of_dropped
-    from ase_wavescat.structure_files import check_structure, files_of, structures_of, without_results
+    from ase_wavescat.io.extended_xyz import storable, warn_of_dropped
+    from ase_wavescat.io.structures import check_structure, files_of, structures_of, without_results
 
     paths = files_of(list(files))
     if output is not None:
@@ -90,7 +90,7 @@ def refuse_inside(paths: list[Path], output: Path) -> None:
 
 def _names(paths: list[Path]) -> list[str]:
     """A name for each file that no other has: its stem, its name, or that with as many folders as it takes."""
-    from ase_wavescat.file_formats import file_name, stem_of
+    from ase_wavescat.io.formats import file_name, stem_of
 
     stems = [stem_of(path) for path in paths]
     places = [(*path.resolve().parts[1:-1], stem) for path, stem in zip(paths, stems, strict=True)]
@@ -216,7 +216,7 @@ def _named_warnings(name: str) -> Iterator[list[str]]:
 def fingerprint(structures: Sequence[Atoms], model: Ensemble | None, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What a result came of: the workflow and other settings, and hexadecimal digits that change with any structure,
     and with the model, where there is one."""
-    from ase_wavescat.structure_files import structure_bytes
+    from ase_wavescat.io.structures import structure_bytes
 
     return {
         "workflow": str(settings.get("workflow", "")),

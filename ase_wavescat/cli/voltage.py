@@ -107,7 +107,7 @@ def relax_each(
 ) -> tuple[dict[str, Atoms], Shortfalls]:  # fmt: skip
     """Structures with positions and cells relaxed, as `wavescat relax --cell free` does, and what fell short: those
     that failed or ran away are left out, those that stopped before are not."""
-    from ase_wavescat.structure_files import structures_of
+    from ase_wavescat.io.structures import structures_of
     from ase_wavescat.workflows import relax
     from ase_wavescat.workflows.relaxation import RUNAWAY
 

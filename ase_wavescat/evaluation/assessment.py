@@ -15,16 +15,16 @@ from ase.data import chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
 from tqdm import tqdm
 
-from ase_wavescat.each import for_each
-from ase_wavescat.ensemble import Calibration, Ensemble
-from ase_wavescat.errors import DataError, StructureError, warn
 from ase_wavescat.evaluation.reliability import Reliability, reliability
-from ase_wavescat.model_file import find_model, load_model
-from ase_wavescat.processes import cores
-from ase_wavescat.progress import hidden
-from ase_wavescat.scattering.transform import Transform
-from ase_wavescat.structure_files import Paths, files_of, named
-from ase_wavescat.training.dataset import NO_GROUPS, Frame, MissingGroupError, Virial, read_frames
+from ase_wavescat.io.structures import Paths, files_of, named
+from ase_wavescat.potentials.each import for_each
+from ase_wavescat.potentials.ensemble import Calibration, Ensemble
+from ase_wavescat.potentials.model_file import find_model, load_model
+from ase_wavescat.representation.transform import Transform
+from ase_wavescat.system.errors import DataError, StructureError, warn
+from ase_wavescat.system.processes import cores
+from ase_wavescat.system.progress import hidden
+from ase_wavescat.training.data.frames import NO_GROUPS, Frame, MissingGroupError, Virial, read_frames
 from ase_wavescat.training.provenance import seen_files, seen_structures
 from ase_wavescat.training.validation import composition_bin
 

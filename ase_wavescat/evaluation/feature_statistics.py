@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 
-from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.scattering.features import AtomFeature, BandFeature, Feature, Map, ModulusFeature, PairFeature
+from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.representation.features import AtomFeature, BandFeature, Feature, Map, ModulusFeature, PairFeature
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from ase_wavescat.evaluation.assessment import Assessment
 from ase_wavescat.evaluation.feature_statistics import Breakdown
 from ase_wavescat.evaluation.reliability import Reliability
 from ase_wavescat.evaluation.short_range import Approach, ShortRange
-from ase_wavescat.plotting import BLUE, GREY, ORANGE
-from ase_wavescat.repulsion import pair_name
+from ase_wavescat.potentials.repulsion import pair_name
+from ase_wavescat.system.plotting import BLUE, GREY, ORANGE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

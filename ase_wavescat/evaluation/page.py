@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from ase_wavescat.evaluation import figures as draw
 from ase_wavescat.evaluation.reliability import LEVELS
 from ase_wavescat.evaluation.report import Report
-from ase_wavescat.model_card import model_card
-from ase_wavescat.training.dataset import NO_CONFIG_TYPE
+from ase_wavescat.potentials.card import model_card
+from ase_wavescat.training.data.frames import NO_CONFIG_TYPE
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 1080px; margin: 2em auto; padding: 0 1em; color: #1c2430; }

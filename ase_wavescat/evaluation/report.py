@@ -27,7 +27,7 @@ from ase_wavescat.evaluation.assessment import (
 from ase_wavescat.evaluation.feature_statistics import Breakdown, feature_breakdowns
 from ase_wavescat.evaluation.reliability import Reliability
 from ase_wavescat.evaluation.short_range import Approach, ShortRange, check_short_range
-from ase_wavescat.repulsion import pair_name
+from ase_wavescat.potentials.repulsion import pair_name
 from ase_wavescat.training.validation import composition_bin
 
 _FACTS = ("label_source", "citation", "licence", "frames", "groups", "created", "calibration")

@@ -8,16 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ase_wavescat.atomic_write import atomic_path, make_folder
-from ase_wavescat.errors import DataError
 from ase_wavescat.evaluation.assessment import Assessment, check_calibration, predict, read_data
 from ase_wavescat.evaluation.page import page
 from ase_wavescat.evaluation.report import Report, make_report
-from ase_wavescat.model_file import find_model, load_model, save_model
-from ase_wavescat.structure_files import Paths
-from ase_wavescat.training.dataset import Virial
+from ase_wavescat.io.structures import Paths
+from ase_wavescat.potentials.model_file import find_model, load_model, save_model
+from ase_wavescat.system.atomic_write import atomic_path, make_folder
+from ase_wavescat.system.errors import DataError
+from ase_wavescat.training.data.frames import Virial
 
 PAGE, FIGURES = "report.html", "report.json"
+
 
 def run_report(
     model: str | Path,

@@ -16,9 +16,9 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.data import chemical_symbols, covalent_radii
 
-from ase_wavescat.crystals import crystal, crystals_of
-from ase_wavescat.errors import listening, unheard
-from ase_wavescat.repulsion import pair_name
+from ase_wavescat.potentials.repulsion import pair_name
+from ase_wavescat.structure.crystals import crystal, crystals_of
+from ase_wavescat.system.errors import listening, unheard
 
 SHORTEST_DIMER = 0.8
 SIDES = np.linspace(1.0, 0.6, 17)
@@ -117,9 +117,7 @@ def check_short_range(
         dimers=tuple(dimer_approach(calculator, pair, distances[pair]) for pair in pairs),
         compressed=tuple(compression_approach(calculator, atoms, name) for name, atoms in structures),
         crystals=tuple(
-            crystal_approach(calculator, pair, name, distances[pair])
-            for pair in pairs
-            for name in crystals_of(pair)
+            crystal_approach(calculator, pair, name, distances[pair]) for pair in pairs for name in crystals_of(pair)
         ),
     )
 

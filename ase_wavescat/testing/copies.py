@@ -14,9 +14,9 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
-from ase_wavescat.errors import listening, unheard
-from ase_wavescat.process_setting import ProcessSetting
-from ase_wavescat.processes import end_with_parent, worker_pool
+from ase_wavescat.system.errors import listening, unheard
+from ase_wavescat.system.process_setting import ProcessSetting
+from ase_wavescat.system.processes import end_with_parent, worker_pool
 from ase_wavescat.testing.outcome import Findings
 from ase_wavescat.testing.subject import Answer, NotApplicable, Subject, ask
 

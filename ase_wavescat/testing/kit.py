@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from ase_wavescat.errors import DataError
-from ase_wavescat.progress import hidden
+from ase_wavescat.system.errors import DataError
+from ase_wavescat.system.progress import hidden
 from ase_wavescat.testing import (
     boundaries,
     conservation,

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ase_wavescat.progress import hidden
+from ase_wavescat.system.progress import hidden
 from ase_wavescat.testing.derivatives import random_strain, strained
 from ase_wavescat.testing.outcome import Findings
 from ase_wavescat.testing.subject import NotApplicable, Subject, ask

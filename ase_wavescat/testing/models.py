@@ -8,7 +8,7 @@ from functools import partial
 from ase.data import chemical_symbols
 
 from ase_wavescat.calculator import WaveScatCalculator
-from ase_wavescat.model_file import load_model
+from ase_wavescat.potentials.model_file import load_model
 from ase_wavescat.testing.subject import Subject
 
 

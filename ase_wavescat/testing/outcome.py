@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from ase.units import GPa
 
-from ase_wavescat.errors import listening, unheard
+from ase_wavescat.system.errors import listening, unheard
 from ase_wavescat.testing.subject import Answer, NotApplicable, Subject
 
 PASSES, FAILS, NOT_APPLICABLE = "passes", "fails", "not applicable"

@@ -13,8 +13,8 @@ from ase.calculators.calculator import CalculatorError as FailedCalculation
 from ase.data import atomic_numbers
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from ase_wavescat.errors import CalculatorError, DataError, WaveScatError
-from ase_wavescat.structure_files import check_structure
+from ase_wavescat.io.structures import check_structure
+from ase_wavescat.system.errors import CalculatorError, DataError, WaveScatError
 from ase_wavescat.testing.structures import bare, cluster, usual_structures
 from ase_wavescat.testing.tolerances import Tolerances
 

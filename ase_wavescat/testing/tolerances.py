@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ase_wavescat.errors import DataError
+from ase_wavescat.system.errors import DataError
 
 
 @dataclass(frozen=True)

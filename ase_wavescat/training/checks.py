@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.errors import DataError, ModelFileError, warn
-from ase_wavescat.model_file import load_model
-from ase_wavescat.scattering.spec import ScatteringSpec
-from ase_wavescat.training.dataset import NO_GROUPS, Frame
+from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.model_file import load_model
+from ase_wavescat.representation.specification import ScatteringSpec
+from ase_wavescat.system.errors import DataError, ModelFileError, warn
+from ase_wavescat.training.data.frames import NO_GROUPS, Frame
+from ase_wavescat.training.data.sources import FORMATION, Source
 from ase_wavescat.training.provenance import seen_files, seen_structures
 from ase_wavescat.training.settings import Settings
-from ase_wavescat.training.sources import FORMATION, Source
 
 _REPLACE = "choose another name, or replace it by --overwrite"
 

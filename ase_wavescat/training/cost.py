@@ -23,9 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from ase_wavescat.scattering.atomic import RadialTable
-from ase_wavescat.scattering.correlations import CorrelationPlan
-from ase_wavescat.scattering.features import (
+from ase_wavescat.representation.families.atoms.plan import RadialTable
+from ase_wavescat.representation.families.correlations.plan import CorrelationPlan
+from ase_wavescat.representation.families.moduli.tree import Layer, MapRow, ModuliTree
+from ase_wavescat.representation.features import (
     AtomFeature,
     BandFeature,
     Feature,
@@ -35,12 +36,11 @@ from ase_wavescat.scattering.features import (
     Wavelet,
     parse_key,
 )
-from ase_wavescat.scattering.filters import wavelet_cutoff
-from ase_wavescat.scattering.grid import ReciprocalLattice
-from ase_wavescat.scattering.moduli_tree import Layer, MapRow, ModuliTree
-from ase_wavescat.scattering.neighbours import neighbour_pairs
-from ase_wavescat.scattering.spec import Correlations, Moduli, ScatteringSpec
-from ase_wavescat.scattering.transform import Transform
+from ase_wavescat.representation.lattice.filters import wavelet_cutoff
+from ase_wavescat.representation.lattice.reciprocal import ReciprocalLattice
+from ase_wavescat.representation.specification import Correlations, Moduli, ScatteringSpec
+from ase_wavescat.representation.transform import Transform
+from ase_wavescat.structure.neighbours import neighbour_pairs
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]

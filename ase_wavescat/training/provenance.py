@@ -17,12 +17,12 @@ import numpy as np
 import scipy
 
 import ase_wavescat
-from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.training.dataset import Frame
-from ase_wavescat.training.fingerprints import Seen, fingerprints
+from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.training.data.duplicates import Seen, fingerprints
+from ase_wavescat.training.data.frames import Frame
+from ase_wavescat.training.data.sources import Source
+from ase_wavescat.training.rows.store import FeatureStore
 from ase_wavescat.training.settings import Settings
-from ase_wavescat.training.sources import Source
-from ase_wavescat.training.store import FeatureStore
 
 
 def data_files(sources: Sequence[Source]) -> list[dict[str, str]]:

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.errors import WaveScatError
-from ase_wavescat.scattering.presets import preset
-from ase_wavescat.scattering.spec import ScatteringSpec, SpecError, did_you_mean
-from ase_wavescat.spec_file import read_spec
+from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.representation.presets import preset
+from ase_wavescat.representation.specification import ScatteringSpec, SpecError, did_you_mean
+from ase_wavescat.representation.specification_file import read_spec
+from ase_wavescat.system.errors import WaveScatError
+from ase_wavescat.training.data.sources import Source
 from ase_wavescat.training.settings import Settings
-from ase_wavescat.training.sources import Source
 from ase_wavescat.training.train import train
 
 if sys.version_info >= (3, 11):

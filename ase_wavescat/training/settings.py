@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase.data import atomic_numbers
 
-from ase_wavescat.training.fit import LabelWeights
+from ase_wavescat.training.linear.least_squares import LabelWeights
 
 ENERGY_WEIGHT, FORCE_WEIGHT, STRESS_WEIGHT = 300.0, 10.0, 600.0
 STRONG_FORCE = 2.0

@@ -15,7 +15,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 
-from ase_wavescat.scattering.parameter_rules import (
+from ase_wavescat.representation.parameter_rules import (
     OVERLAP,
     TAIL,
     largest_scale,
@@ -24,11 +24,11 @@ from ase_wavescat.scattering.parameter_rules import (
     spacing_from_tolerance,
     width_from_overlap,
 )
-from ase_wavescat.scattering.presets import preset
-from ase_wavescat.scattering.spec import Bands, Correlations, Family, Moduli, ScatteringSpec
-from ase_wavescat.scattering.transform import Transform
-from ase_wavescat.training.dataset import NO_GROUPS
-from ase_wavescat.training.store import DEFAULT_DIRECTIONS
+from ase_wavescat.representation.presets import preset
+from ase_wavescat.representation.specification import Bands, Correlations, Family, Moduli, ScatteringSpec
+from ase_wavescat.representation.transform import Transform
+from ase_wavescat.training.data.frames import NO_GROUPS
+from ase_wavescat.training.rows.store import DEFAULT_DIRECTIONS
 from ase_wavescat.training.survey import Survey, read_structures, survey_structures
 
 PRODUCTION = "correlations"
@@ -346,12 +346,11 @@ def _use_lines(survey: Survey, data: Sequence[str | Path], spec_file: str | Path
     if "group" not in survey.info_keys:
         known = " or ".join([*survey.info_keys, repr(NO_GROUPS)])
         lines += _wrapped(
-            "no key 'group' says which structures belong together (one trajectory, one melt): add --group-key"
-            f" {known}"
+            f"no key 'group' says which structures belong together (one trajectory, one melt): add --group-key {known}"
         )
     return [
         *lines,
         "  from ase_wavescat import scattering_features",
-        "  from ase_wavescat.spec_file import read_spec",
+        "  from ase_wavescat.representation.specification_file import read_spec",
         f"  features = scattering_features(atoms, read_spec({file!r}))",
     ]

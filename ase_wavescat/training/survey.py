@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from ase_wavescat.errors import DataError
-from ase_wavescat.scattering.parameter_rules import room
-from ase_wavescat.structure_files import check_structure, files_of, named, structures_of
-from ase_wavescat.training.distances import CUTOFF, check_apart, shortest_distances
+from ase_wavescat.io.structures import check_structure, files_of, named, structures_of
+from ase_wavescat.representation.parameter_rules import room
+from ase_wavescat.system.errors import DataError
+from ase_wavescat.training.data.distances import CUTOFF, check_apart, shortest_distances
 
 _FARTHEST = 32.0  # A; distances are sought up to the usual cutoff, and up to this where there are none
 

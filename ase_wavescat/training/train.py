@@ -9,30 +9,30 @@ from typing import Any
 
 import numpy as np
 
-from ase_wavescat.domain import Domain
-from ase_wavescat.ensemble import Calibration, Ensemble
-from ase_wavescat.errors import DataError
-from ase_wavescat.model_file import load_model, save_model
-from ase_wavescat.progress import steps_shown
-from ase_wavescat.repulsion import PairRepulsion
-from ase_wavescat.scattering.moduli import measure_softening
-from ase_wavescat.scattering.presets import preset
-from ase_wavescat.scattering.spec import Moduli, ScatteringSpec
-from ase_wavescat.scattering.transform import Transform
+from ase_wavescat.potentials.domain import Domain
+from ase_wavescat.potentials.ensemble import Calibration, Ensemble
+from ase_wavescat.potentials.model_file import load_model, save_model
+from ase_wavescat.potentials.repulsion import PairRepulsion
+from ase_wavescat.representation.families.moduli.plan import measure_softening
+from ase_wavescat.representation.presets import preset
+from ase_wavescat.representation.specification import Moduli, ScatteringSpec
+from ase_wavescat.representation.transform import Transform
+from ase_wavescat.system.errors import DataError
+from ase_wavescat.system.progress import steps_shown
 from ase_wavescat.training.checks import check_places, check_references, earlier_model, group_numbers, warn_of_seen
-from ase_wavescat.training.contacts import Contacts, close_contacts
-from ase_wavescat.training.dataset import Frame
-from ase_wavescat.training.fit import Fit, LabelWeights, Statistics, measure
-from ase_wavescat.training.methods import METHODS, Outcome, Problem
-from ase_wavescat.training.observations import Observations
-from ase_wavescat.training.prior import prior_scale
+from ase_wavescat.training.data.contacts import Contacts, close_contacts
+from ase_wavescat.training.data.frames import Frame
+from ase_wavescat.training.data.sources import Source, read_sources
+from ase_wavescat.training.data.surroundings import collect_environments
+from ase_wavescat.training.linear.least_squares import Fit, LabelWeights, Statistics, measure
+from ase_wavescat.training.linear.prior import prior_scale
+from ase_wavescat.training.linear.trainers import METHODS, Outcome, Problem
+from ase_wavescat.training.linear.visibility import visible_features
 from ase_wavescat.training.provenance import data_files, origin_of, provenance_of
+from ase_wavescat.training.rows.observations import Observations
+from ase_wavescat.training.rows.store import FeatureStore
 from ase_wavescat.training.settings import STRENGTHS, STRENGTHS_TOWARDS_A_MODEL, Settings
-from ase_wavescat.training.sources import Source, read_sources
-from ase_wavescat.training.store import FeatureStore
-from ase_wavescat.training.surroundings import collect_environments
 from ase_wavescat.training.validation import assign_folds, collect_metrics, format_metrics
-from ase_wavescat.training.visible import visible_features
 
 SOFTENING_FRAMES = 32
 Penalty = Callable[[Statistics, LabelWeights, Sequence[str]], np.ndarray]

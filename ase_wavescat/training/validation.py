@@ -11,8 +11,8 @@ import numpy as np
 from ase.data import chemical_symbols
 from ase.units import GPa
 
-from ase_wavescat.training.dataset import Frame
-from ase_wavescat.training.fit import Fit, collect
+from ase_wavescat.training.data.frames import Frame
+from ase_wavescat.training.linear.least_squares import Fit, collect
 
 COMPOSITION_EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 FAR_OFF = 30.0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ase_wavescat.lazy import lazy_names
+from ase_wavescat.system.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ase_wavescat.workflows.barriers import Barrier as Barrier

@@ -14,8 +14,8 @@ from ase.mep import NEB
 from ase.optimize import FIRE
 from tqdm import tqdm
 
-from ase_wavescat.errors import DataError, PathError, warn
-from ase_wavescat.progress import hidden
+from ase_wavescat.system.errors import DataError, PathError, warn
+from ase_wavescat.system.progress import hidden
 from ase_wavescat.workflows.checks import calculator_of, check_constraints, evaluated, with_calculator
 from ase_wavescat.workflows.endpoints import SAME, farthest, matched, turned, warn_of_exchange
 from ase_wavescat.workflows.paths import Band, band_fields, warn_of_remarks, with_results_of

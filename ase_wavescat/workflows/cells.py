@@ -11,7 +11,7 @@ from ase.filters import FrechetCellFilter
 from ase.stress import voigt_6_to_full_3x3_stress
 from ase.units import GPa
 
-from ase_wavescat.errors import DataError, StructureError
+from ase_wavescat.system.errors import DataError, StructureError
 
 CellChoice = bool | Literal["volume", "shape", "in-plane"]
 """False: nothing; True: all of it; "volume": the shape stays; "shape": the volume stays; "in-plane": of a slab the two

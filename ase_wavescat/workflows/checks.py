@@ -10,8 +10,8 @@ from ase.calculators.calculator import BaseCalculator
 from ase.constraints import MirrorForce, MirrorTorque
 
 from ase_wavescat.calculator import WaveScatCalculator
-from ase_wavescat.errors import CalculatorError, DataError
-from ase_wavescat.structure_files import check_structure, without_results
+from ase_wavescat.io.structures import check_structure, without_results
+from ase_wavescat.system.errors import CalculatorError, DataError
 
 
 def calculator_of(atoms: Atoms, *needed: str, stored: bool = False) -> BaseCalculator:

@@ -14,8 +14,8 @@ from ase.neighborlist import neighbor_list
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
-from ase_wavescat.errors import DataError
-from ase_wavescat.structure_files import check_structure
+from ase_wavescat.io.structures import check_structure
+from ase_wavescat.system.errors import DataError
 from ase_wavescat.workflows.result import Result
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from ase import Atoms, units
 from ase.calculators.calculator import CalculatorError as FailedCalculation
 from ase.md.langevin import Langevin
 
-from ase_wavescat.errors import WaveScatError
-from ase_wavescat.progress import step_bar
+from ase_wavescat.system.errors import WaveScatError
+from ase_wavescat.system.progress import step_bar
 from ase_wavescat.workflows.runaway import RunawayWatch
 
 FRICTION = 0.02  # 1/fs: a velocity is forgotten within 50 fs

@@ -12,7 +12,7 @@ from ase.calculators.calculator import BaseCalculator
 from ase.stress import voigt_6_to_full_3x3_strain
 from ase.units import GPa
 
-from ase_wavescat.errors import CalculatorError, DataError, StructureError, warn
+from ase_wavescat.system.errors import CalculatorError, DataError, StructureError, warn
 from ase_wavescat.workflows.checks import calculator_of, evaluated, on_grids_of, with_calculator
 from ase_wavescat.workflows.crystal_axes import CrystalConstants, crystal_constants, has_symmetry_finder
 from ase_wavescat.workflows.ion_response import IonResponse, ion_response

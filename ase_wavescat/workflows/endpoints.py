@@ -8,8 +8,8 @@ from ase.build import minimize_rotation_and_translation
 from ase.geometry import find_mic
 from scipy.optimize import linear_sum_assignment
 
-from ase_wavescat.errors import PathError, warn
-from ase_wavescat.structure_files import check_structure
+from ase_wavescat.io.structures import check_structure
+from ase_wavescat.system.errors import PathError, warn
 
 SAME = 0.2
 """A: two states none of whose atoms is farther apart are one minimum, relaxed to usual forces."""

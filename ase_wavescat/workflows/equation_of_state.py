@@ -14,9 +14,9 @@ from ase.eos import EquationOfState as BirchMurnaghanFit
 from ase.eos import birchmurnaghan
 from ase.units import GPa
 
-from ase_wavescat.errors import DataError, StructureError, warn
-from ase_wavescat.plotting import BLUE, GREY, ORANGE
-from ase_wavescat.structure_files import without_results
+from ase_wavescat.io.structures import without_results
+from ase_wavescat.system.errors import DataError, StructureError, warn
+from ase_wavescat.system.plotting import BLUE, GREY, ORANGE
 from ase_wavescat.workflows.checks import calculator_of, evaluated, on_grids_of
 from ase_wavescat.workflows.members import member_energies, spread
 from ase_wavescat.workflows.relaxation import CONVERGED, settle

@@ -13,7 +13,7 @@ from ase.formula import Formula
 from ase.neighborlist import neighbor_list
 from scipy.optimize import minimize
 
-from ase_wavescat.errors import DataError
+from ase_wavescat.system.errors import DataError
 
 ALLOYED_LITHIUM = 14.8
 """A^3 an atom that lithium takes in alloys, whatever the other elements, which keep their own volume: 8.9 mL/mol

@@ -17,8 +17,8 @@ from ase.neighborlist import neighbor_list
 from ase.optimize import FIRE
 from scipy.spatial import Voronoi, cKDTree
 
-from ase_wavescat.errors import DataError
-from ase_wavescat.structure_files import check_structure
+from ase_wavescat.io.structures import check_structure
+from ase_wavescat.system.errors import DataError
 from ase_wavescat.workflows.checks import calculator_of, evaluated, with_calculator
 
 APART = 1.0

@@ -14,7 +14,7 @@ from ase.data import atomic_numbers, reference_states
 from ase.formula import Formula
 from scipy.spatial import ConvexHull
 
-from ase_wavescat.errors import CalculatorError, DataError, warn
+from ase_wavescat.system.errors import CalculatorError, DataError, warn
 from ase_wavescat.workflows.checks import calculator_of, with_energy
 from ase_wavescat.workflows.members import energies_of, member_energies, spread
 from ase_wavescat.workflows.relaxation import relax
@@ -263,7 +263,7 @@ class Hull(Result):
         """Formation energies against the fraction of the first element; of two elements, with the hull."""
         from matplotlib.figure import Figure
 
-        from ase_wavescat.plotting import BLUE, GREY, ORANGE
+        from ase_wavescat.system.plotting import BLUE, GREY, ORANGE
 
         figure = Figure(figsize=(6.4, 4.4), layout="constrained")
         axes = figure.subplots()

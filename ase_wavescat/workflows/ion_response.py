@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.units import GPa
 from tqdm import tqdm
 
-from ase_wavescat.errors import DataError
+from ase_wavescat.system.errors import DataError
 
 STEP = 0.01
 """A, of the differences of forces: errors are of second order in it, some 1e-5 of the stiffest force constant."""

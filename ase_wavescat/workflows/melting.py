@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
-from ase_wavescat.errors import DataError
+from ase_wavescat.system.errors import DataError
 from ase_wavescat.workflows.checks import calculator_of, evaluated, with_calculator
 from ase_wavescat.workflows.dynamics import run_langevin
 from ase_wavescat.workflows.relaxation import RUNAWAY, CellChoice, Relaxation, check_settings, relax, settle
@@ -109,7 +109,7 @@ class Quench(Result):
         """Temperature, wanted and had, and potential energy by time."""
         from matplotlib.figure import Figure
 
-        from ase_wavescat.plotting import BLUE, GREY, ORANGE
+        from ase_wavescat.system.plotting import BLUE, GREY, ORANGE
 
         figure = Figure(figsize=(6.4, 4.4), layout="constrained")
         axes = figure.subplots()

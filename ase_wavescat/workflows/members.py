@@ -14,7 +14,7 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
 from ase_wavescat.calculator import WaveScatCalculator
-from ase_wavescat.errors import DataError
+from ase_wavescat.system.errors import DataError
 from ase_wavescat.workflows.checks import calculator_of
 
 

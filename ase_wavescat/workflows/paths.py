@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 from ase.mep import NEBTools
 
-from ase_wavescat.errors import PathError, warn
+from ase_wavescat.system.errors import PathError, warn
 from ase_wavescat.workflows.checks import calculator_of, store_results
 from ase_wavescat.workflows.endpoints import farthest, matched
 from ase_wavescat.workflows.members import member_energies, spread
@@ -100,7 +100,7 @@ class Band(Result):
         from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-        from ase_wavescat.plotting import BLUE, GREY, ORANGE
+        from ase_wavescat.system.plotting import BLUE, GREY, ORANGE
 
         figure = Figure(figsize=(6, 4.4), layout=ConstrainedLayoutEngine())
         axes = figure.subplots()

@@ -17,10 +17,10 @@ from ase.optimize import LBFGS
 from ase.units import GPa
 
 from ase_wavescat.calculator import WaveScatCalculator
-from ase_wavescat.errors import DataError, WaveScatError
-from ase_wavescat.extended_xyz import storable
-from ase_wavescat.plotting import BLUE, ORANGE
-from ase_wavescat.progress import step_bar
+from ase_wavescat.io.extended_xyz import storable
+from ase_wavescat.system.errors import DataError, WaveScatError
+from ase_wavescat.system.plotting import BLUE, ORANGE
+from ase_wavescat.system.progress import step_bar
 from ase_wavescat.workflows.cells import CELL_NAMES as CELL_NAMES
 from ase_wavescat.workflows.cells import CellChoice as CellChoice
 from ase_wavescat.workflows.cells import (

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase import Atoms
 
-from ase_wavescat.atomic_write import atomic_path, make_folder
-from ase_wavescat.digest import SHORT
-from ase_wavescat.extended_xyz import write_extended_xyz
-from ase_wavescat.file_formats import file_name
-from ase_wavescat.plotting import draw, sign
+from ase_wavescat.io.extended_xyz import write_extended_xyz
+from ase_wavescat.io.formats import file_name
+from ase_wavescat.system.atomic_write import atomic_path, make_folder
+from ase_wavescat.system.digest import SHORT
+from ase_wavescat.system.plotting import draw, sign
 from ase_wavescat.workflows.checks import record_of
 
 if TYPE_CHECKING:
@@ -99,7 +99,6 @@ class Result(ABC):
                 write_file(paths[end])
             record.unlink(missing_ok=True)
         return record
-
 
     def _signed_plot(self) -> Figure:
         """With what it came from in a corner, so that pictures of two models can be told apart."""

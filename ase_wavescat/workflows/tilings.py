@@ -13,7 +13,7 @@ from ase.calculators.calculator import BaseCalculator
 from ase.units import GPa
 
 from ase_wavescat.calculator import WaveScatCalculator
-from ase_wavescat.errors import CalculatorError, DataError
+from ase_wavescat.system.errors import CalculatorError, DataError
 from ase_wavescat.workflows.checks import calculator_of, evaluated, private
 from ase_wavescat.workflows.members import member_energies, spread
 from ase_wavescat.workflows.result import Result
@@ -85,7 +85,7 @@ class Tiling(Result):
         """Left: what the movement costs, by size; right: seconds, by size."""
         from matplotlib.figure import Figure
 
-        from ase_wavescat.plotting import BLUE, GREY, ORANGE
+        from ase_wavescat.system.plotting import BLUE, GREY, ORANGE
 
         figure = Figure(figsize=(10, 4.2), layout="constrained")
         left, right = figure.subplots(1, 2)

@@ -12,7 +12,7 @@ import numpy as np
 from ase import Atoms
 from ase.formula import Formula
 
-from ase_wavescat.errors import DataError
+from ase_wavescat.system.errors import DataError
 from ase_wavescat.workflows.checks import calculator_of, with_energy
 from ase_wavescat.workflows.hull import References, references_of
 from ase_wavescat.workflows.members import energies_of, spread
@@ -85,7 +85,7 @@ class VoltageCurve(Result):
         """Left: energies above the line from the first composition at 0 V; right: voltages."""
         from matplotlib.figure import Figure
 
-        from ase_wavescat.plotting import BLUE, GREY, ORANGE
+        from ase_wavescat.system.plotting import BLUE, GREY, ORANGE
 
         figure = Figure(figsize=(10, 4.2), layout="constrained")
         left, right = figure.subplots(1, 2)

@@ -28,9 +28,9 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from ase_wavescat import WaveScatCalculator
-from ase_wavescat.errors import PathError, WaveScatWarning
-from ase_wavescat.plotting import BLUE, GREY, ORANGE, save_figure
-from ase_wavescat.structure_files import structures_of
+from ase_wavescat.io.structures import structures_of
+from ase_wavescat.system.errors import PathError, WaveScatWarning
+from ase_wavescat.system.plotting import BLUE, GREY, ORANGE, save_figure
 from ase_wavescat.workflows import Band, Barrier, find_hops, neb, path_energies
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

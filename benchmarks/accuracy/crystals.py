@@ -25,8 +25,8 @@ from matplotlib.figure import Figure
 
 from ase_wavescat import WaveScatCalculator, WaveScatWarning, load_model
 from ase_wavescat.cli.structures import fingerprint
-from ase_wavescat.plotting import BLUE, GREY, ORANGE, save_figure
-from ase_wavescat.structure_files import structures_of
+from ase_wavescat.io.structures import structures_of
+from ase_wavescat.system.plotting import BLUE, GREY, ORANGE, save_figure
 from ase_wavescat.workflows import elastic, eos, relax
 from ase_wavescat.workflows.members import spread
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from ase_wavescat.structure_files import structures_of
+from ase_wavescat.io.structures import structures_of
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import quarter, standard_options, table, update_documents, write_json

@@ -34,11 +34,11 @@ from same_structures import partners
 from small_pictures import save_small
 
 from ase_wavescat import WaveScatCalculator, find_model
-from ase_wavescat.atomic_write import atomic_path
-from ase_wavescat.errors import WaveScatError, WaveScatWarning
-from ase_wavescat.plotting import BLUE, GREY, ORANGE
-from ase_wavescat.structure_files import files_of, structures_of
-from ase_wavescat.training.dataset import read_frames
+from ase_wavescat.io.structures import files_of, structures_of
+from ase_wavescat.system.atomic_write import atomic_path
+from ase_wavescat.system.errors import WaveScatError, WaveScatWarning
+from ase_wavescat.system.plotting import BLUE, GREY, ORANGE
+from ase_wavescat.training.data.frames import read_frames
 from ase_wavescat.workflows import path_energies
 from ase_wavescat.workflows.checks import evaluated, with_calculator
 from ase_wavescat.workflows.equation_of_state import PARABOLA_REACH, fit_parabola

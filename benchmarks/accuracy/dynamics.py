@@ -33,10 +33,10 @@ from small_pictures import save_small
 from tqdm import tqdm
 
 from ase_wavescat import WaveScatCalculator, find_model
-from ase_wavescat.atomic_write import atomic_path
-from ase_wavescat.errors import WaveScatError, WaveScatWarning
-from ase_wavescat.plotting import BLUE, GREY, ORANGE
-from ase_wavescat.structure_files import structures_of
+from ase_wavescat.io.structures import structures_of
+from ase_wavescat.system.atomic_write import atomic_path
+from ase_wavescat.system.errors import WaveScatError, WaveScatWarning
+from ase_wavescat.system.plotting import BLUE, GREY, ORANGE
 from ase_wavescat.workflows import Distribution, rdf
 from ase_wavescat.workflows.dynamics import run_langevin
 

@@ -20,9 +20,9 @@ from ase.calculators.calculator import Calculator
 from ase.io import write
 
 from ase_wavescat import WaveScatCalculator
-from ase_wavescat.atomic_write import atomic_path
-from ase_wavescat.errors import PathError, WaveScatError, WaveScatWarning
-from ase_wavescat.structure_files import structures_of
+from ase_wavescat.io.structures import structures_of
+from ase_wavescat.system.atomic_write import atomic_path
+from ase_wavescat.system.errors import PathError, WaveScatError, WaveScatWarning
 from ase_wavescat.workflows import Barrier, find_hops, melt_quench, neb, random_packing
 
 STRAINS = (0.0, -0.02, 0.02, -0.04, 0.04)

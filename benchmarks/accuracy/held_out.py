@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ase_wavescat import load_model
-from ase_wavescat.errors import DataError
 from ase_wavescat.evaluation.assessment import trained_frames
-from ase_wavescat.training.dataset import Frame
+from ase_wavescat.system.errors import DataError
+from ase_wavescat.training.data.frames import Frame
 from ase_wavescat.training.provenance import seen_structures
 
 

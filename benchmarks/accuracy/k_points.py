@@ -21,7 +21,7 @@ from ase.units import GPa
 from extrapolation_pools import formula_of
 from same_structures import partners
 
-from ase_wavescat.structure_files import structures_of
+from ase_wavescat.io.structures import structures_of
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import standard_options, table, update_documents, write_json
@@ -91,8 +91,7 @@ def main() -> None:
     chosen = parser.parse_args()
     meshes = {mesh: read_mesh(chosen.folder, mesh) for mesh in MESHES}
     results = {
-        f"{coarse} less {dense}": differences(meshes[coarse], meshes[dense])
-        for dense, coarse in pairwise(MESHES)
+        f"{coarse} less {dense}": differences(meshes[coarse], meshes[dense]) for dense, coarse in pairwise(MESHES)
     }
     content = text(results)
     print(content)

@@ -5,7 +5,8 @@
 64 atoms of Li-Si in a periodic box, three channels (charge, valence, core) as Gaussian densities, l = 0..3, three
 octaves, first and second order, q in {1/2, 1, 2, 3, 4}. kymatio takes every map on the box's points; so does "same
 points" of ours, "own grids" lets each map have the coarsest that its tolerance allows. Filters are made beforehand on
-both sides. Constants between the coefficients are those of tests/scattering/test_kymatio.py. Needs kymatio.
+both sides. Constants between the coefficients are those of
+tests/representation/families/moduli/test_kymatio.py. Needs kymatio.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from typing import Any
 import numpy as np
 import scipy.special
 
-from ase_wavescat.scattering.grid import ReciprocalLattice
-from ase_wavescat.scattering.moduli import ModuliPlan
-from ase_wavescat.scattering.presets import preset
-from ase_wavescat.scattering.spec import ScatteringSpec
-from ase_wavescat.scattering.structure_factor import Phases
+from ase_wavescat.representation.families.moduli.plan import ModuliPlan
+from ase_wavescat.representation.lattice.reciprocal import ReciprocalLattice
+from ase_wavescat.representation.lattice.structure_factor import Phases
+from ase_wavescat.representation.presets import preset
+from ase_wavescat.representation.specification import ScatteringSpec
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import glass, machine, median_time, standard_options, table, update_documents, write_json

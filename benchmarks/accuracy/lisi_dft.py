@@ -22,16 +22,16 @@ from typing import Any
 import numpy as np
 
 from ase_wavescat import preset
-from ase_wavescat.repulsion import PairRepulsion
-from ase_wavescat.scattering.features import AtomFeature, BandFeature, ModulusFeature, PairFeature, parse_key
+from ase_wavescat.potentials.repulsion import PairRepulsion
+from ase_wavescat.representation.features import AtomFeature, BandFeature, ModulusFeature, PairFeature, parse_key
 from ase_wavescat.training.cost import measured_cost
-from ase_wavescat.training.dataset import Frame, read_frames
-from ase_wavescat.training.fit import NormalEquations, Observation, collect
-from ase_wavescat.training.methods import Problem
-from ase_wavescat.training.observations import Observations
-from ase_wavescat.training.prior import FIVE_BODY, prior_scale
+from ase_wavescat.training.data.frames import Frame, read_frames
+from ase_wavescat.training.linear.least_squares import NormalEquations, Observation, collect
+from ase_wavescat.training.linear.prior import FIVE_BODY, prior_scale
+from ase_wavescat.training.linear.trainers import Problem
+from ase_wavescat.training.rows.observations import Observations
+from ase_wavescat.training.rows.store import FeatureStore, random_directions
 from ase_wavescat.training.settings import STRENGTHS_TOWARDS_A_MODEL, Settings
-from ase_wavescat.training.store import FeatureStore, random_directions
 from ase_wavescat.training.train import Penalty, prepare, train
 from ase_wavescat.training.validation import held_out_summaries, learning_curve, search_strength, training_sets
 

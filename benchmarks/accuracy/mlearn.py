@@ -25,13 +25,13 @@ from ase import Atoms
 from ase.data import atomic_numbers
 from ase.io import write
 
-from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.model_file import load_model
-from ase_wavescat.scattering.spec import Bands, Correlations, Maps, ScatteringSpec
-from ase_wavescat.scattering.transform import Transform
-from ase_wavescat.structure_files import structures_of
-from ase_wavescat.training.dataset import Frame, read_frames
-from ase_wavescat.training.store import FeatureStore
+from ase_wavescat.io.structures import structures_of
+from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.model_file import load_model
+from ase_wavescat.representation.specification import Bands, Correlations, Maps, ScatteringSpec
+from ase_wavescat.representation.transform import Transform
+from ase_wavescat.training.data.frames import Frame, read_frames
+from ase_wavescat.training.rows.store import FeatureStore
 from ase_wavescat.training.train import train
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

@@ -30,14 +30,14 @@ from typing import Any
 import numpy as np
 
 from ase_wavescat import preset
-from ase_wavescat.scattering.features import ModulusFeature, parse_key
-from ase_wavescat.training.bagging import greedy_members
-from ase_wavescat.training.dataset import Frame, read_frames
-from ase_wavescat.training.fit import Fit, LabelWeights, Observation
-from ase_wavescat.training.greedy import bag_size
-from ase_wavescat.training.store import FeatureStore
+from ase_wavescat.representation.features import ModulusFeature, parse_key
+from ase_wavescat.training.data.frames import Frame, read_frames
+from ase_wavescat.training.linear.bagging import greedy_members
+from ase_wavescat.training.linear.greedy import bag_size
+from ase_wavescat.training.linear.least_squares import Fit, LabelWeights, Observation
+from ase_wavescat.training.linear.visibility import visible_features
+from ase_wavescat.training.rows.store import FeatureStore
 from ase_wavescat.training.validation import assign_folds
-from ase_wavescat.training.visible import visible_features
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import machine, standard_options, table, update_documents, write_json

@@ -15,8 +15,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from ase_wavescat.evaluation.reliability import Reliability
-from ase_wavescat.plotting import BLUE, GREY, ORANGE
-from ase_wavescat.training.dataset import Frame
+from ase_wavescat.system.plotting import BLUE, GREY, ORANGE
+from ase_wavescat.training.data.frames import Frame
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import quarter, table

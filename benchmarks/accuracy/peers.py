@@ -52,11 +52,11 @@ from small_pictures import save_small
 from tqdm import tqdm
 
 from ase_wavescat import WaveScatCalculator, WaveScatWarning, find_model
-from ase_wavescat.atomic_write import atomic_path
-from ase_wavescat.errors import DataError
 from ase_wavescat.evaluation.assessment import Assessment, evaluate
-from ase_wavescat.training.dataset import Frame, read_frames
-from ase_wavescat.training.fingerprints import digest
+from ase_wavescat.system.atomic_write import atomic_path
+from ase_wavescat.system.errors import DataError
+from ase_wavescat.training.data.duplicates import digest
+from ase_wavescat.training.data.frames import Frame, read_frames
 from ase_wavescat.workflows import relax
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

@@ -31,14 +31,14 @@ from ase_wavescat.active_learning import Learning, Limits, Plan, Round, Watch
 from ase_wavescat.active_learning.rounds import HEADER
 from ase_wavescat.active_learning.selection import assess
 from ase_wavescat.active_learning.trial import try_out
-from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.evaluation.assessment import evaluate
-from ase_wavescat.model_file import load_model
-from ase_wavescat.plotting import save_figure
-from ase_wavescat.structure_files import structures_of
-from ase_wavescat.training.dataset import Frame, read_frames
+from ase_wavescat.io.structures import structures_of
+from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.model_file import load_model
+from ase_wavescat.system.plotting import save_figure
+from ase_wavescat.training.data.frames import Frame, read_frames
+from ase_wavescat.training.data.sources import Source
 from ase_wavescat.training.run_file import Run, read_run
-from ase_wavescat.training.sources import Source
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import machine, standard_options, table, update_documents, write_json

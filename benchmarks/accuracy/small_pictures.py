@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ase_wavescat.atomic_write import atomic_path
+from ase_wavescat.system.atomic_write import atomic_path
 
 COLOURS = 64
 

@@ -22,8 +22,8 @@ from ase import Atoms
 
 from ase_wavescat import WaveScatCalculator, WaveScatWarning
 from ase_wavescat.cli.voltage import relax_each
-from ase_wavescat.plotting import BLUE, GREY, ORANGE, save_figure
-from ase_wavescat.structure_files import structures_of
+from ase_wavescat.io.structures import structures_of
+from ase_wavescat.system.plotting import BLUE, GREY, ORANGE, save_figure
 from ase_wavescat.workflows import References, VoltageCurve, reference_energies, voltage
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

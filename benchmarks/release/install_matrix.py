@@ -34,7 +34,7 @@ from typing import Any
 from packaging.requirements import Requirement
 from tqdm import tqdm
 
-from ase_wavescat.atomic_write import atomic_path
+from ase_wavescat.system.atomic_write import atomic_path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import machine, standard_options, table, update_documents, write_json
@@ -265,11 +265,11 @@ def outcome_of(row: Row, built: Built, folder: Path, expected: Path) -> dict[str
 # ---------------------------------------------------------------- compiled code where little can be written
 
 READ_ONLY = "read-only package"
-IMPORT = "import time, ase_wavescat.calculator, ase_wavescat.scattering.transform, ase_wavescat.demo"
+IMPORT = "import time, ase_wavescat.calculator, ase_wavescat.representation.transform, ase_wavescat.workflows.demo"
 FIRST_FORCES = f"""
 {IMPORT}
 imported = time.process_time()
-from ase_wavescat.demo import shipped_structure
+from ase_wavescat.workflows.demo import shipped_structure
 atoms = shipped_structure()
 atoms.calc = ase_wavescat.WaveScatCalculator("lisi.h5")
 atoms.get_forces()

@@ -23,11 +23,11 @@ from ase import Atoms
 from scipy.spatial.transform import Rotation
 
 from ase_wavescat import WaveScatCalculator, preset
-from ase_wavescat.demo import shipped_structure
-from ase_wavescat.scattering.boundary import padded_cell
-from ase_wavescat.scattering.presets import PRESETS
-from ase_wavescat.scattering.spec import ScatteringSpec
-from ase_wavescat.scattering.transform import Transform
+from ase_wavescat.representation.presets import PRESETS
+from ase_wavescat.representation.specification import ScatteringSpec
+from ase_wavescat.representation.transform import Transform
+from ase_wavescat.structure.periodicity import padded_cell
+from ase_wavescat.workflows.demo import shipped_structure
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import machine, median_time, standard_options, table, update_documents, write_json

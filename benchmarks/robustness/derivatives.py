@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 from boundaries import small_preset
 
-from ase_wavescat.scattering.moduli import measure_softening
-from ase_wavescat.scattering.presets import PRESETS
-from ase_wavescat.scattering.spec import Moduli, ScatteringSpec
-from ase_wavescat.scattering.transform import Transform
+from ase_wavescat.representation.families.moduli.plan import measure_softening
+from ase_wavescat.representation.presets import PRESETS
+from ase_wavescat.representation.specification import Moduli, ScatteringSpec
+from ase_wavescat.representation.transform import Transform
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import glass, machine, standard_options, table, update_documents, write_json

@@ -19,8 +19,8 @@ from ase import Atoms
 from ase.build import bcc110, bulk, diamond111
 
 from ase_wavescat import WaveScatCalculator
-from ase_wavescat.demo import shipped_structure
-from ase_wavescat.structure_files import structures_of
+from ase_wavescat.io.structures import structures_of
+from ase_wavescat.workflows.demo import shipped_structure
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import glass, machine, median_time, standard_options, table, update_documents, write_json

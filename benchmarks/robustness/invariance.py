@@ -24,9 +24,9 @@ from boundaries import small_preset
 from scipy.spatial.transform import Rotation
 
 from ase_wavescat import WaveScatCalculator, preset
-from ase_wavescat.demo import shipped_structure
-from ase_wavescat.scattering.presets import PRESETS
-from ase_wavescat.scattering.transform import Transform
+from ase_wavescat.representation.presets import PRESETS
+from ase_wavescat.representation.transform import Transform
+from ase_wavescat.workflows.demo import shipped_structure
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import glass, machine, standard_options, table, update_documents, write_json

@@ -23,9 +23,9 @@ from ase.stress import voigt_6_to_full_3x3_strain
 from ase.units import GPa
 
 from ase_wavescat import WaveScatCalculator, WaveScatWarning
-from ase_wavescat.demo import shipped_structure
-from ase_wavescat.structure_files import structures_of
+from ase_wavescat.io.structures import structures_of
 from ase_wavescat.workflows import elastic, relax
+from ase_wavescat.workflows.demo import shipped_structure
 from ase_wavescat.workflows.elasticity import STRAINS, ElasticTensor, fit_tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

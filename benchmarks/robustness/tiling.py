@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from ase_wavescat import WaveScatCalculator, WaveScatWarning
-from ase_wavescat.demo import shipped_structure
-from ase_wavescat.plotting import save_figure
+from ase_wavescat.system.plotting import save_figure
 from ase_wavescat.workflows import Tiling, tiling
+from ase_wavescat.workflows.demo import shipped_structure
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import machine, standard_options, table, update_documents, write_json

@@ -30,10 +30,10 @@ from ase.units import GPa
 from scipy.spatial.transform import Rotation
 
 from ase_wavescat import WaveScatCalculator
-from ase_wavescat.demo import shipped_structure
 from ase_wavescat.workflows import elastic, eos, relax
 from ase_wavescat.workflows.checks import on_grids_of
 from ase_wavescat.workflows.crystal_axes import turned
+from ase_wavescat.workflows.demo import shipped_structure
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import machine, standard_options, table, update_documents, write_json

@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 import pyfftw
 
-from ase_wavescat.scattering.grid import ReciprocalLattice
-from ase_wavescat.scattering.moduli import ModuliPlan, PreparedModuli
-from ase_wavescat.scattering.presets import preset
-from ase_wavescat.scattering.spec import Moduli, ScatteringSpec
-from ase_wavescat.scattering.structure_factor import Phases
+from ase_wavescat.representation.families.moduli.plan import ModuliPlan, PreparedModuli
+from ase_wavescat.representation.lattice.reciprocal import ReciprocalLattice
+from ase_wavescat.representation.lattice.structure_factor import Phases
+from ase_wavescat.representation.presets import preset
+from ase_wavescat.representation.specification import Moduli, ScatteringSpec
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import machine, update_documents

@@ -23,7 +23,7 @@ from ase.optimize.precon import Exp, PreconLBFGS
 from ase.units import GPa
 
 from ase_wavescat import WaveScatCalculator
-from ase_wavescat.structure_files import structures_of
+from ase_wavescat.io.structures import structures_of
 from ase_wavescat.workflows.relaxation import FIRST_CURVATURE, relax
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

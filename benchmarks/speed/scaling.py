@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from ase_wavescat import find_model, load_model
-from ase_wavescat.scattering.execution import Execution
-from ase_wavescat.scattering.grid import ReciprocalLattice
-from ase_wavescat.scattering.structure_factor import NonuniformPhases, Phases
-from ase_wavescat.scattering.transform import Transform
+from ase_wavescat.representation.execution import Execution
+from ase_wavescat.representation.lattice.reciprocal import ReciprocalLattice
+from ase_wavescat.representation.lattice.structure_factor import NonuniformPhases, Phases
+from ase_wavescat.representation.transform import Transform
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import glass, machine, median_time, standard_options, table, update_documents, write_json

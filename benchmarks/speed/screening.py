@@ -29,7 +29,7 @@ from ase.build import bulk
 from ase.calculators.lj import LennardJones
 from ase.io import write
 
-from ase_wavescat.structure_files import structures_of
+from ase_wavescat.io.structures import structures_of
 from ase_wavescat.workflows import Screening, read_screening, screen
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

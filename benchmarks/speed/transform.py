@@ -19,9 +19,9 @@ import numpy as np
 from moduli import RECIPE_FFTS, RECIPE_POINTS, recipe
 
 from ase_wavescat import WaveScatCalculator, find_model, load_model, preset
-from ase_wavescat.scattering.correlations import CorrelationPlan
-from ase_wavescat.scattering.fourier import workspace
-from ase_wavescat.scattering.transform import Transform
+from ase_wavescat.representation.families.correlations.plan import CorrelationPlan
+from ase_wavescat.representation.lattice.fourier import workspace
+from ase_wavescat.representation.transform import Transform
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import glass, machine, median_time, standard_options, table, update_documents, write_json
@@ -115,7 +115,7 @@ def papers_rows(figures: dict[str, float]) -> list[list[str]]:
 
 FIRST_ENERGY = """
 from ase_wavescat import WaveScatCalculator
-from ase_wavescat.demo import shipped_structure
+from ase_wavescat.workflows.demo import shipped_structure
 atoms = shipped_structure()
 atoms.calc = WaveScatCalculator({model!r})
 atoms.get_potential_energy()

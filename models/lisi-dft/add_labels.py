@@ -19,9 +19,9 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from ase_wavescat.atomic_write import atomic_path
-from ase_wavescat.structure_files import files_of, structures_of
-from ase_wavescat.training.fingerprints import digest
+from ase_wavescat.io.structures import files_of, structures_of
+from ase_wavescat.system.atomic_write import atomic_path
+from ase_wavescat.training.data.duplicates import digest
 
 HERE = Path(__file__).parent
 FILES = {

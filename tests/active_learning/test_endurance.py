@@ -16,9 +16,9 @@ from ase_wavescat import WaveScatCalculator
 from ase_wavescat.active_learning import Endurance, Limits, Plan, Watch, endure
 from ase_wavescat.active_learning.selection import Candidate
 from ase_wavescat.active_learning.trial import sureness, try_out
-from ase_wavescat.domain import Domain
-from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.errors import DataError
+from ase_wavescat.potentials.domain import Domain
+from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.system.errors import DataError
 
 WIDE = Limits(1e6, 1e6)
 SHORT = Watch(temperature=300.0, picoseconds=0.012, timestep=1.0, every=3)

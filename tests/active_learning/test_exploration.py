@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from ase_wavescat import Ensemble, save_model
 from ase_wavescat.active_learning.exploration import Plan, dynamics, explore
 from ase_wavescat.cli import main
-from ase_wavescat.errors import CalculatorError, DataError
+from ase_wavescat.system.errors import CalculatorError, DataError
 
 SHORT = Plan(temperatures=(300.0, 900.0), picoseconds=0.03, snapshots=2, strains=(0.02,), hops=1, species="Cu")
 

@@ -20,9 +20,9 @@ from ase.io import read
 
 from ase_wavescat.active_learning import labelling
 from ase_wavescat.active_learning.labelling import label
-from ase_wavescat.errors import DataError
-from ase_wavescat.locks import held
-from ase_wavescat.training.dataset import read_frames
+from ase_wavescat.system.errors import DataError
+from ase_wavescat.system.locks import held
+from ase_wavescat.training.data.frames import read_frames
 
 SETTINGS = {"method": "effective medium theory", "cutoff": 5.0}
 

@@ -17,13 +17,13 @@ from ase.io import read
 
 from ase_wavescat.active_learning import Campaign, Learning, Limits, Plan, Round, Watch, label, learn, loop
 from ase_wavescat.active_learning.rounds import stop_reason
-from ase_wavescat.errors import DataError
-from ase_wavescat.locks import held
-from ase_wavescat.structure_files import structures_of
-from ase_wavescat.training.dataset import read_frames
+from ase_wavescat.io.structures import structures_of
+from ase_wavescat.system.errors import DataError
+from ase_wavescat.system.locks import held
+from ase_wavescat.training.data.frames import read_frames
+from ase_wavescat.training.data.sources import Source, read_sources
 from ase_wavescat.training.run_file import Features, Run
 from ase_wavescat.training.settings import Settings
-from ase_wavescat.training.sources import Source, read_sources
 
 SETTINGS = {"method": "effective-medium theory"}
 CAMPAIGN = Campaign(

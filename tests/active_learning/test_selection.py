@@ -17,9 +17,9 @@ from click.testing import CliRunner
 from ase_wavescat import WaveScatCalculator, save_model
 from ase_wavescat.active_learning.selection import Limits, assess, held_out_limits, select
 from ase_wavescat.cli import main
-from ase_wavescat.domain import Domain
-from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.errors import DataError
+from ase_wavescat.potentials.domain import Domain
+from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.system.errors import DataError
 
 ALL = Limits(1e-12, 1e-12)
 

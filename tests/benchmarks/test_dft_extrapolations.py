@@ -16,9 +16,9 @@ from ase.io import write
 from ase.units import GPa
 
 from ase_wavescat import WaveScatCalculator
-from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.errors import WaveScatError
-from ase_wavescat.structure_files import structures_of
+from ase_wavescat.io.structures import structures_of
+from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.system.errors import WaveScatError
 from ase_wavescat.workflows.checks import evaluated
 
 STRAINS = np.array([-0.04, -0.02, 0.0, 0.02, 0.04])
@@ -86,7 +86,7 @@ def labelled(atoms: Atoms, calculator: WaveScatCalculator, shift: float) -> Atom
     return result
 
 
-@pytest.mark.filterwarnings("ignore::ase_wavescat.errors.WaveScatWarning")
+@pytest.mark.filterwarnings("ignore::ase_wavescat.system.errors.WaveScatWarning")
 def test_labels_are_found_by_structure_and_compared(
     benchmark: ModuleType, pools: ModuleType, small_ensemble: Ensemble, make_structure: Callable[..., Atoms],
     tmp_path: Path,
@@ -136,7 +136,7 @@ def test_a_curve_of_two_meshes_is_left_out(
     assert benchmark.strained(frames, calculator) == [] and "not all of one mesh" in capsys.readouterr().out
 
 
-@pytest.mark.filterwarnings("ignore::ase_wavescat.errors.WaveScatWarning")
+@pytest.mark.filterwarnings("ignore::ase_wavescat.system.errors.WaveScatWarning")
 def test_a_band_of_two_meshes_is_left_out(
     benchmark: ModuleType, pools: ModuleType, small_ensemble: Ensemble, make_structure: Callable[..., Atoms],
     capsys: pytest.CaptureFixture[str],

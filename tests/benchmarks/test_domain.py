@@ -10,7 +10,7 @@ import pytest
 from ase import Atoms
 
 from ase_wavescat import WaveScatCalculator
-from ase_wavescat.errors import listening, unheard
+from ase_wavescat.system.errors import listening, unheard
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import pytest
 from ase import Atoms, units
 
 from ase_wavescat import WaveScatCalculator
-from ase_wavescat.domain import Domain
-from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.errors import ModelNotFoundError
+from ase_wavescat.potentials.domain import Domain
+from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.system.errors import ModelNotFoundError
 from ase_wavescat.workflows import rdf
 
 

@@ -28,9 +28,7 @@ def labelled(atoms: Atoms, energy: float, force: float, kpts: str, kind: str) ->
     return copy
 
 
-def test_differences_of_the_cells_that_both_have(
-    benchmark: ModuleType, make_structure: Callable[..., Atoms]
-) -> None:
+def test_differences_of_the_cells_that_both_have(benchmark: ModuleType, make_structure: Callable[..., Atoms]) -> None:
     one, two, three, four = (make_structure(seed=seed, atoms=5) for seed in range(4))
     coarse = [
         labelled(one, 1.01, 0.3, "2x2x2", "md"), labelled(two, 2.03, 0.0, "2x2x2", "md"),

@@ -20,9 +20,9 @@ from ase.calculators.lj import LennardJones
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.errors import DataError
-from ase_wavescat.model_file import save_model
+from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.model_file import save_model
+from ase_wavescat.system.errors import DataError
 
 pytest.importorskip("ase.calculators.fd", reason="this ASE has no finite differences that a benchmark needs")
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"

@@ -15,7 +15,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from ase_wavescat.structure_files import structures_of
+from ase_wavescat.io.structures import structures_of
 from ase_wavescat.training.run_file import Run, read_run
 
 

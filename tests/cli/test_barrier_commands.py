@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from ase_wavescat import save_model
 from ase_wavescat.cli import main
-from ase_wavescat.ensemble import Ensemble
+from ase_wavescat.potentials.ensemble import Ensemble
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 
 from ase_wavescat import WaveScatCalculator, save_model
 from ase_wavescat.cli import main
-from ase_wavescat.domain import Domain
-from ase_wavescat.ensemble import Ensemble
+from ase_wavescat.potentials.domain import Domain
+from ase_wavescat.potentials.ensemble import Ensemble
 
 
 def check(*arguments: Any) -> Result:

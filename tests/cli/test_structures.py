@@ -30,9 +30,9 @@ from ase_wavescat.cli.structures import (
     run_each,
     structure_arguments,
 )
-from ase_wavescat.domain import Domain
-from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.errors import DataError, StructureError
+from ase_wavescat.potentials.domain import Domain
+from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.system.errors import DataError, StructureError
 from ase_wavescat.workflows.result import Result
 
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from ase_wavescat import save_model
 from ase_wavescat.cli import main
-from ase_wavescat.ensemble import Ensemble
+from ase_wavescat.potentials.ensemble import Ensemble
 
 
 def test_tiles_of_each_structure(

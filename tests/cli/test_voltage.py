@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 
 from ase_wavescat import WaveScatCalculator, save_model
 from ase_wavescat.cli import main
-from ase_wavescat.domain import Domain
-from ase_wavescat.ensemble import Ensemble
+from ase_wavescat.potentials.domain import Domain
+from ase_wavescat.potentials.ensemble import Ensemble
 
 REFERENCES = ("--reference", "Li=-7.0", "--reference", "Si=-160")
 

@@ -19,14 +19,14 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 import ase_wavescat
 from ase_wavescat import Assessment, evaluate, save_model
-from ase_wavescat.domain import Domain
-from ase_wavescat.ensemble import Calibration, Ensemble
-from ase_wavescat.errors import DataError, WaveScatWarning
 from ase_wavescat.evaluation import assessment as evaluation
 from ase_wavescat.evaluation.assessment import Deviation, check_calibration, measure_speed, read_data
-from ase_wavescat.training.dataset import Frame
-from ase_wavescat.training.fingerprints import Seen, fingerprints
-from ase_wavescat.training.fingerprints import digest as fingerprint_of_older_models
+from ase_wavescat.potentials.domain import Domain
+from ase_wavescat.potentials.ensemble import Calibration, Ensemble
+from ase_wavescat.system.errors import DataError, WaveScatWarning
+from ase_wavescat.training.data.duplicates import Seen, fingerprints
+from ase_wavescat.training.data.duplicates import digest as fingerprint_of_older_models
+from ase_wavescat.training.data.frames import Frame
 
 ENERGY_ERRORS = 1e-3 * np.array([1.0, -2.0, 3.0, -4.0, 5.0, 6.0, -7.0, 2.0, 1.0, -1.0, 0.5, -3.0])  # eV/atom
 FORCE_ERROR, STRESS_ERROR = 0.05, 0.002
@@ -222,9 +222,7 @@ def test_files_that_the_model_was_trained_on_are_known_by_their_contents(
                 check_calibration(saved_again, files, again)
 
 
-def test_a_training_frame_written_down_in_another_way_is_noticed(
-    small_ensemble: Ensemble, frames: list[Frame]
-) -> None:
+def test_a_training_frame_written_down_in_another_way_is_noticed(small_ensemble: Ensemble, frames: list[Frame]) -> None:
     """At a periodic image, moved, in another order, repeated."""
     known = dataclasses.replace(small_ensemble, provenance={"structures": Seen(fingerprints(frames[:2])).to_record()})
     atoms = as_atoms(frames[0])

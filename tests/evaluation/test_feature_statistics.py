@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from ase_wavescat import preset
-from ase_wavescat.domain import Domain
-from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.evaluation.feature_statistics import Breakdown, Part, feature_breakdowns
-from ase_wavescat.scattering.features import ModulusFeature, parse_key
+from ase_wavescat.potentials.domain import Domain
+from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.representation.features import ModulusFeature, parse_key
 
 
 def by_title(ensemble: Ensemble) -> dict[str, dict[str, Part]]:

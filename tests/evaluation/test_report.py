@@ -21,15 +21,15 @@ from matplotlib.figure import Figure
 
 from ase_wavescat import WaveScatCalculator, evaluate, load_model, save_model
 from ase_wavescat.cli import main
-from ase_wavescat.domain import Domain
-from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.errors import DataError
 from ase_wavescat.evaluation import figures
 from ase_wavescat.evaluation.page import page
 from ase_wavescat.evaluation.report import Report, make_report, representative_frames, summary
 from ase_wavescat.evaluation.run import run_report, write_report
-from ase_wavescat.scattering.spec import Bands, Correlations, ScatteringSpec
-from ase_wavescat.training.dataset import Frame
+from ase_wavescat.potentials.domain import Domain
+from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.representation.specification import Bands, Correlations, ScatteringSpec
+from ase_wavescat.system.errors import DataError
+from ase_wavescat.training.data.frames import Frame
 
 CURVE = [
     {"frames": n, "groups": n // 3, "energy_mae_mev_per_atom": 60 / n, "force_mae_ev_per_a": 5 / n} for n in (20, 90)

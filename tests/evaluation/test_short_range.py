@@ -16,8 +16,6 @@ from ase.calculators.lj import LennardJones
 from ase.data import covalent_radii
 
 from ase_wavescat import WaveScatCalculator
-from ase_wavescat.domain import Domain
-from ase_wavescat.ensemble import Ensemble
 from ase_wavescat.evaluation.short_range import (
     Approach,
     check_short_range,
@@ -26,6 +24,8 @@ from ase_wavescat.evaluation.short_range import (
     crystal_approach,
     dimer_approach,
 )
+from ase_wavescat.potentials.domain import Domain
+from ase_wavescat.potentials.ensemble import Ensemble
 
 
 class PairPotential(Calculator):

@@ -25,14 +25,14 @@ from click.testing import CliRunner
 
 from ase_wavescat import evaluate, save_model
 from ase_wavescat.active_learning.labelling import label
-from ase_wavescat.atomic_write import FileWriteError
 from ase_wavescat.cli import main
-from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.errors import WaveScatError
 from ase_wavescat.evaluation.report import Report, make_report
 from ase_wavescat.evaluation.run import write_report
-from ase_wavescat.training.dataset import Frame, read_frames
-from ase_wavescat.training.store import FeatureStore
+from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.system.atomic_write import FileWriteError
+from ase_wavescat.system.errors import WaveScatError
+from ase_wavescat.training.data.frames import Frame, read_frames
+from ase_wavescat.training.rows.store import FeatureStore
 from ase_wavescat.workflows import read_screening, relax, screen
 from faults.disks import Disk, LimitedFiles, SmallDisk, nothing_written, small_disk
 from faults.works import SPEC, glass, training_inputs

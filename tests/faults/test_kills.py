@@ -12,8 +12,8 @@ import pytest
 
 pytest.importorskip("resource")  # process groups and signals as Unix has them
 
-from ase_wavescat.training.dataset import read_frames
-from ase_wavescat.training.store import FeatureStore
+from ase_wavescat.training.data.frames import read_frames
+from ase_wavescat.training.rows.store import FeatureStore
 from faults.killing import Ordeal, kill_group
 from faults.works import DATA, SPEC, STORE, WORKS, Outcome, Work, compute_rows, training_inputs
 

@@ -9,9 +9,9 @@ import h5py
 import numpy as np
 import pytest
 
-from ase_wavescat.errors import DataError
-from ase_wavescat.training.dataset import Frame, read_frames
-from ase_wavescat.training.store import FeatureStore
+from ase_wavescat.system.errors import DataError
+from ase_wavescat.training.data.frames import Frame, read_frames
+from ase_wavescat.training.rows.store import FeatureStore
 from faults.works import DATA, SPEC, training_inputs
 
 

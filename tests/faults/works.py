@@ -26,8 +26,8 @@ from ase.calculators.morse import MorsePotential
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
-from ase_wavescat.scattering.spec import Bands, Correlations, Maps, ScatteringSpec
-from ase_wavescat.spec_file import write_spec
+from ase_wavescat.representation.specification import Bands, Correlations, Maps, ScatteringSpec
+from ase_wavescat.representation.specification_file import write_spec
 
 Outcome = dict[str, str]
 """A digest of each part that must be the same in every run."""
@@ -185,8 +185,8 @@ def _screened(folder: Path) -> int:
 
 
 def _compute_rows() -> None:
-    from ase_wavescat.training.dataset import read_frames
-    from ase_wavescat.training.store import FeatureStore
+    from ase_wavescat.training.data.frames import read_frames
+    from ase_wavescat.training.rows.store import FeatureStore
 
     first, last, workers = (int(argument) for argument in sys.argv[2:5])
     frames = read_frames(DATA)[first:last]

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from ase_wavescat import WaveScatCalculator
-from ase_wavescat.errors import StructureError
+from ase_wavescat.system.errors import StructureError
 from hostile import data_attacks, file_attacks, model_attacks, structure_attacks
 
 Case = tuple[str, int | str]

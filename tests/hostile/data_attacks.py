@@ -11,8 +11,8 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from ase_wavescat.errors import DataError
-from ase_wavescat.training.dataset import Frame, read_frames
+from ase_wavescat.system.errors import DataError
+from ase_wavescat.training.data.frames import Frame, read_frames
 
 TOKENS = [
     "nan", "inf", "-1e400", "1_0", "0x10", "T", "", "-", "1,5", "1.0D+00", "Li", "X", "Uue", "\x00", "é", "\u2028",

@@ -23,12 +23,12 @@ from ase.io import read
 from ase.io.jsonio import encode
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from ase_wavescat.errors import WaveScatWarning
-from ase_wavescat.extended_xyz import write_extended_xyz
-from ase_wavescat.file_formats import file_name
-from ase_wavescat.structure_files import structures_of
-from ase_wavescat.training.dataset import read_frames
-from ase_wavescat.training.fingerprints import Seen, fingerprints
+from ase_wavescat.io.extended_xyz import write_extended_xyz
+from ase_wavescat.io.formats import file_name
+from ase_wavescat.io.structures import structures_of
+from ase_wavescat.system.errors import WaveScatWarning
+from ase_wavescat.training.data.duplicates import Seen, fingerprints
+from ase_wavescat.training.data.frames import read_frames
 from hostile.data_attacks import labelled
 
 GROUPS = ["007", "12e4567", "1_2", "0.10", "20240101123456789012", "T", "False", "nan", "mp-149", "a,b", "-0", "0x10"]

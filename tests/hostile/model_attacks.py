@@ -15,12 +15,12 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ase_wavescat.ensemble import Calibration, Ensemble
-from ase_wavescat.environments import Environments, EnvironmentVectors
-from ase_wavescat.errors import ModelFileError
-from ase_wavescat.model_file import load_model, save_model
-from ase_wavescat.repulsion import PairRepulsion
-from ase_wavescat.scattering.spec import Bands, Correlations, Maps, ScatteringSpec
+from ase_wavescat.potentials.ensemble import Calibration, Ensemble
+from ase_wavescat.potentials.environments import Environments, EnvironmentVectors
+from ase_wavescat.potentials.model_file import load_model, save_model
+from ase_wavescat.potentials.repulsion import PairRepulsion
+from ase_wavescat.representation.specification import Bands, Correlations, Maps, ScatteringSpec
+from ase_wavescat.system.errors import ModelFileError
 from wide_domain import wide_domain_of
 
 SECRET = 1234.5

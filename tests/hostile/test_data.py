@@ -19,11 +19,11 @@ from ase.units import GPa, Hartree, kcal, mol
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ase_wavescat import extended_xyz, structure_files
-from ase_wavescat.errors import DataError, WaveScatWarning
-from ase_wavescat.training.dataset import Frame, _label, read_frames
-from ase_wavescat.training.magnitudes import warn_of_magnitudes
-from ase_wavescat.training.sources import Source, read_sources
+from ase_wavescat.io import extended_xyz, structure_files
+from ase_wavescat.system.errors import DataError, WaveScatWarning
+from ase_wavescat.training.data.frames import Frame, _label, read_frames
+from ase_wavescat.training.data.magnitudes import warn_of_magnitudes
+from ase_wavescat.training.data.sources import Source, read_sources
 from hostile.data_attacks import broken, good_text, labelled, outcome_of
 from own_warnings import no_warnings
 
@@ -90,12 +90,12 @@ def test_labels_of_anything_are_numbers_of_the_right_shape_or_refused(kind: str,
         ("energy=", 'energy="-10 eV" was=', "'energy' that is no number"),
         ("energy=", 'energy="-10,25" was=', r"energy of shape \(2,\)"),
         ("stress=", 'stress="1 2 3 4 5" was=', "'stress' that is no number, '1 2 3 4 5'; give six numbers .* or nine"),
-        ("stress=", 'stress=None was=', "'stress' that is no number, 'None'; give six numbers"),
+        ("stress=", "stress=None was=", "'stress' that is no number, 'None'; give six numbers"),
         ("stress=", 'stress="" was=', "'stress' that is no number, ''; give six numbers"),
-        ("stress=", 'REF_stress=[[1,2],[3,4]] was=', "'REF_stress' that is no number"),
+        ("stress=", "REF_stress=[[1,2],[3,4]] was=", "'REF_stress' that is no number"),
         ("Lattice=", 'Lattice="1 2 3" was=', "frame 0: Lattice=.1 2 3. is not nine numbers"),
         ("pbc=", 'pbc="T T" was=', "frame 0: pbc=.T T. says of no direction whether it repeats"),
-        ("pbc=", 'pbc=maybe was=', "frame 0: pbc=maybe says of no direction"),
+        ("pbc=", "pbc=maybe was=", "frame 0: pbc=maybe says of no direction"),
         ("Lattice=", 'lattice="9 0 0 0 9 0 0 0 9" Lattice=', "frame 0 gives 'Lattice' twice"),
         ("species:S:1", "species:S:1:site:L:1", "frame 0, line 3: 7 columns, Properties names .* 8"),
         ("forces:R:3", "forces:R:2:mask:L:1", "frame 0, line 3: .* in column mask is not T or F"),

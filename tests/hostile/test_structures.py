@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ase_wavescat import WaveScatCalculator
-from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.errors import StructureError
-from ase_wavescat.scattering.limits import LARGEST_LENGTH, plain_array, reduced_cell
-from ase_wavescat.scattering.neighbours import neighbour_pairs
+from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.structure.limits import LARGEST_LENGTH, plain_array, reduced_cell
+from ase_wavescat.structure.neighbours import neighbour_pairs
+from ase_wavescat.system.errors import StructureError
 from hostile.structure_attacks import ODD, REFUSED, agree, plain_structure, unimodular
 
 SETTINGS = settings(

@@ -14,8 +14,8 @@ from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 
 from ase_wavescat import save_model
-from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.errors import CalculatorError, DataError
+from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.system.errors import CalculatorError, DataError
 from ase_wavescat.testing import CHECKS, Subject, Tolerances, check_calculator, chosen_checks, model_subject
 from ase_wavescat.testing.outcome import FAILS, NOT_APPLICABLE, PASSES, Check, Findings, Outcome
 from faulty_calculators import (

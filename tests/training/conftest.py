@@ -12,9 +12,9 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from ase_wavescat.repulsion import PairRepulsion
-from ase_wavescat.scattering.spec import Bands, Correlations, Maps, Moduli, ScatteringSpec
-from ase_wavescat.scattering.transform import Transform
+from ase_wavescat.potentials.repulsion import PairRepulsion
+from ase_wavescat.representation.specification import Bands, Correlations, Maps, Moduli, ScatteringSpec
+from ase_wavescat.representation.transform import Transform
 
 SPECIES_ENERGIES = np.array([-1.9, -5.4])
 

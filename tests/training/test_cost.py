@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ase_wavescat.scattering.presets import preset
-from ase_wavescat.scattering.spec import SpecError
+from ase_wavescat.representation.presets import preset
+from ase_wavescat.representation.specification import SpecError
 from ase_wavescat.training.cost import measured_cost, support_cost
 
 SIDE, ATOMS = 9.0, 40

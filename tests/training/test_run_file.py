@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ase_wavescat.model_file import load_model
-from ase_wavescat.scattering.presets import preset
-from ase_wavescat.scattering.spec import Bands, ScatteringSpec, SpecError
-from ase_wavescat.spec_file import write_spec
+from ase_wavescat.potentials.model_file import load_model
+from ase_wavescat.representation.presets import preset
+from ase_wavescat.representation.specification import Bands, ScatteringSpec, SpecError
+from ase_wavescat.representation.specification_file import write_spec
+from ase_wavescat.training.data.sources import Source
 from ase_wavescat.training.run_file import Features, Run, RunFileError, read_run
 from ase_wavescat.training.settings import Settings
-from ase_wavescat.training.sources import Source
 from ase_wavescat.training.train import train
 
 DOCS = Path(__file__).parents[2] / "docs" / "how-to" / "training.md"

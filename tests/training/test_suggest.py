@@ -18,13 +18,13 @@ from click.testing import CliRunner, Result
 
 from ase_wavescat import ScatteringSpec, preset
 from ase_wavescat.cli import main
-from ase_wavescat.demo import shipped_structure
-from ase_wavescat.errors import DataError
-from ase_wavescat.scattering.parameter_rules import width_from_overlap
-from ase_wavescat.scattering.spec import Correlations
-from ase_wavescat.spec_file import read_spec
+from ase_wavescat.representation.parameter_rules import width_from_overlap
+from ase_wavescat.representation.specification import Correlations
+from ase_wavescat.representation.specification_file import read_spec
+from ase_wavescat.system.errors import DataError
 from ase_wavescat.training.suggest import measure_cost, propose, suggest
 from ase_wavescat.training.survey import Survey, read_structures, survey_structures
+from ase_wavescat.workflows.demo import shipped_structure
 
 
 def wavescat(*arguments: str | Path) -> Result:

@@ -14,15 +14,15 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read
 
 from ase_wavescat import WaveScatCalculator
-from ase_wavescat.errors import DataError, WaveScatWarning
-from ase_wavescat.model_file import load_model
-from ase_wavescat.scattering.neighbours import neighbour_pairs
-from ase_wavescat.scattering.spec import Bands, Correlations, Maps, Moduli, ScatteringSpec
-from ase_wavescat.training.dataset import read_frames
-from ase_wavescat.training.observations import Observations
+from ase_wavescat.potentials.model_file import load_model
+from ase_wavescat.representation.specification import Bands, Correlations, Maps, Moduli, ScatteringSpec
+from ase_wavescat.structure.neighbours import neighbour_pairs
+from ase_wavescat.system.errors import DataError, WaveScatWarning
+from ase_wavescat.training.data.frames import read_frames
+from ase_wavescat.training.data.sources import Source
+from ase_wavescat.training.rows.observations import Observations
+from ase_wavescat.training.rows.store import FeatureStore
 from ase_wavescat.training.settings import Settings
-from ase_wavescat.training.sources import Source
-from ase_wavescat.training.store import FeatureStore
 from ase_wavescat.training.train import train
 from ase_wavescat.training.validation import format_metrics
 

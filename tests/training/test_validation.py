@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ase_wavescat.training.fit import Fit, LabelWeights, Observation
+from ase_wavescat.training.linear.least_squares import Fit, LabelWeights, Observation
 from ase_wavescat.training.validation import (
     CrossValidation,
     FrameErrors,

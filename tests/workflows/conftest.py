@@ -10,7 +10,7 @@ from ase.constraints import FixAtoms, FixCartesian
 from ase.optimize import BFGS
 
 from ase_wavescat import WaveScatCalculator
-from ase_wavescat.ensemble import Ensemble
+from ase_wavescat.potentials.ensemble import Ensemble
 from ase_wavescat.workflows import Barrier, neb
 
 

@@ -10,7 +10,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.constraints import FixAtoms, FixBondLengths
 
-from ase_wavescat.errors import CalculatorError, DataError, PathError, WaveScatWarning
+from ase_wavescat.system.errors import CalculatorError, DataError, PathError, WaveScatWarning
 from ase_wavescat.workflows import Barrier, barriers, neb, path_energies
 
 

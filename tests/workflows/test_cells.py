@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from ase_wavescat import Ensemble, WaveScatCalculator, save_model
 from ase_wavescat.cli import main
 from ase_wavescat.cli.options import CELLS
-from ase_wavescat.errors import DataError, StructureError
+from ase_wavescat.system.errors import DataError, StructureError
 from ase_wavescat.workflows import eos, relax
 from ase_wavescat.workflows.cells import CELL_NAMES, cell_filter, stress_left
 

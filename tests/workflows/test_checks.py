@@ -10,7 +10,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from ase_wavescat.errors import CalculatorError, DataError
+from ase_wavescat.system.errors import CalculatorError, DataError
 from ase_wavescat.workflows.checks import calculator_of, evaluated, with_energy
 
 

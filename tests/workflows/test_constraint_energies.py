@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from ase_wavescat import Ensemble, save_model
 from ase_wavescat.cli import main
-from ase_wavescat.errors import DataError
+from ase_wavescat.system.errors import DataError
 from ase_wavescat.workflows import (
     convex_hull,
     elastic,

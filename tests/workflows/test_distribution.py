@@ -14,9 +14,9 @@ from ase.build import bulk, molecule
 from ase.geometry.rdf import CellTooSmall, get_rdf
 from packaging.version import Version
 
-from ase_wavescat.demo import shipped_structure
-from ase_wavescat.errors import DataError
+from ase_wavescat.system.errors import DataError
 from ase_wavescat.workflows import rdf
+from ase_wavescat.workflows.demo import shipped_structure
 
 takes_frames_and_symbols = pytest.mark.skipif(
     Version(ase.__version__) < Version("3.29"), reason="get_rdf of this ASE takes one frame, and numbers for elements"

@@ -24,7 +24,7 @@ from click.testing import CliRunner
 from ase_wavescat import Ensemble, WaveScatCalculator, save_model
 from ase_wavescat.calculator import PropertyNotImplementedError
 from ase_wavescat.cli import main
-from ase_wavescat.errors import CalculatorError, DataError, StructureError, WaveScatWarning
+from ase_wavescat.system.errors import CalculatorError, DataError, StructureError, WaveScatWarning
 from ase_wavescat.workflows import elastic, relax
 from ase_wavescat.workflows.crystal_axes import turned
 from ase_wavescat.workflows.elasticity import ElasticTensor, fit_tensor

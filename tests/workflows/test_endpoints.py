@@ -9,7 +9,7 @@ import pytest
 from ase import Atoms
 from ase.calculators.emt import EMT
 
-from ase_wavescat.errors import PathError, WaveScatWarning
+from ase_wavescat.system.errors import PathError, WaveScatWarning
 from ase_wavescat.workflows.endpoints import matched, warn_of_exchange
 
 

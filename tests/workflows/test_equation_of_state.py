@@ -23,7 +23,7 @@ from click.testing import CliRunner
 
 from ase_wavescat import Ensemble, WaveScatCalculator, save_model
 from ase_wavescat.cli import main
-from ase_wavescat.errors import CalculatorError, DataError, StructureError, WaveScatWarning
+from ase_wavescat.system.errors import CalculatorError, DataError, StructureError, WaveScatWarning
 from ase_wavescat.workflows import eos
 from ase_wavescat.workflows.checks import on_grids_of
 from ase_wavescat.workflows.equation_of_state import fit_birch_murnaghan, fit_parabola

@@ -10,7 +10,7 @@ from ase.build import bulk
 from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
 
-from ase_wavescat.errors import DataError
+from ase_wavescat.system.errors import DataError
 from ase_wavescat.workflows import random_packing, random_packings
 
 

@@ -13,7 +13,7 @@ from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms, FixCom
 from ase.geometry import get_distances
 
-from ase_wavescat.errors import CalculatorError, DataError
+from ase_wavescat.system.errors import CalculatorError, DataError
 from ase_wavescat.workflows import find_hops, find_voids, neb
 
 

@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from ase_wavescat.errors import CalculatorError, DataError, StructureError
+from ase_wavescat.system.errors import CalculatorError, DataError, StructureError
 from ase_wavescat.workflows import MeltSchedule, melt_quench, screen
 
 SHORT = MeltSchedule(temperature=2500.0, final=400.0, melting=0.15, quenching=0.25, timestep=5.0)

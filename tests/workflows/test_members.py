@@ -12,8 +12,8 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from ase_wavescat import WaveScatCalculator
-from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.errors import CalculatorError, DataError
+from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.system.errors import CalculatorError, DataError
 from ase_wavescat.workflows.members import energies_of, member_energies, spread
 
 

@@ -12,8 +12,8 @@ from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.io import read
 
-from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.errors import WaveScatWarning
+from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.system.errors import WaveScatWarning
 from ase_wavescat.workflows import Barrier, path_energies
 
 

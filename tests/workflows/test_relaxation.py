@@ -22,7 +22,7 @@ from scipy.optimize import minimize_scalar
 
 from ase_wavescat import Ensemble, WaveScatCalculator, save_model
 from ase_wavescat.cli import main
-from ase_wavescat.errors import CalculatorError, DataError, StructureError
+from ase_wavescat.system.errors import CalculatorError, DataError, StructureError
 from ase_wavescat.workflows import relax
 
 Make = Callable[..., Atoms]

@@ -29,9 +29,9 @@ from click.testing import CliRunner
 import ase_wavescat.workflows.screening.crews as crews
 from ase_wavescat import WaveScatCalculator, save_model
 from ase_wavescat.cli import main
-from ase_wavescat.domain import Domain
-from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.errors import CalculatorError, DataError, WaveScatError
+from ase_wavescat.potentials.domain import Domain
+from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.system.errors import CalculatorError, DataError, WaveScatError
 from ase_wavescat.workflows import read_screening, screen
 from ase_wavescat.workflows.screening.jobs import ScreeningSettings, fingerprint
 from screening_calculators import DEADLY, Deadly, Homebound, Slow

@@ -14,7 +14,7 @@ from ase import Atoms
 
 from ase_wavescat import WaveScatCalculator, WaveScatWarning
 from ase_wavescat.active_learning.exploration import Plan, explore
-from ase_wavescat.ensemble import Ensemble
+from ase_wavescat.potentials.ensemble import Ensemble
 from ase_wavescat.workflows import convex_hull, elastic, eos, find_hops, melt_quench, neb, path_energies, relax, tiling
 from ase_wavescat.workflows.melting import MeltSchedule
 

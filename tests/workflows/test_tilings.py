@@ -14,8 +14,8 @@ from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 
 from ase_wavescat import WaveScatCalculator
-from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.errors import CalculatorError, DataError
+from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.system.errors import CalculatorError, DataError
 from ase_wavescat.workflows import tiling
 
 

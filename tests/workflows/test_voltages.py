@@ -12,8 +12,8 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from ase_wavescat import WaveScatCalculator
-from ase_wavescat.ensemble import Ensemble
-from ase_wavescat.errors import CalculatorError, DataError
+from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.system.errors import CalculatorError, DataError
 from ase_wavescat.workflows import References, VoltageCurve, voltage
 
 LI, SI = -1.9, -5.4

@@ -14,8 +14,8 @@ from itertools import islice
 from types import FrameType
 from typing import Any, Protocol
 
-from ase_wavescat.errors import CalculatorError, WaveScatError
-from ase_wavescat.processes import end_with_parent, worker_pool
+from ase_wavescat.system.errors import CalculatorError, WaveScatError
+from ase_wavescat.system.processes import end_with_parent, worker_pool
 from ase_wavescat.workflows.screening.jobs import CalculatorSource, Job, Outcome, ScreeningSettings, screen_structure
 
 _AHEAD = 2  # jobs handed over for each that runs: none waits for another, and a large pool is never handed over at once

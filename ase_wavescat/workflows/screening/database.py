@@ -16,9 +16,9 @@ import ase.db
 import numpy as np
 from ase import Atoms
 
-from ase_wavescat.atomic_write import atomic_path, database_error, make_folder
-from ase_wavescat.errors import DataError
-from ase_wavescat.locks import held
+from ase_wavescat.system.atomic_write import atomic_path, database_error, make_folder
+from ase_wavescat.system.errors import DataError
+from ase_wavescat.system.locks import held
 from ase_wavescat.workflows.hull import References, formation_energies
 from ase_wavescat.workflows.screening.jobs import Outcome
 

@@ -21,9 +21,9 @@ from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
 
 from ase_wavescat.calculator import WaveScatCalculator
-from ase_wavescat.errors import CalculatorError, WaveScatError, listening, unheard
-from ase_wavescat.model_file import load_model
-from ase_wavescat.structure_files import structure_bytes
+from ase_wavescat.io.structures import structure_bytes
+from ase_wavescat.potentials.model_file import load_model
+from ase_wavescat.system.errors import CalculatorError, WaveScatError, listening, unheard
 from ase_wavescat.workflows.checks import calculator_of, evaluated
 from ase_wavescat.workflows.extrapolation import grades_of, outside_of
 from ase_wavescat.workflows.melting import MeltSchedule, melt_quench

@@ -10,8 +10,8 @@ from typing import Any
 import ase.db.core
 from ase import Atoms
 
-from ase_wavescat.errors import DataError
-from ase_wavescat.structure_files import files_of, named, structures_of
+from ase_wavescat.io.structures import files_of, named, structures_of
+from ase_wavescat.system.errors import DataError
 
 Pool = str | os.PathLike[str] | Atoms | Iterable[str | os.PathLike[str]] | Iterable[Atoms]
 """Files, folders, globs and databases of structures; or structures."""

@@ -14,7 +14,7 @@ import numpy as np
 from ase import Atoms
 from ase.formula import Formula
 
-from ase_wavescat.errors import DataError
+from ase_wavescat.system.errors import DataError
 from ase_wavescat.workflows.hull import (
     References,
     composition_table,
@@ -172,7 +172,7 @@ def _line(entry: Ranked) -> str:
 
 
 def _draw_hull(axes: Axes, drawn: Sequence[Ranked], element: str, fractions: np.ndarray) -> None:
-    from ase_wavescat.plotting import GREY
+    from ase_wavescat.system.plotting import GREY
 
     formation = np.array([entry.formation_energy for entry in drawn], dtype=float)
     above = np.array([entry.energy_above_hull for entry in drawn], dtype=float)
@@ -184,7 +184,7 @@ def _draw_hull(axes: Axes, drawn: Sequence[Ranked], element: str, fractions: np.
 
 
 def _draw_points(axes: Axes, drawn: Sequence[Ranked], places: Sequence[float] | np.ndarray, value: str) -> None:
-    from ase_wavescat.plotting import BLUE
+    from ase_wavescat.system.plotting import BLUE
 
     places = np.asarray(places, dtype=float)
     heights = np.array([1000 * getattr(entry, value) for entry in drawn])

@@ -13,10 +13,10 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 from tqdm import tqdm
 
-from ase_wavescat.errors import DataError, WaveScatError, WaveScatWarning, listening
-from ase_wavescat.processes import cores
-from ase_wavescat.progress import hidden
-from ase_wavescat.structure_files import check_structure
+from ase_wavescat.io.structures import check_structure
+from ase_wavescat.system.errors import DataError, WaveScatError, WaveScatWarning, listening
+from ase_wavescat.system.processes import cores
+from ase_wavescat.system.progress import hidden
 from ase_wavescat.workflows.hull import References, formation_energies, reference_energies
 from ase_wavescat.workflows.melting import MeltSchedule
 from ase_wavescat.workflows.members import has_members

@@ -1,0 +1,1 @@
+"""From features to energies: potentials, what they have seen, their files."""

@@ -1,0 +1,1 @@
+"""From structures to features: pure functions of (cell, positions, numbers)."""

@@ -1,0 +1,1 @@
+"""Correlations at the atoms, by neighbour sums."""

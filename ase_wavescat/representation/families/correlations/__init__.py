@@ -1,0 +1,1 @@
+"""Correlations of densities and maps in bands of reciprocal space."""

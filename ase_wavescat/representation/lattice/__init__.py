@@ -1,0 +1,1 @@
+"""What all families on reciprocal lattices share: vectors, filters, FFTs, structure factors, bands."""

@@ -1,1 +1,0 @@
-"""The transform: pure functions of (cell, positions, numbers)."""

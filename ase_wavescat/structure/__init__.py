@@ -1,0 +1,1 @@
+"""Structures as the package computes with them: cells, boundaries, neighbours, limits."""
