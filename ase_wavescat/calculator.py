@@ -21,6 +21,7 @@ from ase_wavescat.potentials.model_file import load_model
 from ase_wavescat.representation.execution import Execution
 from ase_wavescat.representation.specification import did_you_mean
 from ase_wavescat.structure.periodicity import independent
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.blas import one_blas_thread
 from ase_wavescat.system.errors import CalculatorError, ModelNotFoundError, StructureError, warn
 from ase_wavescat.system.forks import renew_in_child
@@ -287,15 +288,15 @@ class WaveScatCalculator(Calculator):
             raise StructureError("the calculator has not seen a structure yet; pass one")
         _refuse_masked(atoms)
         last = self._prediction
-        if last is None or not _same_structure(last, atoms):
+        if last is None or not _same_structure(last.structure, atoms):
             last = self._forward(atoms)
             self._warn(last)
             self._prediction = last
         return last
 
     def _forward(self, atoms: Atoms) -> Prediction:
-        structure = atoms.cell.array, atoms.positions, atoms.numbers
-        return self.ensemble.predict(self._transform, *structure, self.parameters["reference_cell"], atoms.pbc)
+        structure = Structure.from_atoms(atoms)
+        return self.ensemble.predict(self._transform, structure, self.parameters["reference_cell"])
 
     def _warn(self, prediction: Prediction) -> None:
         for kind, message in prediction.domain_messages.items():
@@ -309,14 +310,16 @@ class WaveScatCalculator(Calculator):
 
         The grids stay those of the undeformed cell, and so does the vacuum along open directions.
         """
-        cell, positions, numbers = prediction.cell, prediction.positions, prediction.numbers
+        alone = prediction.structure.padded(self._transform.reach)
+        cell, positions, numbers = alone.cell, alone.positions, alone.numbers
         reference = cell
         if self.parameters["reference_cell"] is not None:
-            reference = np.where(np.array(prediction.pbc)[:, None], self.parameters["reference_cell"], cell)
+            reference = np.where(np.array(prediction.structure.pbc)[:, None], self.parameters["reference_cell"], cell)
         step = self.parameters["step"]
 
         def energy(new_cell: np.ndarray, new_positions: np.ndarray) -> float:
-            return self.ensemble.predict(self._transform, new_cell, new_positions, numbers, reference).energy
+            structure = Structure(new_cell, new_positions, numbers)
+            return self.ensemble.predict(self._transform, structure, reference).energy
 
         gradient = np.zeros_like(positions)
         for index in np.ndindex(positions.shape):
@@ -363,10 +366,10 @@ def _has_stress(atoms: Atoms) -> bool:
     return bool(np.all(atoms.pbc)) or independent(atoms.cell.array)
 
 
-def _same_structure(prediction: Prediction, atoms: Atoms) -> bool:
+def _same_structure(structure: Structure, atoms: Atoms) -> bool:
     return (
-        np.array_equal(prediction.pbc, atoms.pbc)
-        and np.array_equal(prediction.numbers, atoms.numbers)
-        and np.array_equal(prediction.positions, atoms.positions)
-        and np.array_equal(prediction.cell[atoms.pbc], atoms.cell.array[atoms.pbc])
+        np.array_equal(structure.pbc, atoms.pbc)
+        and np.array_equal(structure.numbers, atoms.numbers)
+        and np.array_equal(structure.positions, atoms.positions)
+        and np.array_equal(structure.cell[atoms.pbc], atoms.cell.array[atoms.pbc])
     )

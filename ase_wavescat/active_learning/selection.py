@@ -18,6 +18,7 @@ from ase_wavescat.potentials.domain import Domain
 from ase_wavescat.potentials.each import for_each
 from ase_wavescat.potentials.ensemble import Ensemble
 from ase_wavescat.representation.transform import Transform
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import DataError, StructureError
 from ase_wavescat.system.plotting import GREY, ORANGE
 from ase_wavescat.system.processes import cores
@@ -298,9 +299,7 @@ def _features(structures: Sequence[Atoms], ensemble: Ensemble, workers: int | No
 
 def _features_of(ensemble: Ensemble, transform: Transform, atoms: Atoms) -> np.ndarray | None:
     try:
-        evaluation = transform.evaluate(
-            atoms.cell.array, atoms.positions, atoms.numbers, pbc=tuple(map(bool, atoms.pbc))
-        )
+        evaluation = transform.evaluate(Structure.from_atoms(atoms))
     except StructureError:
         return None
     return evaluation.features / len(atoms)
@@ -311,7 +310,7 @@ def _view(ensemble: Ensemble, transform: Transform, entry: tuple[str, Atoms]) ->
     name, atoms = entry
     bare = without_results(atoms)
     try:
-        prediction = ensemble.predict(transform, bare.cell.array, bare.positions, bare.numbers, pbc=bare.pbc)
+        prediction = ensemble.predict(transform, Structure.from_atoms(bare))
     except StructureError as error:
         return name, str(error)
     return Candidate(

@@ -21,6 +21,7 @@ from ase_wavescat.potentials.each import for_each
 from ase_wavescat.potentials.ensemble import Calibration, Ensemble
 from ase_wavescat.potentials.model_file import find_model, load_model
 from ase_wavescat.representation.transform import Transform
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import DataError, StructureError, warn
 from ase_wavescat.system.processes import cores
 from ase_wavescat.system.progress import hidden
@@ -430,7 +431,7 @@ def predict(
 
 def _result(ensemble: Ensemble, transform: Transform, frame: Frame) -> FrameResult:
     try:
-        prediction = ensemble.predict(transform, frame.cell, frame.positions, frame.numbers, pbc=frame.pbc)
+        prediction = ensemble.predict(transform, frame.structure)
     except StructureError as error:
         raise DataError(f"{frame.name} cannot be predicted: {error}") from error
     forces = stress = forces_spread = None
@@ -452,7 +453,7 @@ def measure_speed(ensemble: Ensemble, frames: Sequence[Frame]) -> Speed:
     for _ in range(_SPEED_CALLS + 2):
         positions = frame.positions + rng.normal(scale=1e-3, size=frame.positions.shape)
         start = time.perf_counter()
-        prediction = ensemble.predict(transform, frame.cell, positions, frame.numbers, pbc=frame.pbc)
+        prediction = ensemble.predict(transform, Structure(frame.cell, positions, frame.numbers, frame.pbc))
         _ = prediction.energy
         middle = time.perf_counter()
         _ = prediction.gradient

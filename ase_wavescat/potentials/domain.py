@@ -12,8 +12,8 @@ from ase.data import atomic_names, chemical_symbols
 
 from ase_wavescat.potentials.environments import Environments
 from ase_wavescat.potentials.repulsion import pair_name, pair_table
-from ase_wavescat.structure.neighbours import neighbour_pairs
 from ase_wavescat.structure.periodicity import Periodicity
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.arrays import frozen_array
 
 FRACTION_MARGIN = 0.005
@@ -80,12 +80,12 @@ class Domain:
                 )
         return message
 
-    def distance_outside(self, cell: np.ndarray, positions: np.ndarray, numbers: np.ndarray) -> str | None:
+    def distance_outside(self, structure: Structure) -> str | None:
         """A sentence about the pair that is closest against what was seen, None where none is closer."""
         if not self.closest:
             return None
-        first, second, vectors = neighbour_pairs(cell, positions, max(self.closest.values()))
-        distances = np.linalg.norm(vectors, axis=1)
+        numbers = structure.numbers
+        first, second, _, distances = structure.neighbours(max(self.closest.values()))
         seen = self._closest_table[numbers[first], numbers[second]]
         shortfall = seen - distances
         if not len(shortfall) or shortfall.max() <= 0:

@@ -15,8 +15,7 @@ from ase_wavescat.potentials.domain import Domain
 from ase_wavescat.potentials.repulsion import PairRepulsion
 from ase_wavescat.representation.execution import Execution
 from ase_wavescat.representation.specification import ScatteringSpec
-from ase_wavescat.structure.limits import plain_array
-from ase_wavescat.structure.periodicity import FULLY_PERIODIC, Periodicity, padded_cell
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.arrays import frozen_array
 from ase_wavescat.system.digest import digest_of
 
@@ -134,57 +133,27 @@ class Ensemble:
         return Transform(self.spec, self.keys, execution=execution)
 
     def predict(
-        self,
-        transform: Transform,
-        cell: np.ndarray,
-        positions: np.ndarray,
-        numbers: np.ndarray,
-        reference_cell: np.ndarray | None = None,
-        pbc: Periodicity = FULLY_PERIODIC,
+        self, transform: Transform, structure: Structure, reference_cell: np.ndarray | None = None
     ) -> Prediction:
         """The forward pass; energies are ready, forces and spreads are computed when asked for.
 
-        cell (3, 3) rows and positions (N, 3) in A; reference_cell fixes the grids along a strain; pbc: which directions
-        repeat. Rows of `cell` and `reference_cell` along the others do not matter and may be zero.
+        reference_cell: (3, 3), A, fixes the grids along a strain; its rows along open directions may be zero.
         Raises StructureError.
         """
-        cell = plain_array(cell, float, "cell")
-        positions = plain_array(positions, float, "positions")
-        numbers = plain_array(numbers, int, "atomic numbers")
-        pbc = tuple(map(bool, pbc))
-        evaluation = transform.evaluate(cell, positions, numbers, reference_cell, pbc)
-        # pairs may reach further than the features
-        cell = padded_cell(cell, pbc, positions, max(transform.reach, self._pair_range))
-        energy, gradient, strain_gradient = 0.0, np.zeros((len(numbers), 3)), np.zeros((3, 3))
+        evaluation = transform.evaluate(structure, reference_cell)
+        energy, gradient, strain_gradient = 0.0, np.zeros((len(structure), 3)), np.zeros((3, 3))
         if self.repulsion is not None:
-            energy, gradient, strain_gradient = self.repulsion.evaluate(cell, positions, numbers)
-        return Prediction(self, evaluation, cell, pbc, positions, numbers, energy, gradient, strain_gradient)
-
-    @cached_property
-    def _pair_range(self) -> float:
-        """The longest distance (A) at which the repulsion or the domain looks at pairs of atoms."""
-        cutoffs = self.repulsion.cutoffs if self.repulsion else {}
-        return max([*cutoffs.values(), self.domain.pair_reach if self.domain else 0.0])
-
-    def counts(self, numbers: np.ndarray) -> np.ndarray:
-        """Atoms of each species of the spec, (S,)."""
-        return np.array([np.count_nonzero(numbers == z) for z in self.spec.species])
+            energy, gradient, strain_gradient = self.repulsion.evaluate(structure)
+        return Prediction(self, evaluation, structure, energy, gradient, strain_gradient)
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """One structure seen by an ensemble. Everything beyond the features is computed once, when first asked for.
-
-    cell: (3, 3), A, the structure's own along the directions that repeat (`pbc`), along the others wide enough that
-    images do not feel each other: to be taken as fully periodic.
-    """
+    """One structure seen by an ensemble. Everything beyond the features is computed once, when first asked for."""
 
     ensemble: Ensemble
     evaluation: Evaluation
-    cell: np.ndarray
-    pbc: tuple[bool, ...]
-    positions: np.ndarray
-    numbers: np.ndarray
+    structure: Structure
     repulsion_energy: float
     repulsion_gradient: np.ndarray
     repulsion_strain_gradient: np.ndarray
@@ -197,7 +166,7 @@ class Prediction:
     @cached_property
     def member_energies(self) -> np.ndarray:
         """(M,) eV, whole cell."""
-        counts = self.ensemble.counts(self.numbers)
+        counts = self.structure.count(self.ensemble.spec.species)
         linear = self.ensemble.weights @ self.features + self.ensemble.species_energies @ counts
         return linear + self.repulsion_energy
 
@@ -228,7 +197,7 @@ class Prediction:
     @cached_property
     def forces_uncertainty(self) -> np.ndarray:
         """(N, 3) eV/A: standard deviation over members through the leading components, times the calibrated scale."""
-        variance = np.zeros(self.positions.shape)
+        variance = np.zeros((len(self.structure), 3))
         for weights in self.ensemble.force_components.weights:
             variance += self.evaluation.gradient(weights)[0] ** 2
         return self.ensemble.calibration.force_scale * np.sqrt(variance)
@@ -240,20 +209,20 @@ class Prediction:
         domain = self.ensemble.domain
         if domain is None or domain.environments is None:
             return None
-        return domain.environments.grades(self.cell, self.positions, self.numbers)
+        return domain.environments.grades(self.structure)
 
     @cached_property
     def domain_messages(self) -> dict[str, str]:
         """What lies outside the training domain, by kind: composition, distance, boundaries, environments, features,
         spread. Empty when inside."""
-        domain, atoms = self.ensemble.domain, len(self.numbers)
+        domain, atoms, numbers = self.ensemble.domain, len(self.structure), self.structure.numbers
         if domain is None:
             return {}
         messages = {
-            "composition": domain.composition_outside(self.numbers),
-            "distance": domain.distance_outside(self.cell, self.positions, self.numbers),
-            "boundaries": domain.boundaries_outside(self.pbc),
-            "environments": None if self.grades is None else domain.environments_outside(self.grades, self.numbers),
+            "composition": domain.composition_outside(numbers),
+            "distance": domain.distance_outside(self.structure),
+            "boundaries": domain.boundaries_outside(self.structure.pbc),
+            "environments": None if self.grades is None else domain.environments_outside(self.grades, numbers),
             "features": domain.features_outside(self.features / atoms, self.ensemble.keys),
             "spread": domain.spread_outside(self.energy_uncertainty / atoms),
         }

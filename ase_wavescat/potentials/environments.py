@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ase_wavescat.representation.wavelets import harmonic_factors, solid_harmonics
-from ase_wavescat.structure.neighbours import neighbour_pairs
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.arrays import frozen_array
 from ase_wavescat.system.compiled import compiled
 
@@ -57,13 +57,13 @@ class EnvironmentVectors:
         """The distance (A) up to which neighbours count."""
         return _REACH * self.width
 
-    def __call__(self, cell: np.ndarray, positions: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-        """(N, species x degrees) of the atoms of a fully periodic cell (3, 3), A; open directions padded by `reach`."""
-        pairs = neighbour_pairs(cell, positions, self.reach)
-        species = np.searchsorted(self.species, numbers)
-        fields = np.zeros((len(numbers), len(self.species), len(_FACTORS) ** 2))
-        _sum_fields(*pairs, species, self.width, _FACTORS, fields)
-        return np.sqrt(np.add.reduceat(fields**2, _FIRST, axis=2)).reshape(len(numbers), -1)
+    def __call__(self, structure: Structure) -> np.ndarray:
+        """(N, species x degrees) of the atoms."""
+        first, second, vectors, _ = structure.neighbours(self.reach)
+        species = np.searchsorted(self.species, structure.numbers)
+        fields = np.zeros((len(structure), len(self.species), len(_FACTORS) ** 2))
+        _sum_fields(first, second, vectors, species, self.width, _FACTORS, fields)
+        return np.sqrt(np.add.reduceat(fields**2, _FIRST, axis=2)).reshape(len(structure), -1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,10 +86,10 @@ class Environments:
         if not (np.isfinite(self.limit) and self.limit > 0):
             raise ValueError(f"the environments' limit must be a positive number, got {self.limit}")
 
-    def grades(self, cell: np.ndarray, positions: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-        """(N,) of the atoms of a fully periodic cell; beyond 1 an atom has surroundings unlike any seen."""
-        vectors = self.vectors(cell, positions, numbers)
-        species = np.searchsorted(self.vectors.species, numbers)
+    def grades(self, structure: Structure) -> np.ndarray:
+        """(N,) of the atoms; beyond 1 an atom has surroundings unlike any seen."""
+        vectors = self.vectors(structure)
+        species = np.searchsorted(self.vectors.species, structure.numbers)
         return leverages(vectors, species, self.mean, self.whitening) / self.limit
 
 

@@ -12,8 +12,7 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from ase.units import Bohr, Hartree
 
-from ase_wavescat.structure.neighbours import neighbour_pairs
-from ase_wavescat.structure.periodicity import FULLY_PERIODIC, Periodicity, padded_cell
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import StructureError
 
 _AMPLITUDES = np.array([0.18175, 0.50986, 0.28022, 0.02817])
@@ -68,19 +67,15 @@ class PairRepulsion:
             cutoffs[atomic_numbers[symbols[0]], atomic_numbers[symbols[1]]] = float(cutoff)
         return cls(cutoffs)
 
-    def evaluate(
-        self, cell: np.ndarray, positions: np.ndarray, numbers: np.ndarray, pbc: Periodicity = FULLY_PERIODIC
-    ) -> tuple[float, np.ndarray, np.ndarray]:
-        """Energy (eV), dE/dR (N, 3) in eV/A and dE/dstrain (3, 3) in eV of a structure that repeats along `pbc`.
+    def evaluate(self, structure: Structure) -> tuple[float, np.ndarray, np.ndarray]:
+        """Energy (eV), dE/dR (N, 3) in eV/A and dE/dstrain (3, 3) in eV.
 
         Raises StructureError when two atoms lie at the same place.
         """
-        gradient = np.zeros((len(numbers), 3))
+        numbers, gradient = structure.numbers, np.zeros((len(structure), 3))
         if not self.cutoffs:
             return 0.0, gradient, np.zeros((3, 3))
-        longest = max(self.cutoffs.values())
-        first, second, vectors = neighbour_pairs(padded_cell(cell, pbc, positions, longest), positions, longest)
-        distances = np.linalg.norm(vectors, axis=1)
+        first, second, vectors, distances = structure.neighbours(max(self.cutoffs.values()))
         cutoff = self._cutoff_table[numbers[first], numbers[second]]
         near = distances < cutoff
         first, second, vectors = first[near], second[near], vectors[near]

@@ -15,6 +15,7 @@ from ase_wavescat.representation.features import ModulusFeature
 from ase_wavescat.representation.presets import preset
 from ase_wavescat.representation.specification import ScatteringSpec, SpecError, did_you_mean
 from ase_wavescat.representation.transform import Evaluation, Transform, unit_strains
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.blas import one_blas_thread
 from ase_wavescat.system.errors import StructureError, WaveScatError
 
@@ -140,7 +141,7 @@ def _evaluate(
     by_positions = np.zeros((count, len(atoms), 3)) if derivatives else None
     by_strain = np.zeros((count, 6)) if derivatives else None
     for columns, transform in parts:
-        evaluation = transform.evaluate(atoms.cell.array, atoms.positions, atoms.numbers, pbc=atoms.pbc)
+        evaluation = transform.evaluate(Structure.from_atoms(atoms))
         values[columns] = evaluation.features
         if by_positions is not None and by_strain is not None:
             jacobian = evaluation.jacobian() if transform.has_jacobian else _tangents(evaluation, len(atoms))

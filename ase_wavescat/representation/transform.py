@@ -29,8 +29,9 @@ from ase_wavescat.representation.lattice.reciprocal import ReciprocalLattice
 from ase_wavescat.representation.lattice.structure_factor import structure_phases
 from ase_wavescat.representation.reach import reach
 from ase_wavescat.representation.specification import Correlations, Moduli, ScatteringSpec
-from ase_wavescat.structure.limits import check_cell, check_positions, check_reference, plain_array
-from ase_wavescat.structure.periodicity import FULLY_PERIODIC, Periodicity, check_size, padded_cell
+from ase_wavescat.structure.limits import check_reference
+from ase_wavescat.structure.periodicity import check_size
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import StructureError
 from ase_wavescat.system.forks import renew_in_child
 
@@ -110,26 +111,18 @@ class Transform:
         """The vacuum (A) that is put along open directions."""
         return reach(self.spec)
 
-    def evaluate(
-        self,
-        cell: Array,
-        positions: Array,
-        numbers: IntArray,
-        reference_cell: Array | None = None,
-        pbc: Periodicity = FULLY_PERIODIC,
-    ) -> Evaluation:
-        """Features of a structure: cell (3, 3) rows in A, positions (N, 3) in A, numbers (N,).
+    def evaluate(self, structure: Structure, reference_cell: Array | None = None) -> Evaluation:
+        """Features of a structure; along open directions its cell is replaced by its extent plus `reach`.
 
         reference_cell: take grids and reciprocal vectors of this cell, deformed; for energies along a strain. It must
             be a cell of the same structure, see `limits.check_reference`.
-        pbc: along open directions the cell is replaced by the structure's extent plus `reach`.
         Raises StructureError when the structure cannot be evaluated.
         """
-        cell, positions, species = self._check(cell, positions, numbers, pbc)
+        padded, species = structure.padded(self.reach), self._species(structure)
         if reference_cell is not None:
-            check_reference(reference_cell, cell, pbc)
-            reference_cell = np.where(np.asarray(pbc, dtype=bool)[:, None], reference_cell, cell)
-        evaluation = Evaluation(self, cell, positions, species, reference_cell)
+            check_reference(reference_cell, padded.cell, structure.pbc)
+            reference_cell = np.where(np.array(structure.pbc)[:, None], reference_cell, padded.cell)
+        evaluation = Evaluation(self, structure, padded.cell, species, reference_cell)
         wrong = np.flatnonzero(~np.isfinite(evaluation.features))
         if len(wrong):
             raise StructureError(
@@ -139,22 +132,13 @@ class Transform:
         return evaluation
 
     def tangent(
-        self,
-        cell: Array,
-        positions: Array,
-        numbers: IntArray,
-        displacements: Array,
-        strains: Array,
-        reference_cell: Array | None = None,
-        pbc: Periodicity = FULLY_PERIODIC,
+        self, structure: Structure, displacements: Array, strains: Array, reference_cell: Array | None = None
     ) -> tuple[Array, Array]:
         """Features (F,) and derivatives (D, F) along displacements (D, N, 3) plus strains (D, 3, 3)."""
-        evaluation = self.evaluate(cell, positions, numbers, reference_cell, pbc)
+        evaluation = self.evaluate(structure, reference_cell)
         return evaluation.features, evaluation.tangent(np.asarray(displacements), np.asarray(strains))
 
-    def jacobian(
-        self, cell: Array, positions: Array, numbers: IntArray, pbc: Periodicity = FULLY_PERIODIC
-    ) -> tuple[Array, Array, Array]:
+    def jacobian(self, structure: Structure) -> tuple[Array, Array, Array]:
         """Features (F,), derivatives by positions (F, N, 3) and by strain (F, 6).
 
         Strain in Voigt order xx yy zz yz xz xy; a shear column is the derivative by a symmetric strain
@@ -163,7 +147,7 @@ class Transform:
         """
         if not self.has_jacobian:
             raise ValueError("moduli have no Jacobian pass: use Transform.tangent with chosen directions")
-        evaluation = self.evaluate(cell, positions, numbers, pbc=pbc)
+        evaluation = self.evaluate(structure)
         return evaluation.features, *evaluation.jacobian()
 
     def prepared(self, cell: Array, reference_cell: Array | None) -> tuple[ReciprocalLattice, list[Any]]:
@@ -183,35 +167,14 @@ class Transform:
                 self._prepared.popitem(last=False)
         return entry
 
-    def _check(
-        self, cell: Array, positions: Array, numbers: IntArray, pbc: Periodicity
-    ) -> tuple[Array, Array, IntArray]:
-        """The fully periodic cell, positions and indices of species; StructureError names what is wrong."""
-        cell = plain_array(cell, float, "cell")
-        positions = plain_array(positions, float, "positions")
-        numbers = plain_array(numbers, int, "atomic numbers")
-        if len(numbers) == 0:
-            raise StructureError("the structure has no atoms; give at least one")
-        if positions.shape != (len(numbers), 3) or cell.shape != (3, 3):
-            raise StructureError(
-                f"positions must be ({len(numbers)}, 3) and the cell (3, 3), got {positions.shape} and {cell.shape}"
-            )
-        bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
-        if len(bad):
-            raise StructureError(f"position of atom {bad[0]} is {positions[bad[0]]}: positions must be finite numbers")
-        if not np.isfinite(cell).all():
-            raise StructureError(f"the cell {cell.tolist()} must hold finite numbers")
-        check_positions(positions)
-        cell = padded_cell(cell, pbc, positions, self.reach)
-        if abs(np.linalg.det(cell)) < 1e-6:
-            raise StructureError(f"the cell {cell.tolist()} has no volume; set three independent lattice vectors")
-        check_cell(cell, len(positions))
-        unknown = sorted(set(numbers.tolist()) - set(self.spec.species))
+    def _species(self, structure: Structure) -> IntArray:
+        """(N,) index of each atom's species; StructureError for one that the spec does not have."""
+        unknown = sorted(set(structure.numbers.tolist()) - set(self.spec.species))
         if unknown:
             known = ", ".join(chemical_symbols[z] for z in self.spec.species)
             names = ", ".join(chemical_symbols[z] if 0 <= z < len(chemical_symbols) else str(z) for z in unknown)
             raise StructureError(f"the model knows {known}, not {names}; use a model trained with these elements")
-        return cell, positions, np.searchsorted(self.spec.species, numbers)
+        return np.searchsorted(self.spec.species, structure.numbers)
 
 
 class Evaluation:
@@ -221,14 +184,14 @@ class Evaluation:
     """
 
     def __init__(
-        self, transform: Transform, cell: Array, positions: Array, species: IntArray, reference_cell: Array | None
+        self, transform: Transform, structure: Structure, cell: Array, species: IntArray, reference_cell: Array | None
     ) -> None:
-        self._transform, self.cell, self._positions, self._species = transform, cell, positions, species
+        self._transform, self.cell, self._positions, self._species = transform, cell, structure.positions, species
         self.features: Array = np.zeros(len(transform.keys))
         self._atom_state: AtomState | None = None
         self._band_states: list[Any] = []
         if transform._atoms is not None:
-            self._atom_state = transform._atoms.forward(cell, positions, species, transform.execution)
+            self._atom_state = transform._atoms.forward(structure, species, transform.execution)
             self.features[transform._atom_columns] = self._atom_state.features
         if transform._band_plans:
             self._forward_bands(reference_cell)

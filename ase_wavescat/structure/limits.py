@@ -18,6 +18,8 @@ LARGEST_LENGTH = 1e7
 """A, of cell vectors and of positions from the origin; beyond, double precision loses 1e-9 A and more."""
 SMALLEST_VOLUME = 0.1
 """A^3 an atom; a tenth of the densest matter that was made. Cells in nm, or fractional coordinates, are denser."""
+SMALLEST_DETERMINANT = 1e-6
+"""A^3; less is no volume."""
 SHORTEST_VECTOR = 0.5
 """A, of the shortest lattice vector: the distance between an atom and its own image."""
 
@@ -73,6 +75,8 @@ def check_positions(positions: Array) -> None:
 
 def check_cell(cell: Array, atoms: int) -> None:
     """Raise StructureError for a fully periodic cell (3, 3), A, of so many atoms, beyond the limits of this module."""
+    if abs(np.linalg.det(cell)) < SMALLEST_DETERMINANT:
+        raise StructureError(f"the cell {cell.tolist()} has no volume; set three independent lattice vectors")
     longest = float(np.linalg.norm(cell, axis=1).max())
     if longest > LARGEST_LENGTH:
         raise StructureError(

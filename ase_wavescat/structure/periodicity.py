@@ -30,13 +30,12 @@ def padded_cell(cell: Array, pbc: Periodicity, positions: Array, gap: float) -> 
 
     cell: (3, 3) rows, A; those of open directions do not matter. positions: (N, 3), A. gap: least distance between
     the structure and its images (A). Open directions become orthogonal to the periodic ones and to each other, as long
-    as the atoms are apart plus the gap. Raises StructureError where the periodic vectors are not independent.
+    as the atoms are apart plus the gap. The periodic vectors must be independent.
     """
     periodic = np.asarray(pbc, dtype=bool)
     if periodic.all():
         return cell
     vectors = cell[periodic]
-    _check_independent(vectors)
     directions = _open_directions(vectors)
     extents = np.ptp(positions @ directions.T, axis=0)
     edges = _EDGE_STEP * np.ceil((extents + gap) / _EDGE_STEP)
@@ -68,14 +67,6 @@ def independent(vectors: Array) -> bool:
     if len(vectors) == 0:
         return True
     return bool(np.isfinite(vectors).all()) and float(np.linalg.svd(vectors, compute_uv=False)[-1]) > 1e-6
-
-
-def _check_independent(vectors: Array) -> None:
-    if not independent(vectors):
-        raise StructureError(
-            f"the cell vectors along periodic directions, {vectors.tolist()}, are zero or parallel; "
-            "set them, or set pbc = False along directions that do not repeat"
-        )
 
 
 def _open_directions(vectors: Array) -> Array:

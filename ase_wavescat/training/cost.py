@@ -40,11 +40,10 @@ from ase_wavescat.representation.lattice.filters import wavelet_cutoff
 from ase_wavescat.representation.lattice.reciprocal import ReciprocalLattice
 from ase_wavescat.representation.specification import Correlations, Moduli, ScatteringSpec
 from ase_wavescat.representation.transform import Transform
-from ase_wavescat.structure.neighbours import neighbour_pairs
+from ase_wavescat.structure.structure import Structure
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-Structure = tuple[Array, Array, IntArray]
 
 BASE = 0.8  # ms
 RATES = {
@@ -116,7 +115,7 @@ def measured_cost(spec: ScatteringSpec, keys: Sequence[str], structure: Structur
     times = []
     for _ in range(repeats + 1):
         start = time.process_time()
-        transform.evaluate(*structure).gradient(weights)
+        transform.evaluate(structure).gradient(weights)
         times.append(time.process_time() - start)
     return 1e3 * min(times[1:])
 
@@ -144,7 +143,7 @@ class _Catalogue:
                 self._layers = {row: layer for layer in [*tree.first, *tree.second] for row in layer.rows}
                 cutoffs |= {layer.radial.cutoff for layer in self._layers.values()}
         if cutoffs:
-            self._lattice = ReciprocalLattice(structure[0], max(cutoffs))
+            self._lattice = ReciprocalLattice(structure.cell, max(cutoffs))
             self._levels = sorted(cutoffs)
         if at_atoms:
             self._index_ranges(at_atoms)
@@ -175,9 +174,7 @@ class _Catalogue:
         table = RadialTable.build(
             self.spec, [f.wavelet for feature in features for m in feature.maps for f in (m.first, m.second)]
         )
-        cell, positions, _ = self.structure
-        *_, vectors = neighbour_pairs(cell, positions, float(table.cutoffs.max()))
-        distances = np.linalg.norm(vectors, axis=1)
+        distances = self.structure.neighbours(float(table.cutoffs.max())).distances
         ranges = np.sort(table.cutoffs)
         counts = [int(np.count_nonzero(distances < cutoff)) for cutoff in ranges]
         self._pairs = dict(zip(sorted({w.scale for w in table.wavelets}), counts, strict=True))
@@ -195,7 +192,7 @@ class _Catalogue:
 
     def _vectors(self, cutoff: float) -> list[int]:
         """Structure factors up to a cutoff."""
-        parts, known, atoms = [], 0, len(self.structure[1])
+        parts, known, atoms = [], 0, len(self.structure)
         for level in self._levels:
             if level <= cutoff:
                 count = self._lattice.count(level)

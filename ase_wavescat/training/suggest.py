@@ -27,6 +27,7 @@ from ase_wavescat.representation.parameter_rules import (
 from ase_wavescat.representation.presets import preset
 from ase_wavescat.representation.specification import Bands, Correlations, Family, Moduli, ScatteringSpec
 from ase_wavescat.representation.transform import Transform
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.training.data.frames import NO_GROUPS
 from ase_wavescat.training.rows.store import DEFAULT_DIRECTIONS
 from ase_wavescat.training.survey import Survey, read_structures, survey_structures
@@ -263,16 +264,16 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _evaluate(transform: Transform, atoms: Atoms) -> object:
-    return transform.evaluate(atoms.cell.array, atoms.positions, atoms.numbers, pbc=atoms.pbc).features
+    return transform.evaluate(Structure.from_atoms(atoms)).features
 
 
 def _differentiate(transform: Transform, atoms: Atoms) -> object:
     """The Jacobian, or a few tangents where there is none."""
-    structure = atoms.cell.array, atoms.positions, atoms.numbers
+    structure = Structure.from_atoms(atoms)
     if transform.has_jacobian:
-        return transform.jacobian(*structure, pbc=atoms.pbc)
+        return transform.jacobian(structure)
     displacements = np.random.default_rng(0).standard_normal((_TIMED_DIRECTIONS, len(atoms), 3))
-    return transform.tangent(*structure, displacements, np.zeros((_TIMED_DIRECTIONS, 3, 3)), pbc=atoms.pbc)
+    return transform.tangent(structure, displacements, np.zeros((_TIMED_DIRECTIONS, 3, 3)))
 
 
 # ------------------------------------------------------------ report

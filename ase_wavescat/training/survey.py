@@ -13,6 +13,7 @@ from ase import Atoms
 
 from ase_wavescat.io.structures import check_structure, files_of, named, structures_of
 from ase_wavescat.representation.parameter_rules import room
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import DataError
 from ase_wavescat.training.data.distances import CUTOFF, check_apart, shortest_distances
 
@@ -128,7 +129,7 @@ def _shortest(atoms: Atoms) -> dict[tuple[int, int], float]:
     """Shortest distance of each pair of species that is near; nothing where all atoms are far apart."""
     cutoff = CUTOFF
     while True:
-        shortest = shortest_distances(atoms.cell.array, atoms.positions, atoms.numbers, atoms.pbc, cutoff)
+        shortest = shortest_distances(Structure.from_atoms(atoms), cutoff)
         if shortest or cutoff >= _FARTHEST:
             return shortest
         cutoff *= 2

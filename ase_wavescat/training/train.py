@@ -189,7 +189,7 @@ def _with_softening(spec: ScatteringSpec, frames: Sequence[Frame]) -> Scattering
     dense = [frame for frame in frames if all(frame.pbc)] or frames
     chosen = dense[:: -(-len(dense) // SOFTENING_FRAMES)]
     gap = spec.beta * 2.0 ** max(spec.scales)  # about as wide as the widest maps
-    return measure_softening(spec, [(frame.periodic_cell(gap), frame.positions, frame.numbers) for frame in chosen])
+    return measure_softening(spec, [frame.structure.padded(gap) for frame in chosen])
 
 
 def _contacts(observations: Observations) -> Contacts | None:

@@ -24,6 +24,7 @@ import numpy as np
 from ase_wavescat import preset
 from ase_wavescat.potentials.repulsion import PairRepulsion
 from ase_wavescat.representation.features import AtomFeature, BandFeature, ModulusFeature, PairFeature, parse_key
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.training.cost import measured_cost
 from ase_wavescat.training.data.frames import Frame, read_frames
 from ase_wavescat.training.linear.least_squares import NormalEquations, Observation, collect
@@ -122,7 +123,7 @@ def time_of_call(case: Case, support: np.ndarray) -> float:
     """Milliseconds of energy and forces of 64 atoms, one core."""
     atoms = glass(64)
     keys = [case.store.keys[i] for i in support]
-    return measured_cost(case.store.spec, keys, (atoms.cell.array, atoms.positions, atoms.numbers))
+    return measured_cost(case.store.spec, keys, Structure.from_atoms(atoms))
 
 
 def labels(case: Case) -> list[Line]:

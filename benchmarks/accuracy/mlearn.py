@@ -30,6 +30,7 @@ from ase_wavescat.potentials.ensemble import Ensemble
 from ase_wavescat.potentials.model_file import load_model
 from ase_wavescat.representation.specification import Bands, Correlations, Maps, ScatteringSpec
 from ase_wavescat.representation.transform import Transform
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.training.data.frames import Frame, read_frames
 from ase_wavescat.training.rows.store import FeatureStore
 from ase_wavescat.training.train import train
@@ -96,10 +97,9 @@ def rows(element: str, chosen: argparse.Namespace, scratch: Path) -> tuple[Path,
     frames = read_frames(data)
     store = FeatureStore(chosen.store or scratch / "features", specification(element))
     transform = Transform(store.spec)
-    first = frames[0].cell, frames[0].positions, frames[0].numbers
-    transform.jacobian(*first)  # compiles
+    transform.jacobian(frames[0].structure)  # compiles
     start = time.process_time()
-    transform.jacobian(*first)
+    transform.jacobian(frames[0].structure)
     seconds = time.process_time() - start
     return data, store, {"rows_computed_now": store.fill(frames, chosen.workers), "rows_of_a_frame_cpu_s": seconds}
 
@@ -109,7 +109,7 @@ def test_errors(ensemble: Ensemble, frames: Sequence[Frame]) -> dict[str, Any]:
     transform = ensemble.transform()
     energy, forces = [], []
     for frame in frames:
-        prediction = ensemble.predict(transform, frame.cell, frame.positions, frame.numbers, pbc=frame.pbc)
+        prediction = ensemble.predict(transform, frame.structure)
         energy.append(1e3 * (prediction.energy - frame.energy) / len(frame))
         forces.append((-prediction.gradient[0] - frame.forces).ravel())
     kinds = {kind: [i for i, f in enumerate(frames) if f.config_type == kind] for kind in sorted(_kinds(frames))}
@@ -141,7 +141,7 @@ def call(ensemble: Ensemble, structure: Frame | Atoms) -> Callable[[], object]:
     cell = np.array(structure.cell)
 
     def evaluate() -> np.ndarray:
-        return ensemble.predict(transform, cell, structure.positions, structure.numbers).gradient[0]
+        return ensemble.predict(transform, Structure(cell, structure.positions, structure.numbers)).gradient[0]
 
     return evaluate
 

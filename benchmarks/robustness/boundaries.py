@@ -27,6 +27,7 @@ from ase_wavescat.representation.presets import PRESETS
 from ase_wavescat.representation.specification import ScatteringSpec
 from ase_wavescat.representation.transform import Transform
 from ase_wavescat.structure.periodicity import padded_cell
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.workflows.demo import shipped_structure
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -158,7 +159,7 @@ def preset_changes(name: str) -> tuple[list[Any], dict[str, Any]]:
 
 
 def _features(transform: Transform, atoms: Atoms) -> np.ndarray:
-    return transform.evaluate(atoms.cell.array, atoms.positions, atoms.numbers, pbc=atoms.pbc).features
+    return transform.evaluate(Structure.from_atoms(atoms)).features
 
 
 def vacuum_slope(calculator: WaveScatCalculator) -> float:
@@ -188,10 +189,10 @@ def times(calculator: WaveScatCalculator) -> tuple[list[list[Any]], dict[str, fl
     rows, figures = [], {}
     for name, atoms in {"bulk": bulk, **pieces()}.items():
         transform = ensemble.transform()
-        structure = atoms.cell.array, atoms.positions, atoms.numbers, None, atoms.pbc
+        structure = Structure.from_atoms(atoms)
 
-        def step(structure: Any = structure, transform: Transform = transform) -> None:
-            _ = ensemble.predict(transform, *structure).gradient
+        def step(structure: Structure = structure, transform: Transform = transform) -> None:
+            _ = ensemble.predict(transform, structure).gradient
 
         figures[name] = 1e3 * median_time(step, 9)
         cells = iter(np.arange(20))
@@ -200,9 +201,9 @@ def times(calculator: WaveScatCalculator) -> tuple[list[list[Any]], dict[str, fl
             stretch = 1.0 + 1e-4 * next(cells)
             moved = atoms.cell.array * stretch, atoms.positions * stretch
             box = padded_cell(moved[0], atoms.pbc, moved[1], transform.reach) * stretch
-            _ = ensemble.predict(transform, box, moved[1], atoms.numbers).gradient
+            _ = ensemble.predict(transform, Structure(box, moved[1], atoms.numbers)).gradient
 
-        edges = np.linalg.norm(ensemble.predict(transform, *structure).evaluation.cell, axis=1)
+        edges = np.linalg.norm(ensemble.predict(transform, structure).evaluation.cell, axis=1)
         box = " x ".join(f"{edge:.0f}" for edge in edges)
         ratio = figures[name] / figures["bulk"]
         new = 1e3 * median_time(anew, 5)

@@ -24,13 +24,12 @@ from ase_wavescat.representation.families.moduli.plan import measure_softening
 from ase_wavescat.representation.presets import PRESETS
 from ase_wavescat.representation.specification import Moduli, ScatteringSpec
 from ase_wavescat.representation.transform import Transform
+from ase_wavescat.structure.structure import Structure
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import glass, machine, standard_options, table, update_documents, write_json
 
 STEPS = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
-Boundaries = tuple[bool, bool, bool]
-Structure = tuple[np.ndarray, np.ndarray, np.ndarray, Boundaries]
 
 
 def structures() -> dict[str, Structure]:
@@ -43,12 +42,12 @@ def structures() -> dict[str, Structure]:
     eight = triclinic.cell.array, triclinic.positions, triclinic.numbers
     four = triclinic.cell.array, triclinic.positions[:4], triclinic.numbers[:4]
     return {
-        "triclinic": (*eight, (True, True, True)),
-        "one atom, 2 A": (small, np.array([[0.3, 0.2, 0.1]]), np.array([3]), (True, True, True)),
-        "20:1": (long, rng.random((18, 3)) @ long, numbers, (True, True, True)),
-        "molecule": (*four, (False, False, False)),
-        "triclinic wire": (*four, (False, True, False)),
-        "triclinic slab": (*four, (True, False, True)),
+        "triclinic": Structure(*eight),
+        "one atom, 2 A": Structure(small, np.array([[0.3, 0.2, 0.1]]), np.array([3])),
+        "20:1": Structure(long, rng.random((18, 3)) @ long, numbers),
+        "molecule": Structure(*four, (False, False, False)),
+        "triclinic wire": Structure(*four, (False, True, False)),
+        "triclinic slab": Structure(*four, (True, False, True)),
     }
 
 
@@ -56,7 +55,7 @@ def specs(references: list[Structure]) -> dict[str, ScatteringSpec]:
     """The presets, those of moduli reduced, and the papers' softened, too."""
     specs = {name: small_preset(name) for name in PRESETS}
     softened = dataclasses.replace(specs["sinz2020"], families=(Moduli(softening=0.4),))
-    return {**specs, "sinz2020, epsilon = 0.4": measure_softening(softened, [s[:3] for s in references])}
+    return {**specs, "sinz2020, epsilon = 0.4": measure_softening(softened, references)}
 
 
 def best_error(function: Callable[[float], float], derivative: float) -> tuple[float, float]:
@@ -69,9 +68,9 @@ def best_error(function: Callable[[float], float], derivative: float) -> tuple[f
 
 
 def measure(spec: ScatteringSpec, structure: Structure) -> tuple[list[str], dict[str, float]]:
-    cell, positions, numbers, pbc = structure
+    positions, numbers = structure.positions, structure.numbers
     transform = Transform(spec)
-    evaluation = transform.evaluate(cell, positions, numbers, pbc=pbc)
+    evaluation = transform.evaluate(structure)
     cell = evaluation.cell
     rng = np.random.default_rng(7)
     size = np.abs(evaluation.features)
@@ -83,7 +82,9 @@ def measure(spec: ScatteringSpec, structure: Structure) -> tuple[list[str], dict
 
     def energy(t: float, u: float) -> float:
         f = np.eye(3) + u * stretch
-        return float(transform.evaluate(cell @ f, (positions + t * move) @ f, numbers, cell).features @ weights)
+        return float(
+            transform.evaluate(Structure(cell @ f, (positions + t * move) @ f, numbers), cell).features @ weights
+        )
 
     force = best_error(lambda t: energy(t, 0.0), along) if len(numbers) > 1 else (0.0, 0.0)
     stress = best_error(lambda u: energy(0.0, u), strained)

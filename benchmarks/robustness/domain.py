@@ -20,6 +20,7 @@ from ase.build import bcc110, bulk, diamond111
 
 from ase_wavescat import WaveScatCalculator
 from ase_wavescat.io.structures import structures_of
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.workflows.demo import shipped_structure
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -102,17 +103,13 @@ def share_of_call(model: str) -> float:
     """Time of the atoms' grades over that of a step of dynamics (energy, forces, stress, domain), 64 atoms."""
     calculator = WaveScatCalculator(model)
     atoms = glass()
-    prediction = calculator.ensemble.predict(
-        calculator.ensemble.transform(), atoms.cell.array, atoms.positions, atoms.numbers
-    )
     environments = calculator.ensemble.domain.environments
-    structure = prediction.cell, prediction.positions, prediction.numbers
 
     def step() -> None:
         atoms.rattle(1e-3)
         calculator.calculate(atoms, ["forces"])
 
-    return median_time(lambda: environments.grades(*structure)) / median_time(step)
+    return median_time(lambda: environments.grades(Structure.from_atoms(atoms))) / median_time(step)
 
 
 def report(model: str, figures: dict[str, Any]) -> str:

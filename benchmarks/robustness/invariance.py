@@ -26,6 +26,7 @@ from scipy.spatial.transform import Rotation
 from ase_wavescat import WaveScatCalculator, preset
 from ase_wavescat.representation.presets import PRESETS
 from ase_wavescat.representation.transform import Transform
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.workflows.demo import shipped_structure
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -146,8 +147,8 @@ def preset_changes(transform: Transform, change: Callable[[Atoms, np.random.Gene
     """Median and largest relative change of the features."""
     atoms = glass(atoms=12, lithium=0.6, seed=3)
     moved, _, _ = change(atoms, np.random.default_rng(0))
-    before = transform.evaluate(atoms.cell.array, atoms.positions, atoms.numbers).features / len(atoms)
-    after = transform.evaluate(moved.cell.array, moved.positions, moved.numbers).features / len(moved)
+    before = transform.evaluate(Structure.from_atoms(atoms)).features / len(atoms)
+    after = transform.evaluate(Structure.from_atoms(moved)).features / len(moved)
     change, size = np.abs(after - before), np.abs(before)
     typical = np.median(size[size > 0])
     own = (change[size > 0] / size[size > 0], change / np.maximum(size, typical))

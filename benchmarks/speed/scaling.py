@@ -23,6 +23,7 @@ from ase_wavescat.representation.execution import Execution
 from ase_wavescat.representation.lattice.reciprocal import ReciprocalLattice
 from ase_wavescat.representation.lattice.structure_factor import NonuniformPhases, Phases
 from ase_wavescat.representation.transform import Transform
+from ase_wavescat.structure.structure import Structure
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import glass, machine, median_time, standard_options, table, update_documents, write_json
@@ -43,10 +44,10 @@ def measure(model: str, way: str, tiles: tuple[int, int, int]) -> dict[str, floa
     atoms = glass(64).repeat(tiles)
     arguments = atoms.cell.array, atoms.positions, atoms.numbers
     repeats = 7 if len(atoms) <= 512 else 3
-    energy = median_time(lambda: transform.evaluate(*arguments), repeats)
-    everything = median_time(lambda: transform.evaluate(*arguments).gradient(weights), repeats)
+    energy = median_time(lambda: transform.evaluate(Structure(*arguments)), repeats)
+    everything = median_time(lambda: transform.evaluate(Structure(*arguments)).gradient(weights), repeats)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-    evaluation = transform.evaluate(*arguments)
+    evaluation = transform.evaluate(Structure(*arguments))
     forces = evaluation.gradient(weights)[0].reshape(-1, 64, 3)
     return {
         "atoms": len(atoms),

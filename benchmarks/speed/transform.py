@@ -22,6 +22,7 @@ from ase_wavescat import WaveScatCalculator, find_model, load_model, preset
 from ase_wavescat.representation.families.correlations.plan import CorrelationPlan
 from ase_wavescat.representation.lattice.fourier import workspace
 from ase_wavescat.representation.transform import Transform
+from ase_wavescat.structure.structure import Structure
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import glass, machine, median_time, standard_options, table, update_documents, write_json
@@ -58,8 +59,8 @@ def model_rows(chosen: argparse.Namespace, figures: dict[str, float]) -> list[li
     transform = ensemble.transform()
     cell, positions, numbers = atoms.cell.array, atoms.positions, atoms.numbers
     weights = ensemble.mean_weights
-    energy = median_time(lambda: transform.evaluate(cell, positions, numbers).features @ weights)
-    everything = median_time(lambda: transform.evaluate(cell, positions, numbers).gradient(weights))
+    energy = median_time(lambda: transform.evaluate(Structure(cell, positions, numbers)).features @ weights)
+    everything = median_time(lambda: transform.evaluate(Structure(cell, positions, numbers)).gradient(weights))
     ffts, bare = bare_ffts(transform, cell)
     calculator = WaveScatCalculator(ensemble)
     moved = atoms.copy()
@@ -102,8 +103,8 @@ def papers_rows(figures: dict[str, float]) -> list[list[str]]:
     transform = Transform(preset("sinz2020", ["Li", "Si"]))
     arguments = atoms.cell.array, atoms.positions, atoms.numbers
     weights = np.ones(len(transform.keys))
-    features = median_time(lambda: transform.evaluate(*arguments), repeats=7)
-    everything = median_time(lambda: transform.evaluate(*arguments).gradient(weights), repeats=7)
+    features = median_time(lambda: transform.evaluate(Structure(*arguments)), repeats=7)
+    everything = median_time(lambda: transform.evaluate(Structure(*arguments)).gradient(weights), repeats=7)
     papers = recipe(10)
     figures |= {"sinz2020_ms": 1e3 * features, "sinz2020_gradient_ms": 1e3 * everything, "recipe_ms": 1e3 * papers}
     return [

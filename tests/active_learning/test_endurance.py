@@ -18,6 +18,7 @@ from ase_wavescat.active_learning.selection import Candidate
 from ase_wavescat.active_learning.trial import sureness, try_out
 from ase_wavescat.potentials.domain import Domain
 from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import DataError
 
 WIDE = Limits(1e6, 1e6)
@@ -76,7 +77,7 @@ def test_leaving_the_domain_on_the_way_ends_a_run_there(ensemble: Ensemble, star
     lasting = endure(starts[:1], ensemble, SHORT, WIDE, workers=1, progress=False)
     calculator = WaveScatCalculator(ensemble)
     at_first = calculator.ensemble.predict(
-        ensemble.transform(), starts[0].cell.array, starts[0].positions, starts[0].numbers
+        ensemble.transform(), Structure(starts[0].cell.array, starts[0].positions, starts[0].numbers)
     ).features / len(starts[0])
     assert ensemble.domain is not None
     narrow = dataclasses.replace(

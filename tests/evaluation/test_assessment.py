@@ -23,6 +23,7 @@ from ase_wavescat.evaluation import assessment as evaluation
 from ase_wavescat.evaluation.assessment import Deviation, check_calibration, measure_speed, read_data
 from ase_wavescat.potentials.domain import Domain
 from ase_wavescat.potentials.ensemble import Calibration, Ensemble
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import DataError, WaveScatWarning
 from ase_wavescat.training.data.duplicates import Seen, fingerprints
 from ase_wavescat.training.data.duplicates import digest as fingerprint_of_older_models
@@ -44,7 +45,7 @@ def frames(small_ensemble: Ensemble) -> list[Frame]:
         positions = sites + rng.normal(scale=0.1, size=(count, 3))
         numbers = np.where(np.arange(count) <= (index * 5) % (count + 1) - 1, 3, 14)
         cell = 4.9 * np.eye(3) + rng.normal(scale=0.1, size=(3, 3))
-        prediction = small_ensemble.predict(transform, cell, positions, numbers)
+        prediction = small_ensemble.predict(transform, Structure(cell, positions, numbers))
         stress = full_3x3_to_voigt_6_stress(prediction.gradient[1] / abs(np.linalg.det(cell)))
         found.append(
             Frame(
@@ -160,7 +161,9 @@ def test_scales_are_rms_error_over_rms_spread_of_the_bare_members(
     small_ensemble: Ensemble, assessment: Assessment
 ) -> None:
     transform = small_ensemble.transform()
-    predictions = [small_ensemble.predict(transform, f.cell, f.positions, f.numbers) for f in assessment.frames]
+    predictions = [
+        small_ensemble.predict(transform, Structure(f.cell, f.positions, f.numbers)) for f in assessment.frames
+    ]
     bare = [p.member_energies.std(ddof=1) / len(f) for p, f in zip(predictions, assessment.frames, strict=True)]
     expected = np.sqrt(np.mean(ENERGY_ERRORS**2) / np.mean(np.square(bare)))
     assert assessment.energy_reliability.scale == pytest.approx(expected)

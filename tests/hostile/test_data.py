@@ -19,7 +19,7 @@ from ase.units import GPa, Hartree, kcal, mol
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ase_wavescat.io import extended_xyz, structure_files
+from ase_wavescat.io import extended_xyz, structures
 from ase_wavescat.system.errors import DataError, WaveScatWarning
 from ase_wavescat.training.data.frames import Frame, _label, read_frames
 from ase_wavescat.training.data.magnitudes import warn_of_magnitudes
@@ -134,7 +134,7 @@ def test_files_may_end_in_empty_lines_and_have_vectors_after_the_atoms(tmp_path:
     assert len(read_frames(tmp_path / "set.xyz")) == 3
     dialect = "1\n\nLi 0 0 0\nVEC1 3 0 0\nVEC2 0 3 0\nVEC3 0 0 3\n"
     (tmp_path / "set.xyz").write_text(2 * dialect)
-    assert [atoms.pbc.all() for atoms in structure_files.structures_of(tmp_path / "set.xyz")] == [True, True]
+    assert [atoms.pbc.all() for atoms in structures.structures_of(tmp_path / "set.xyz")] == [True, True]
 
 
 def test_a_key_inside_a_text_is_not_that_key(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_broken_files_in_little_memory() -> None:
 
 
 def test_a_file_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(structure_files, "_LARGEST_TEXT", 10_000)
+    monkeypatch.setattr(structures, "_LARGEST_TEXT", 10_000)
     (tmp_path / "bomb.extxyz.gz").write_bytes(gzip.compress(b"0" * 1_000_000))
     with pytest.raises(DataError, match="more than 10000 bytes, unpacked; split it"):
         read_frames(tmp_path / "bomb.extxyz.gz")

@@ -15,11 +15,12 @@ from ase import Atoms
 from ase_wavescat.potentials.domain import Domain
 from ase_wavescat.potentials.ensemble import Calibration, Ensemble, Prediction
 from ase_wavescat.representation.specification import ScatteringSpec, SpecError
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import StructureError
 
 
 def predict(ensemble: Ensemble, atoms: Atoms) -> Prediction:
-    return ensemble.predict(ensemble.transform(), atoms.cell.array, atoms.positions, atoms.numbers)
+    return ensemble.predict(ensemble.transform(), Structure.from_atoms(atoms))
 
 
 def test_member_energies_are_sums_of_their_parts(
@@ -28,7 +29,7 @@ def test_member_energies_are_sums_of_their_parts(
     atoms = make_structure()
     prediction = predict(small_ensemble, atoms)
     numbers = list(atoms.numbers)
-    repulsion = small_ensemble.repulsion.evaluate(atoms.cell.array, atoms.positions, atoms.numbers)[0]
+    repulsion = small_ensemble.repulsion.evaluate(Structure.from_atoms(atoms))[0]
     for member in range(small_ensemble.members):
         baseline = small_ensemble.species_energies[member] @ [numbers.count(3), numbers.count(14)]
         expected = baseline + repulsion + small_ensemble.weights[member] @ prediction.features
@@ -100,11 +101,11 @@ def test_a_prediction_outlives_later_ones_of_the_same_transform(
 ) -> None:
     first, second = make_structure(0), make_structure(1)
     transform = small_ensemble.transform()
-    early = small_ensemble.predict(transform, first.cell.array, first.positions, first.numbers)
+    early = small_ensemble.predict(transform, Structure.from_atoms(first))
     shaken = first.copy()
     shaken.rattle(0.2, seed=5)
     for other in (second, shaken):
-        later = small_ensemble.predict(transform, other.cell.array, other.positions, other.numbers)
+        later = small_ensemble.predict(transform, Structure.from_atoms(other))
         assert np.isfinite(later.gradient[0]).all()
     alone = predict(small_ensemble, first)
     np.testing.assert_allclose(early.gradient[0], alone.gradient[0], rtol=1e-12, atol=1e-14)
@@ -130,8 +131,8 @@ def test_composition_outside_the_domain(wide_domain: Domain) -> None:
 def test_distance_outside_the_domain(wide_domain: Domain) -> None:
     domain = dataclasses.replace(wide_domain, closest={(3, 3): 2.6, (14, 3): 2.4})
     cell, numbers = 6 * np.eye(3), np.array([3, 14])
-    assert domain.distance_outside(cell, np.array([[0, 0, 0], [2.5, 0, 0.0]]), numbers) is None
-    message = domain.distance_outside(cell, np.array([[0, 0, 0], [4.0, 0, 0.0]]), numbers)
+    assert domain.distance_outside(Structure(cell, np.array([[0, 0, 0], [2.5, 0, 0.0]]), numbers)) is None
+    message = domain.distance_outside(Structure(cell, np.array([[0, 0, 0], [4.0, 0, 0.0]]), numbers))
     assert message is not None and "(Li-Si) are 2.000 A apart" in message and "closer than 2.400 A" in message
 
 

@@ -19,6 +19,7 @@ from ase_wavescat.potentials.domain import Domain
 from ase_wavescat.potentials.ensemble import Ensemble
 from ase_wavescat.potentials.environments import Environments, EnvironmentVectors, leverages, moments
 from ase_wavescat.representation.wavelets import solid_harmonics_at
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import CalculatorError, WaveScatWarning
 from ase_wavescat.training.data.frames import Frame
 from ase_wavescat.training.data.surroundings import WIDTH, collect_environments, typical_distance
@@ -28,7 +29,7 @@ SPECIES = (3, 14)
 
 
 def vectors_of(atoms: Atoms, width: float = 1.0) -> np.ndarray:
-    return EnvironmentVectors(SPECIES, width)(atoms.cell.array, atoms.positions, atoms.numbers)
+    return EnvironmentVectors(SPECIES, width)(Structure.from_atoms(atoms))
 
 
 def frame_of(atoms: Atoms, group: str = "a") -> Frame:
@@ -118,7 +119,7 @@ def test_leverages_are_one_on_average_and_do_not_depend_on_units() -> None:
 
 def test_held_out_cells_are_inside_and_unlike_ones_are_not(seen: Environments) -> None:
     def largest(atoms: Atoms) -> float:
-        return float(seen.grades(atoms.cell.array, atoms.positions, atoms.numbers).max())
+        return float(seen.grades(Structure.from_atoms(atoms)).max())
 
     inside = [largest(atoms) for atoms in crystals(100, seed=1000)]
     assert np.mean(np.array(inside) > 1) <= 0.05

@@ -11,6 +11,7 @@ from ase_wavescat.representation.families.atoms import plan as atomic
 from ase_wavescat.representation.families.correlations import plan as correlations
 from ase_wavescat.representation.presets import preset
 from ase_wavescat.representation.transform import Transform
+from ase_wavescat.structure.structure import Structure
 
 SPEC = preset("correlations", ["Li", "Si"])
 CELL = np.array([[7.0, 0, 0], [1.2, 6.4, 0], [-0.8, 0.7, 6.9]])
@@ -19,7 +20,7 @@ NUMBERS = np.where(np.arange(14) % 3, 3, 14)
 
 
 def results(execution):
-    evaluation = Transform(SPEC, execution=execution).evaluate(CELL, POSITIONS, NUMBERS)
+    evaluation = Transform(SPEC, execution=execution).evaluate(Structure(CELL, POSITIONS, NUMBERS))
     weights = np.random.default_rng(1).normal(size=len(SPEC.keys)) / (np.abs(evaluation.features) + 1e-3)
     return evaluation.features, *evaluation.gradient(weights)
 
@@ -62,7 +63,7 @@ def test_fields_that_are_made_again_give_the_same(monkeypatch):
     moves, strains = rng.normal(size=(2, *POSITIONS.shape)), rng.normal(size=(2, 3, 3))
 
     def everything():
-        evaluation = transform.evaluate(CELL, POSITIONS, NUMBERS)
+        evaluation = transform.evaluate(Structure(CELL, POSITIONS, NUMBERS))
         weights = np.random.default_rng(1).normal(size=len(SPEC.keys)) / (np.abs(evaluation.features) + 1e-3)
         return [
             evaluation.features,
@@ -78,12 +79,12 @@ def test_fields_that_are_made_again_give_the_same(monkeypatch):
 
 
 def _in_a_child(transform, queue):
-    queue.put(transform.evaluate(CELL, POSITIONS, NUMBERS).features)
+    queue.put(transform.evaluate(Structure(CELL, POSITIONS, NUMBERS)).features)
 
 
 def test_pickled_and_forked_transforms_have_threads_of_their_own():
     transform = Transform(SPEC, execution=Execution(2))
-    features = transform.evaluate(CELL, POSITIONS, NUMBERS).features
+    features = transform.evaluate(Structure(CELL, POSITIONS, NUMBERS)).features
     assert pickle.loads(pickle.dumps(transform)).execution == Execution(2)
     context = multiprocessing.get_context("fork")
     queue = context.Queue()

@@ -15,6 +15,7 @@ from ase.build import molecule
 from ase_wavescat import ScatteringSpec, preset, scattering_features
 from ase_wavescat.representation.specification import Moduli, SpecError
 from ase_wavescat.representation.transform import Transform, unit_strains
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import StructureError, WaveScatError
 from finite_difference import best_relative_error
 
@@ -33,7 +34,7 @@ def test_one_structure_gives_the_numbers_of_the_transform(
 ) -> None:
     atoms = make_structure()
     features = scattering_features(atoms, mixed_spec)
-    direct = Transform(mixed_spec).evaluate(atoms.cell.array, atoms.positions, atoms.numbers)
+    direct = Transform(mixed_spec).evaluate(Structure.from_atoms(atoms))
     np.testing.assert_allclose(features.values, direct.features, rtol=1e-12, atol=1e-12)
     assert features.keys == mixed_spec.keys and len(features.labels) == len(features.keys)
     assert features.by_positions is None and features.by_strain is None
@@ -90,7 +91,9 @@ def test_derivatives_of_both_kinds_against_finite_differences(
         def strained(t: float) -> np.ndarray:
             change = np.eye(3) + t * unit_strains()[3]
             cell, positions = atoms.cell.array @ change, atoms.positions @ change
-            return transform.evaluate(cell, positions, atoms.numbers, reference_cell=atoms.cell.array).features
+            return transform.evaluate(
+                Structure(cell, positions, atoms.numbers), reference_cell=atoms.cell.array
+            ).features
 
         size = np.abs(features.by_strain[:, 3]) + 1e-3 * np.abs(features.by_strain[:, 3]).max()
         assert best_relative_error(lambda t: strained(t) / size, features.by_strain[:, 3] / size) < 1e-6

@@ -12,6 +12,7 @@ from ase_wavescat.representation.features import ModulusFeature
 from ase_wavescat.representation.presets import preset, valence_electrons
 from ase_wavescat.representation.specification import SpecError
 from ase_wavescat.representation.transform import Transform
+from ase_wavescat.structure.structure import Structure
 
 ROTATION = Rotation.from_rotvec([0.3, 0.5, -0.2]).as_matrix()
 CELL = np.array([[4.1, 0.3, -0.2], [1.1, 3.8, 0.4], [-0.7, 0.9, 4.4]])
@@ -73,10 +74,10 @@ def test_presets_do_not_depend_on_how_a_crystal_is_written(name, step, tolerance
     transform = sample(name, step)
 
     def deviation(cell, positions, numbers, share=1):
-        values = transform.evaluate(cell, positions, numbers).features
+        values = transform.evaluate(Structure(cell, positions, numbers)).features
         return largest_deviation(values / share, expected)
 
-    expected = transform.evaluate(CELL, POSITIONS, NUMBERS).features
+    expected = transform.evaluate(Structure(CELL, POSITIONS, NUMBERS)).features
     order = np.array([3, 1, 4, 0, 2])
     assert deviation(CELL, POSITIONS[order], NUMBERS[order]) < 1e-9
     images = np.array([[1, 0, 0], [0, -2, 1], [0, 0, 0], [3, 3, 3], [0, 0, 1]])
@@ -94,7 +95,7 @@ def test_presets_do_not_depend_on_how_a_molecule_lies(name, step, tolerance):
     transform = sample(name, step, scales=(0.0, 1.0))
     molecule = np.array([[0.0, 0.1, 0.2], [2.4, 0.0, 0.0], [0.3, 2.2, -1.1]])
     expected, moved, turned = (
-        transform.evaluate(np.zeros((3, 3)), positions, NUMBERS[:3], pbc=(False,) * 3).features
+        transform.evaluate(Structure(np.zeros((3, 3)), positions, NUMBERS[:3], pbc=(False,) * 3)).features
         for positions in (molecule, molecule + np.array([0.33, -0.41, 0.25]), molecule @ ROTATION.T)
     )
     for values in (moved, turned):

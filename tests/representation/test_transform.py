@@ -10,6 +10,7 @@ import pytest
 from ase_wavescat.representation.presets import papers_channels
 from ase_wavescat.representation.specification import Bands, Correlations, Maps, Moduli, ScatteringSpec, SpecError
 from ase_wavescat.representation.transform import Transform
+from ase_wavescat.structure.structure import Structure
 
 WAVELETS = ((3, 1), (2, 0))
 CELL = np.array([[4.0, 0, 0], [1.2, 4.4, 0], [-0.8, 0.7, 3.9]])
@@ -31,30 +32,32 @@ def mixed():
 
 def test_families_share_one_gradient_and_one_tangent(mixed):
     assert not mixed.has_jacobian
-    evaluation = mixed.evaluate(CELL, POSITIONS, NUMBERS)
+    evaluation = mixed.evaluate(Structure(CELL, POSITIONS, NUMBERS))
     weights = np.random.default_rng(2).normal(size=len(mixed.keys)) / (np.abs(evaluation.features) + 1e-3)
     gradient, strain = evaluation.gradient(weights)
     rng = np.random.default_rng(3)
     moves, strains = rng.normal(size=(3, *POSITIONS.shape)), rng.normal(size=(3, 3, 3))
-    features, derivatives = mixed.tangent(CELL, POSITIONS, NUMBERS, moves, strains)
+    features, derivatives = mixed.tangent(Structure(CELL, POSITIONS, NUMBERS), moves, strains)
     np.testing.assert_array_equal(features, evaluation.features)
     expected = (gradient * moves).sum(axis=(1, 2)) + (strain * strains).sum(axis=(1, 2))
     np.testing.assert_allclose(derivatives @ weights, expected, rtol=1e-9)
 
 
 def test_a_mixed_support_has_the_features_of_its_families(mixed):
-    features = mixed.evaluate(CELL, POSITIONS, NUMBERS).features
+    features = mixed.evaluate(Structure(CELL, POSITIONS, NUMBERS)).features
     for kind in ("modulus", "pair", "atom"):
         own = [i for i, key in enumerate(mixed.keys) if key.startswith(kind)]
         assert own
         alone = Transform(mixed.spec, [mixed.keys[i] for i in own])
         assert alone.has_jacobian == (kind != "modulus")
-        np.testing.assert_allclose(alone.evaluate(CELL, POSITIONS, NUMBERS).features, features[own], rtol=1e-9)
+        np.testing.assert_allclose(
+            alone.evaluate(Structure(CELL, POSITIONS, NUMBERS)).features, features[own], rtol=1e-9
+        )
 
 
 def test_moduli_have_no_jacobian_pass(mixed):
     with pytest.raises(ValueError, match="moduli have no Jacobian pass"):
-        mixed.jacobian(CELL, POSITIONS, NUMBERS)
+        mixed.jacobian(Structure(CELL, POSITIONS, NUMBERS))
 
 
 def test_unknown_keys_are_refused(mixed):
@@ -68,9 +71,9 @@ def test_pickle_and_threads_give_the_same_bits(mixed):
     scales = [1.0, 1.01, 1.02, 1.03] * 4
 
     def features(scale):
-        return copy.evaluate(CELL * scale, POSITIONS * scale, NUMBERS).features
+        return copy.evaluate(Structure(CELL * scale, POSITIONS * scale, NUMBERS)).features
 
-    expected = {s: mixed.evaluate(CELL * s, POSITIONS * s, NUMBERS).features for s in set(scales)}
+    expected = {s: mixed.evaluate(Structure(CELL * s, POSITIONS * s, NUMBERS)).features for s in set(scales)}
     with ThreadPoolExecutor(4) as pool:
         for scale, found in zip(scales, pool.map(features, scales), strict=True):
             np.testing.assert_array_equal(found, expected[scale])

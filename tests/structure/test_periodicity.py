@@ -13,6 +13,7 @@ from ase_wavescat.representation.presets import preset
 from ase_wavescat.representation.reach import reach
 from ase_wavescat.representation.transform import Transform
 from ase_wavescat.structure.periodicity import LARGEST_SPHERE, check_size, padded_cell
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import StructureError
 
 CELL = np.array([[4.6, 0.3, 0.0], [1.4, 4.9, -0.5], [-0.8, 0.7, 5.2]])
@@ -64,14 +65,14 @@ def test_rows_along_open_directions_do_not_matter():
 )
 def test_vectors_along_periodic_directions_must_span_them(transform, cell, pbc):
     with pytest.raises(StructureError, match="zero or parallel; set them, or set pbc = False"):
-        transform.evaluate(cell, POSITIONS, NUMBERS, pbc=pbc)
+        transform.evaluate(Structure(cell, POSITIONS, NUMBERS, pbc=pbc))
 
 
 @pytest.mark.parametrize("pbc", OPEN)
 def test_features_and_derivatives_are_those_of_a_larger_box(transform, pbc):
-    alone = transform.evaluate(CELL, POSITIONS, NUMBERS, pbc=pbc)
+    alone = transform.evaluate(Structure(CELL, POSITIONS, NUMBERS, pbc=pbc))
     larger = padded_cell(CELL, pbc, POSITIONS, 1.5 * transform.reach)
-    boxed = transform.evaluate(larger, POSITIONS, NUMBERS)
+    boxed = transform.evaluate(Structure(larger, POSITIONS, NUMBERS))
     assert abs(np.linalg.det(larger)) > 1.2 * abs(np.linalg.det(alone.cell))
     size = np.abs(alone.features)
     assert_close(boxed.features, alone.features)
@@ -85,11 +86,11 @@ def test_features_and_derivatives_are_those_of_a_larger_box(transform, pbc):
 
 def test_tangent_and_jacobian_take_open_directions(transform):
     pbc = (True, False, True)
-    features, by_positions, by_strain = transform.jacobian(CELL, POSITIONS, NUMBERS, pbc)
+    features, by_positions, by_strain = transform.jacobian(Structure(CELL, POSITIONS, NUMBERS, pbc))
     rng = np.random.default_rng(2)
     moves, strains = rng.normal(size=(2, 6, 3)), np.zeros((2, 3, 3))
     strains[1, 0, 0] = 1.0
-    same, along = transform.tangent(CELL, POSITIONS, NUMBERS, moves, strains, pbc=pbc)
+    same, along = transform.tangent(Structure(CELL, POSITIONS, NUMBERS, pbc=pbc), moves, strains)
     expected = np.einsum("fna,dna->df", by_positions, moves)
     expected[1] += by_strain[:, 0]
     np.testing.assert_allclose(same, features, rtol=1e-12)
@@ -99,28 +100,30 @@ def test_tangent_and_jacobian_take_open_directions(transform):
 def test_a_molecule_may_be_turned_moved_and_put_anywhere(transform):
     """Atoms beyond the edges of a cell that does not repeat are where they are said to be."""
     nowhere, pbc = np.zeros((3, 3)), (False, False, False)
-    reference = transform.evaluate(nowhere, POSITIONS, NUMBERS, pbc=pbc).features
+    reference = transform.evaluate(Structure(nowhere, POSITIONS, NUMBERS, pbc=pbc)).features
     turn = Rotation.from_rotvec([0.4, -1.1, 0.7]).as_matrix()
     for positions in (POSITIONS + np.array([1e3, -17.3, 0.2]), POSITIONS @ turn.T, POSITIONS @ turn.T - 5e3):
         for cell in (nowhere, CELL, 0.1 * CELL):
-            features = transform.evaluate(cell, positions, NUMBERS, pbc=pbc).features
+            features = transform.evaluate(Structure(cell, positions, NUMBERS, pbc=pbc)).features
             assert_close(features, reference)
 
 
 def test_one_atom_and_two_far_apart(transform):
     nowhere, pbc = np.zeros((3, 3)), (False, False, False)
-    lithium = transform.evaluate(nowhere, np.array([[0.2, 0.1, 0.0]]), np.array([3]), pbc=pbc).features
-    silicon = transform.evaluate(nowhere, np.array([[9.0, 0.0, 0.0]]), np.array([14]), pbc=pbc).features
-    both = transform.evaluate(nowhere, np.array([[0.0, 0, 0], [60.0, 0, 0]]), np.array([3, 14]), pbc=pbc).features
+    lithium = transform.evaluate(Structure(nowhere, np.array([[0.2, 0.1, 0.0]]), np.array([3]), pbc=pbc)).features
+    silicon = transform.evaluate(Structure(nowhere, np.array([[9.0, 0.0, 0.0]]), np.array([14]), pbc=pbc)).features
+    both = transform.evaluate(
+        Structure(nowhere, np.array([[0.0, 0, 0], [60.0, 0, 0]]), np.array([3, 14]), pbc=pbc)
+    ).features
     assert_close(both, lithium + silicon)
 
 
 def test_boxes_that_no_memory_holds_are_refused_before_the_work(transform):
     positions = np.array([[0.0, 0, 0], [1e6, 1e6, 1e6]])
     with pytest.raises(StructureError, match=r"edges of 1e\+06, 1e\+06, 1e\+06 A needs .* drifted apart"):
-        transform.evaluate(np.zeros((3, 3)), positions, np.array([3, 14]), pbc=(False, False, False))
+        transform.evaluate(Structure(np.zeros((3, 3)), positions, np.array([3, 14]), pbc=(False, False, False)))
     with pytest.raises(StructureError, match=r"set atoms.pbc = True where the structure repeats"):
-        transform.evaluate(CELL, positions, np.array([3, 14]), pbc=(False, True, False))
+        transform.evaluate(Structure(CELL, positions, np.array([3, 14]), pbc=(False, True, False)))
 
 
 def test_the_limit_leaves_room_for_thousands_of_atoms():
@@ -144,8 +147,8 @@ def test_the_vacuum_does_not_depend_on_the_features_asked_for(name):
 
 def test_a_feature_of_a_molecule_does_not_depend_on_its_company():
     spec, water = preset("correlations", ["H", "O"]), molecule("H2O")
-    arguments = water.cell.array, water.positions, water.numbers, None, (False,) * 3
+    arguments = water.cell.array, water.positions, water.numbers, (False,) * 3
     keys = spec.keys[::300]
-    together = Transform(spec, keys).evaluate(*arguments).features
-    alone = [Transform(spec, [key]).evaluate(*arguments).features[0] for key in keys]
+    together = Transform(spec, keys).evaluate(Structure(*arguments)).features
+    alone = [Transform(spec, [key]).evaluate(Structure(*arguments)).features[0] for key in keys]
     np.testing.assert_allclose(alone, together, rtol=1e-9, atol=1e-12 * np.abs(together).max())

@@ -15,6 +15,7 @@ from ase.io import write
 from ase_wavescat.potentials.repulsion import PairRepulsion
 from ase_wavescat.representation.specification import Bands, Correlations, Maps, Moduli, ScatteringSpec
 from ase_wavescat.representation.transform import Transform
+from ase_wavescat.structure.structure import Structure
 
 SPECIES_ENERGIES = np.array([-1.9, -5.4])
 
@@ -58,11 +59,11 @@ def make_structures(
     transform, repulsion = Transform(spec), PairRepulsion.from_species(spec.species) if repel else PairRepulsion({})
     frames = [melt(rng, group) for group in range(groups) for _ in range(2)]
     structures = [(atoms.cell.array, atoms.positions, atoms.numbers) for atoms in frames]
-    jacobians = [transform.jacobian(*structure) for structure in structures]
+    jacobians = [transform.jacobian(Structure(*structure)) for structure in structures]
     sizes = np.sqrt(sum(np.mean(positions**2, axis=(1, 2)) for _, positions, _ in jacobians))
     weights = rng.normal(scale=0.1, size=len(sizes)) / sizes
     for atoms, structure, (features, positions, strain) in zip(frames, structures, jacobians, strict=True):
-        base, gradient, stretch = repulsion.evaluate(*structure)
+        base, gradient, stretch = repulsion.evaluate(Structure(*structure))
         counts = np.array([np.count_nonzero(atoms.numbers == z) for z in spec.species])
         energy = features @ weights + counts @ SPECIES_ENERGIES + base + noise * len(atoms) * rng.normal()
         forces = -np.einsum("fnc,f->nc", positions, weights) - gradient

@@ -7,6 +7,7 @@ import pytest
 
 from ase_wavescat.representation.presets import preset
 from ase_wavescat.representation.specification import SpecError
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.training.cost import measured_cost, support_cost
 
 SIDE, ATOMS = 9.0, 40
@@ -15,7 +16,7 @@ SIDE, ATOMS = 9.0, 40
 @pytest.fixture(scope="module")
 def structure():
     rng = np.random.default_rng(0)
-    return SIDE * np.eye(3), SIDE * rng.uniform(size=(ATOMS, 3)), np.where(np.arange(ATOMS) < 25, 3, 14)
+    return Structure(SIDE * np.eye(3), SIDE * rng.uniform(size=(ATOMS, 3)), np.where(np.arange(ATOMS) < 25, 3, 14))
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +100,9 @@ def test_moduli_of_order_two_pay_for_their_parents(structure):
 
 
 def test_larger_structures_cost_more(spec, cost, structure):
-    cell, positions, numbers = structure
-    twice = np.diag([2.0, 1.0, 1.0]) @ cell, np.concatenate([positions, positions + cell[0]]), np.tile(numbers, 2)
+    cell, positions, numbers = structure.cell, structure.positions, structure.numbers
+    doubled = np.concatenate([positions, positions + cell[0]]), np.tile(numbers, 2)
+    twice = Structure(np.diag([2.0, 1.0, 1.0]) @ cell, *doubled)
     ratio = support_cost(spec, spec.keys, twice).total(range(len(spec.keys))) / cost.total(range(len(spec.keys)))
     assert 1.6 < ratio < 2.4
 

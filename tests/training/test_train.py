@@ -17,6 +17,7 @@ from ase_wavescat import WaveScatCalculator
 from ase_wavescat.potentials.model_file import load_model
 from ase_wavescat.representation.specification import Bands, Correlations, Maps, Moduli, ScatteringSpec
 from ase_wavescat.structure.neighbours import neighbour_pairs
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import DataError, WaveScatWarning
 from ase_wavescat.training.data.frames import read_frames
 from ase_wavescat.training.data.sources import Source
@@ -49,7 +50,7 @@ def test_recovers_the_model_behind_the_labels(spec, tmp_path):
     np.testing.assert_allclose(ensemble.species_energies.mean(axis=0), SPECIES_ENERGIES, atol=1e-2)
     transform = ensemble.transform()
     for frame in read_frames(path)[:3]:
-        prediction = ensemble.predict(transform, frame.cell, frame.positions, frame.numbers)
+        prediction = ensemble.predict(transform, frame.structure)
         assert prediction.energy == pytest.approx(frame.energy, abs=1e-3)
         np.testing.assert_allclose(-prediction.gradient[0], frame.forces, atol=2e-3)
         stress = prediction.gradient[1] / frame.volume
@@ -61,13 +62,13 @@ def test_the_baseline_is_subtracted_and_close_atoms_repel(trained, labelled):
     frames = read_frames(labelled[0])
     store = FeatureStore(trained[0].with_suffix(".features"), ensemble.spec, None, None)
     observation = Observations(frames, store, ensemble.repulsion)[0]
-    energy, gradient, _ = ensemble.repulsion.evaluate(frames[0].cell, frames[0].positions, frames[0].numbers)
+    energy, gradient, _ = ensemble.repulsion.evaluate(frames[0].structure)
     assert observation.energy == pytest.approx(frames[0].energy - energy)
     np.testing.assert_allclose(observation.forces, (frames[0].forces + gradient).ravel())
     transform = ensemble.transform()
     for pair, shortest in ensemble.domain.closest.items():
         positions = [np.array([[0.0, 0, 0], [share * shortest, 0, 0]]) for share in (0.9, 0.7, 0.5, 0.3)]
-        energies = [ensemble.predict(transform, 12 * np.eye(3), p, np.array(pair)).energy for p in positions]
+        energies = [ensemble.predict(transform, Structure(12 * np.eye(3), p, np.array(pair))).energy for p in positions]
         assert (np.diff(energies) > 0).all()
 
 
@@ -139,7 +140,7 @@ def test_wavelets_wider_than_the_cells_do_not_spoil_the_fit(labelled, moduli_spe
     assert wide_only and not ensemble.mean_weights[[ensemble.keys.index(key) for key in wide_only]].any()
     transform, errors, sizes = ensemble.transform(), [], []
     for frame in read_frames(labelled[0]):
-        prediction = ensemble.predict(transform, frame.cell, frame.positions, frame.numbers)
+        prediction = ensemble.predict(transform, frame.structure)
         errors.append((-prediction.gradient[0] - frame.forces).ravel())
         sizes.append(frame.forces.ravel())
     assert np.std(np.concatenate(errors)) < 0.6 * np.std(np.concatenate(sizes))
@@ -217,7 +218,7 @@ def test_sources_have_zeros_of_their_own(exact, spec, tmp_path):
     np.testing.assert_allclose(both.species_energies[0], SPECIES_ENERGIES, atol=2e-2)
     transform = both.transform()
     for frame in read_frames(exact)[:3]:
-        energies = [m.predict(transform, frame.cell, frame.positions, frame.numbers).energy for m in (alone, both)]
+        energies = [m.predict(transform, frame.structure).energy for m in (alone, both)]
         assert energies == pytest.approx([frame.energy] * 2, abs=2e-3)
     with pytest.raises(DataError, match="files and label sources are mixed"):
         train([exact, other], tmp_path / "mixed.h5", spec, **QUICK)
@@ -266,7 +267,7 @@ def test_a_prior_model_fills_in_what_the_data_do_not_say(exact, spec, tmp_path):
             model = train(few, tmp_path / "few.h5", spec, strengths=(1e-2,), prior=prior, **options)
         transform = model.transform()
         for frame in read_frames(exact)[6:7]:
-            gradient, _ = model.predict(transform, frame.cell, frame.positions, frame.numbers).gradient
+            gradient, _ = model.predict(transform, frame.structure).gradient
             errors.append(np.abs(gradient + frame.forces).mean())
     assert errors[1] < 0.02 * errors[0]
     assert model.provenance["prior"] == known.provenance["data"]
@@ -291,7 +292,7 @@ def test_a_sparse_model_keeps_few_features(noisy, spec, tmp_path):
     assert metrics["force_mae_ev_per_a"] < 3 * ridge["force_mae_ev_per_a"]
     loaded = load_model(tmp_path / "sparse.h5")
     frame = read_frames(noisy)[0]
-    prediction = loaded.predict(loaded.transform(), frame.cell, frame.positions, frame.numbers)
+    prediction = loaded.predict(loaded.transform(), frame.structure)
     assert np.abs(prediction.gradient[0] + frame.forces).mean() < 2 * metrics["force_mae_ev_per_a"]
 
 
@@ -304,7 +305,10 @@ def test_greedy_members_choose_features_of_their_own(labelled, spec, tmp_path):
     assert set(ensemble.keys) <= set(spec.keys)
     assert "force_mae_ev_per_a" not in ensemble.provenance["metrics"]
     frames = read_frames(labelled[0])
-    errors = [ensemble.predict(ensemble.transform(), f.cell, f.positions, f.numbers).energy - f.energy for f in frames]
+    errors = [
+        ensemble.predict(ensemble.transform(), Structure(f.cell, f.positions, f.numbers)).energy - f.energy
+        for f in frames
+    ]
     spread = np.std([frame.energy - frame.count(spec.species) @ SPECIES_ENERGIES for frame in frames])
     assert np.std(errors) < 0.7 * spread
 
@@ -314,7 +318,7 @@ def test_noise_is_seen_by_the_spread(spec, tmp_path):
     path = write_frames(tmp_path / "noisy.extxyz.xz", structures)
     ensemble = train(path, tmp_path / "noisy.h5", spec, repulsion=True, **QUICK)
     frame = read_frames(path)[0]
-    prediction = ensemble.predict(ensemble.transform(), frame.cell, frame.positions, frame.numbers)
+    prediction = ensemble.predict(ensemble.transform(), frame.structure)
     assert prediction.energy_uncertainty > 0
     assert prediction.forces_uncertainty.shape == (len(frame), 3)
 

@@ -16,8 +16,7 @@ import numpy as np
 from ase_wavescat.potentials.repulsion import PairRepulsion
 from ase_wavescat.representation.transform import Transform
 from ase_wavescat.structure.crystals import crystal, crystals_of
-from ase_wavescat.structure.neighbours import neighbour_pairs
-from ase_wavescat.structure.periodicity import FULLY_PERIODIC
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.training.data.frames import Frame
 
 DISTANCES = (0.92, 0.84, 0.76, 0.68, 0.60, 0.52, 0.44, 0.36, 0.28)  # of the closest distance seen
@@ -27,7 +26,6 @@ CROWDED_DISTANCES = (0.92, 0.84, 0.76, 0.68, 0.60)  # of the closest distance se
 CROWDED_FRAMES = 8  # for each pair
 CROWDED_RELATIVE, CROWDED_ABSOLUTE = 0.5, 0.2  # of the repulsion; eV an atom
 _VACUUM = 12.0  # A, side of a dimer's cell
-Structure = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +36,6 @@ class Approach:
     steps: list[Structure]
     relative: float = RELATIVE_ERROR
     absolute: float = ABSOLUTE_ERROR
-    pbc: Sequence[bool] = FULLY_PERIODIC
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,13 +60,13 @@ def close_contacts(
     for pair, shortest in closest.items():
         rng = np.random.default_rng([seed, *pair])
         for approach in (*_collisions(pair, shortest, frames, rng), *_crowding(pair, shortest, frames, rng)):
-            pbc, start = approach.pbc, approach.start
-            features = transform.evaluate(*start, pbc=pbc).features
-            before = bare.evaluate(*start, pbc)[0], repulsion.evaluate(*start, pbc)[0]
+            start = approach.start
+            features = transform.evaluate(start).features
+            before = bare.evaluate(start)[0], repulsion.evaluate(start)[0]
             for structure in approach.steps:
-                push = bare.evaluate(*structure, pbc)[0] - before[0]
-                rows.append(transform.evaluate(*structure, pbc=pbc).features - features)
-                targets.append(push - (repulsion.evaluate(*structure, pbc)[0] - before[1]))
+                push = bare.evaluate(structure)[0] - before[0]
+                rows.append(transform.evaluate(structure).features - features)
+                targets.append(push - (repulsion.evaluate(structure)[0] - before[1]))
                 errors.append(approach.relative * abs(push) + approach.absolute)
     return Contacts(np.array(rows).reshape(len(rows), len(transform.keys)), np.array(targets), np.array(errors))
 
@@ -84,7 +81,7 @@ def _collisions(
     cell, numbers = _VACUUM * np.eye(3), np.array(pair)
 
     def dimer(distance: float) -> Structure:
-        return cell, np.array([[0.0, 0.0, 0.0], [distance, 0.0, 0.0]]), numbers
+        return Structure(cell, np.array([[0.0, 0.0, 0.0], [distance, 0.0, 0.0]]), numbers)
 
     yield Approach(dimer(shortest), [dimer(share * shortest) for share in DISTANCES])
     chosen = 0
@@ -101,7 +98,7 @@ def _crowding(
     """Simple crystals of the pair and periodic frames that hold it, all of whose distances shrink."""
     for name in crystals_of(pair):
         atoms = crystal(pair, name, shortest)
-        yield _shrunk((atoms.cell.array, atoms.positions, atoms.numbers))
+        yield _shrunk(Structure.from_atoms(atoms))
     chosen = 0
     for index in rng.permutation(len(frames)).tolist():
         frame = frames[index]
@@ -109,18 +106,17 @@ def _crowding(
         if bonds:
             chosen += 1
             share = shortest / min(float(np.linalg.norm(vector)) for _, vector in bonds)
-            yield _shrunk((share * frame.cell, share * frame.positions, frame.numbers))
+            yield _shrunk(Structure(share * frame.cell, share * frame.positions, frame.numbers))
 
 
 def _shrunk(start: Structure) -> Approach:
-    cell, positions, numbers = start
-    steps = [(share * cell, share * positions, numbers) for share in CROWDED_DISTANCES]
-    return Approach(start, steps, CROWDED_RELATIVE, CROWDED_ABSOLUTE * len(numbers))
+    steps = [Structure(share * start.cell, share * start.positions, start.numbers) for share in CROWDED_DISTANCES]
+    return Approach(start, steps, CROWDED_RELATIVE, CROWDED_ABSOLUTE * len(start))
 
 
 def _bonds(frame: Frame, pair: tuple[int, int], cutoff: float) -> list[tuple[int, np.ndarray]]:
     """Second atom and vector to it of each neighbour pair of these species."""
-    first, second, vectors = neighbour_pairs(frame.periodic_cell(cutoff), frame.positions, cutoff)
+    first, second, vectors, _ = frame.structure.neighbours(cutoff)
     mine = (frame.numbers[first] == pair[0]) & (frame.numbers[second] == pair[1]) & (first != second)
     return list(zip(second[mine].tolist(), vectors[mine], strict=True))
 
@@ -131,5 +127,5 @@ def _pushed(frame: Frame, shortest: float, atom: int, vector: np.ndarray) -> App
     for share in DISTANCES:
         positions = frame.positions.copy()
         positions[atom] += (share * shortest / np.linalg.norm(vector) - 1.0) * vector
-        steps.append((frame.cell, positions, frame.numbers))
-    return Approach((frame.cell, frame.positions, frame.numbers), steps, pbc=frame.pbc)
+        steps.append(Structure(frame.cell, positions, frame.numbers, frame.pbc))
+    return Approach(frame.structure, steps)

@@ -7,28 +7,22 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 
-from ase_wavescat.structure.neighbours import neighbour_pairs
-from ase_wavescat.structure.periodicity import Periodicity, padded_cell
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import DataError
 from ase_wavescat.training.data.frames import Frame
 
 CUTOFF = 4.0  # A
 COINCIDENT = 0.1  # A; atoms closer than this are taken for a mistake
-_MARGIN = 0.1  # A; images along open directions stay beyond the cutoff in spite of rounding
 Pair = tuple[int, int]
 
 
-def shortest_distances(
-    cell: np.ndarray, positions: np.ndarray, numbers: np.ndarray, pbc: Periodicity, cutoff: float = CUTOFF
-) -> dict[Pair, float]:
-    """Shortest distance (A) of each pair of species within the cutoff in one structure.
+def shortest_distances(structure: Structure, cutoff: float = CUTOFF) -> dict[Pair, float]:
+    """Shortest distance (A) of each pair of species within the cutoff (A) in one structure.
 
-    cell (3, 3) rows, A; positions (N, 3), A; numbers (N,); pbc: the directions that repeat; cutoff, A. Keys are
-    (z, z') with z <= z', ascending; pairs never that close are left out.
+    Keys are (z, z') with z <= z', ascending; pairs never that close are left out.
     """
-    alone = padded_cell(cell, pbc, positions, cutoff + _MARGIN)
-    first, second, vectors = neighbour_pairs(alone, positions, cutoff)
-    distances = np.linalg.norm(vectors, axis=1)
+    numbers = structure.numbers
+    first, second, _, distances = structure.neighbours(cutoff)
     pairs = np.sort([numbers[first], numbers[second]], axis=0)
     shortest = {}
     for pair in combinations_with_replacement(np.unique(numbers).tolist(), 2):
@@ -52,7 +46,7 @@ def closest_pairs(frames: Iterable[Frame], cutoff: float = CUTOFF) -> dict[Pair,
     """
     closest: dict[Pair, float] = {}
     for frame in frames:
-        shortest = shortest_distances(frame.cell, frame.positions, frame.numbers, frame.pbc, cutoff)
+        shortest = shortest_distances(frame.structure, cutoff)
         check_apart(shortest, frame.name)
         for pair, distance in shortest.items():
             closest[pair] = min(distance, closest.get(pair, np.inf))

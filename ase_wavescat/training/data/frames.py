@@ -5,6 +5,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from ase_wavescat.io.structures import Paths, check_structure, files_of, is_output, named, structures_of
 from ase_wavescat.representation.specification import did_you_mean
-from ase_wavescat.structure.periodicity import padded_cell
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import DataError, warn
 
 NO_GROUPS = "none"
@@ -72,9 +73,10 @@ class Frame:
         """Of the cell (A^3); means something where all directions repeat."""
         return float(abs(np.linalg.det(self.cell)))
 
-    def periodic_cell(self, gap: float) -> np.ndarray:
-        """A fully periodic cell (3, 3), with vacuum of `gap` (A) at least along the open directions."""
-        return padded_cell(self.cell, self.pbc, self.positions, gap)
+    @cached_property
+    def structure(self) -> Structure:
+        """Without the labels. Raises StructureError."""
+        return Structure(self.cell, self.positions, self.numbers, self.pbc)
 
     def count(self, species: Sequence[int]) -> np.ndarray:
         """Atoms of each species, (S,)."""

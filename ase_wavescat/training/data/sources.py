@@ -26,7 +26,7 @@ _SAME_ENERGY = 1e-4  # eV/atom; labels of one structure that differ by more were
 class Source:
     """Files labelled in one way.
 
-    files: files, folders and globs, see `structure_files.files_of`.
+    files: files, folders and globs, see `io.structures.files_of`.
     name: of the label source; the first source's name is that of what the model predicts.
     zero: name of the source whose zero of energy these labels share (default: their own, which the sources of one name
         have in common), for labels that differ by noise and not by method: meshes, cutoffs. Labels with the zero of the
@@ -94,7 +94,7 @@ class Source:
         return None if self.virial is None or self.virial_sign is None else Virial(self.virial, self.virial_sign)
 
     def paths(self) -> list[Path]:
-        """The files, each once; DataError as `structure_files.files_of`."""
+        """The files, each once; DataError as `io.structures.files_of`."""
         return files_of(self.files)
 
 

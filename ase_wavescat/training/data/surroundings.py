@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from ase_wavescat.potentials.environments import Environments, EnvironmentVectors, leverages, moments
-from ase_wavescat.structure.neighbours import neighbour_pairs
 from ase_wavescat.training.data.distances import CUTOFF
 from ase_wavescat.training.data.frames import Frame
 
@@ -25,7 +24,7 @@ def collect_environments(frames: Sequence[Frame], species: Sequence[int], fold: 
     fold judged by the atoms of the others. A species that the frames lack has grade 0: the composition speaks for it.
     """
     vectors = EnvironmentVectors(tuple(species), WIDTH * typical_distance(frames))
-    values = np.concatenate([_vectors(vectors, frame) for frame in frames])
+    values = np.concatenate([vectors(frame.structure) for frame in frames])
     kinds = np.searchsorted(vectors.species, np.concatenate([frame.numbers for frame in frames]))
     frame_of = np.repeat(np.arange(len(frames)), [len(frame) for frame in frames])
     held_out = np.empty(len(values))
@@ -40,17 +39,13 @@ def collect_environments(frames: Sequence[Frame], species: Sequence[int], fold: 
     return Environments(vectors, mean, whitening, float(limit))
 
 
-def _vectors(vectors: EnvironmentVectors, frame: Frame) -> np.ndarray:
-    return vectors(frame.periodic_cell(vectors.reach), frame.positions, frame.numbers)
-
-
 def typical_distance(frames: Sequence[Frame]) -> float:
     """Median over the atoms of the distance (A) to the nearest neighbour, of those that have one within `CUTOFF`."""
     nearest = []
     for frame in frames:
-        first, _, between = neighbour_pairs(frame.periodic_cell(CUTOFF), frame.positions, CUTOFF)
+        first, _, _, distances = frame.structure.neighbours(CUTOFF)
         shortest = np.full(len(frame), np.inf)
-        np.minimum.at(shortest, first, np.linalg.norm(between, axis=1))
+        np.minimum.at(shortest, first, distances)
         nearest.append(shortest[np.isfinite(shortest)])
     distances = np.concatenate(nearest)
     return float(np.median(distances)) if len(distances) else _ALONE

@@ -150,8 +150,7 @@ def _cost(observations: Observations) -> SupportCost:
     frames, store = sorted(observations.frames, key=len), observations.store
     atoms = np.cumsum([len(frame) for frame in frames])
     frame = frames[int(np.searchsorted(atoms, atoms[-1] / 2))]
-    structure = frame.periodic_cell(reach(store.spec)), frame.positions, frame.numbers
-    return support_cost(store.spec, store.keys, structure)
+    return support_cost(store.spec, store.keys, frame.structure.padded(reach(store.spec)))
 
 
 def members(

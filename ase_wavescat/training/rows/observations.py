@@ -95,8 +95,7 @@ class Observations(Sequence[Observation]):
         """Energy, derivative by positions and by strain that are not fitted."""
         energy, gradient, strain = 0.0, np.zeros((len(frame), 3)), np.zeros((3, 3))
         if self.repulsion is not None:
-            structure = frame.cell, frame.positions, frame.numbers, frame.pbc
-            energy, gradient, strain = self.repulsion.evaluate(*structure)
+            energy, gradient, strain = self.repulsion.evaluate(frame.structure)
         if self.references is not None:
             energy += sum(self.references[int(z)] for z in frame.numbers)
         return energy, gradient, strain

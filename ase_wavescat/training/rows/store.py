@@ -281,16 +281,16 @@ def _rows(transform: Transform, frame: Frame, directions: int | None) -> Rows:
 
 
 def _unchecked_rows(transform: Transform, frame: Frame, directions: int | None) -> Rows:
-    structure = frame.cell, frame.positions, frame.numbers
+    structure = frame.structure
     if not _has_derivatives(frame, directions):
-        return Rows(transform.evaluate(*structure, pbc=frame.pbc).features)
+        return Rows(transform.evaluate(structure).features)
     if directions is None:
-        features, positions_jacobian, strain_jacobian = transform.jacobian(*structure, pbc=frame.pbc)
+        features, positions_jacobian, strain_jacobian = transform.jacobian(structure)
         return Rows(features, -positions_jacobian.reshape(len(features), -1).T, strain_jacobian.T)
     units = random_directions(frame, directions)
     displacements = np.concatenate([units.reshape(directions, -1, 3), np.zeros((6, len(frame), 3))])
     strains = np.concatenate([np.zeros((directions, 3, 3)), unit_strains()])
-    features, derivatives = transform.tangent(*structure, displacements, strains, pbc=frame.pbc)
+    features, derivatives = transform.tangent(structure, displacements, strains)
     return Rows(features, -derivatives[:directions], derivatives[directions:], units)
 
 

@@ -9,7 +9,7 @@ from ase import Atoms
 from ase_wavescat.potentials.repulsion import PairRepulsion
 from ase_wavescat.representation.specification import Bands, Correlations, Maps, ScatteringSpec
 from ase_wavescat.representation.transform import Transform
-from ase_wavescat.structure.neighbours import neighbour_pairs
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.training.data.contacts import (
     CROWDED_DISTANCES,
     DISTANCES,
@@ -65,11 +65,11 @@ def test_crystals_of_the_closest_distance_shrink(frames):
         assert len(approaches) == (4 if pair[0] == pair[1] else 3)
         for approach in approaches:
             shares, path = (1.0, *CROWDED_DISTANCES), (approach.start, *approach.steps)
-            for share, (cell, positions, numbers) in zip(shares, path, strict=True):
-                atoms = Atoms(numbers, positions, cell=cell, pbc=True).repeat(3)
+            for share, step in zip(shares, path, strict=True):
+                atoms = Atoms(step.numbers, step.positions, cell=step.cell, pbc=True).repeat(3)
                 distances = atoms.get_all_distances(mic=True) + 99 * np.eye(len(atoms))
                 assert distances.min() == pytest.approx(share * shortest)
-                assert set(numbers) == set(pair)
+                assert set(step.numbers) == set(pair)
 
 
 def test_frames_start_where_their_nearest_pair_is_at_the_closest_distance(frames):
@@ -77,10 +77,10 @@ def test_frames_start_where_their_nearest_pair_is_at_the_closest_distance(frames
     approaches = list(_crowding(pair, shortest, frames, np.random.default_rng(0)))[3:]
     assert len(approaches) == len(frames)
     for approach in approaches:
-        cell, positions, numbers = approach.start
-        first, second, vectors = neighbour_pairs(cell, positions, 4.0)
+        numbers = approach.start.numbers
+        first, second, _, distances = approach.start.neighbours(4.0)
         between = (numbers[first] == pair[0]) & (numbers[second] == pair[1])
-        assert np.linalg.norm(vectors[between], axis=1).min() == pytest.approx(shortest)
+        assert distances[between].min() == pytest.approx(shortest)
 
 
 def test_rows_and_targets_of_a_dimer(contacts, transform):
@@ -94,9 +94,9 @@ def test_rows_and_targets_of_a_dimer(contacts, transform):
     start = dimer(CLOSEST[3, 3])
     for row, share in enumerate(DISTANCES):
         close = dimer(share * CLOSEST[3, 3])
-        change = transform.evaluate(*close).features - transform.evaluate(*start).features
+        change = transform.evaluate(Structure(*close)).features - transform.evaluate(Structure(*start)).features
         np.testing.assert_allclose(contacts.rows[row], change, atol=1e-9)
-        wanted = [r.evaluate(*close)[0] - r.evaluate(*start)[0] for r in (bare, repulsion)]
+        wanted = [r.evaluate(Structure(*close))[0] - r.evaluate(Structure(*start))[0] for r in (bare, repulsion)]
         assert contacts.targets[row] == pytest.approx(wanted[0] - wanted[1], abs=1e-9)
     total = contacts.targets[: len(DISTANCES)]
     assert total[-1] == pytest.approx(wanted[0] - wanted[1])
@@ -106,7 +106,7 @@ def test_a_fit_with_contacts_repels_in_every_selection(contacts, transform, fram
     """Random labels send the bare fit anywhere at short distances; with contacts each selection repels."""
     observations = []
     for frame in frames:
-        features = transform.evaluate(frame.cell, frame.positions, frame.numbers).features
+        features = transform.evaluate(frame.structure).features
         observations.append(Observation(np.array([6, 2]), features, frame.energy))
     groups = np.array([int(frame.group) for frame in frames])
     selections = np.array([[1, 1, 1], [1, 1, 0], [2, 0, 1]])
@@ -125,7 +125,7 @@ def test_frames_with_open_directions_stay_open(transform, frames):
     for pbc in ((True, True, True), (False, False, False)):
         frame = dataclasses.replace(frames[0], pbc=pbc)
         rows = close_contacts(transform, [frame], pair, cutoffs).rows[len(DISTANCES) :]
-        start = transform.evaluate(frame.cell, frame.positions, frame.numbers, pbc=pbc).features
+        start = transform.evaluate(Structure(frame.cell, frame.positions, frame.numbers, pbc=pbc)).features
         moved = [_pushed_features(transform, frame, *bond) for bond in _bonds(frame, (3, 14), 1.6 * 2.3)]
         assert min(np.abs(features - start - rows[0]).max() for features in moved) < 1e-9
 
@@ -133,7 +133,7 @@ def test_frames_with_open_directions_stay_open(transform, frames):
 def _pushed_features(transform, frame, atom, vector):
     positions = frame.positions.copy()
     positions[atom] += (DISTANCES[0] * 2.3 / np.linalg.norm(vector) - 1.0) * vector
-    return transform.evaluate(frame.cell, positions, frame.numbers, pbc=frame.pbc).features
+    return transform.evaluate(Structure(frame.cell, positions, frame.numbers, pbc=frame.pbc)).features
 
 
 def test_open_frames_have_no_bonds_through_the_vacuum(frames):

@@ -7,12 +7,13 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.training.data.distances import closest_pairs, shortest_distances
 from ase_wavescat.training.data.frames import Frame
 
 
 def distances(atoms: Atoms, cutoff: float = 4.0) -> dict[tuple[int, int], float]:
-    return shortest_distances(atoms.cell.array, atoms.positions, atoms.numbers, atoms.pbc, cutoff)
+    return shortest_distances(Structure(atoms.cell.array, atoms.positions, atoms.numbers, atoms.pbc), cutoff)
 
 
 def frame(atoms: Atoms) -> Frame:

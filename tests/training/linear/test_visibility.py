@@ -6,6 +6,7 @@ import numpy as np
 
 from ase_wavescat.representation.presets import preset
 from ase_wavescat.representation.transform import Transform
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.training.linear.visibility import visible_features
 
 
@@ -16,7 +17,7 @@ def test_the_widest_moduli_are_invisible_in_small_cells() -> None:
     for side in (8.0, 16.0):
         atoms = round(0.05 * side**3)
         frames = [(side * np.eye(3), side * rng.random((atoms, 3)), np.full(atoms, 3)) for _ in range(4)]
-        spread = np.std([transform.evaluate(*frame).features / atoms for frame in frames], axis=0)
+        spread = np.std([transform.evaluate(Structure(*frame)).features / atoms for frame in frames], axis=0)
         visible = visible_features(spec.keys, spread)
         widest = np.array([":4," in key for key in spec.keys])
         assert not visible[widest].all()

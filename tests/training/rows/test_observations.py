@@ -50,7 +50,7 @@ def test_labels_stay_as_they_are_without_repulsion_and_references() -> None:
 
 def test_the_repulsion_is_not_fitted() -> None:
     repulsion = PairRepulsion({(3, 14): 3.0})
-    energy, gradient, strain = repulsion.evaluate(FRAME.cell, FRAME.positions, FRAME.numbers)
+    energy, gradient, strain = repulsion.evaluate(FRAME.structure)
     assert energy > 0.1
     one = observations(FRAME, repulsion=repulsion)[0]
     assert one.energy == pytest.approx(FRAME.energy - energy)

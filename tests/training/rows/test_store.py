@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from ase_wavescat.representation.transform import Transform
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import DataError, WaveScatWarning
 from ase_wavescat.training.data.frames import read_frames
 from ase_wavescat.training.rows.store import (
@@ -40,7 +41,7 @@ def test_rows_are_the_jacobian(tmp_path, spec, frames):
     store = FeatureStore(tmp_path, spec)
     assert store.fill(frames[:1], workers=1, progress=False) == 1
     frame, rows = frames[0], store.load(frames[0])
-    features, positions, strain = Transform(spec).jacobian(frame.cell, frame.positions, frame.numbers)
+    features, positions, strain = Transform(spec).jacobian(frame.structure)
     np.testing.assert_array_equal(rows.features, features)
     np.testing.assert_array_equal(rows.forces, -positions.reshape(len(features), -1).T)
     np.testing.assert_array_equal(rows.strain, strain.T)
@@ -108,7 +109,7 @@ def test_boundaries_are_part_of_a_structure(tmp_path, spec, moduli_spec, frames,
     store = FeatureStore(tmp_path, spec)
     assert store.fill([opened, frames[0]], workers=1, progress=False) == 2
     rows, periodic = store.load(opened), store.load(frames[0])
-    features, positions, _ = Transform(spec).jacobian(opened.cell, opened.positions, opened.numbers, pbc)
+    features, positions, _ = Transform(spec).jacobian(Structure(opened.cell, opened.positions, opened.numbers, pbc))
     np.testing.assert_array_equal(rows.features, features)
     np.testing.assert_array_equal(rows.forces, -positions.reshape(len(features), -1).T)
     assert np.abs(rows.features - periodic.features).max() > 0.01 * np.abs(features).max()
@@ -160,7 +161,7 @@ def test_energies_only_on_request(tmp_path, spec, frames):
     rows, whole = store.load(frames[0]), Transform(spec)
     assert rows.forces is None and rows.strain is None and rows.directions is None
     structure = frames[0].cell, frames[0].positions, frames[0].numbers
-    np.testing.assert_array_equal(rows.features, whole.evaluate(*structure).features)
+    np.testing.assert_array_equal(rows.features, whole.evaluate(Structure(*structure)).features)
     bare = dataclasses.replace(frames[0], forces=None, stress=None)
     assert store.path(bare) == store.path(frames[0])
 

@@ -31,7 +31,7 @@ from ase_wavescat.representation.wavelets import (
     solid_harmonics,
     solid_harmonics_gradient,
 )
-from ase_wavescat.structure.neighbours import neighbour_pairs
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.compiled import compiled
 
 Array = NDArray[np.float64]
@@ -142,11 +142,9 @@ class AtomPlan:
             columns, first, second = np.array(triples).T
             self._five[centre] = columns, first, second
 
-    def forward(
-        self, cell: Array, positions: Array, species: IntArray, execution: Execution = Execution()
-    ) -> AtomState:
+    def forward(self, structure: Structure, species: IntArray, execution: Execution = Execution()) -> AtomState:
         """species: (N,) index of each atom's species in the spec."""
-        return AtomState(self, cell, positions, species, execution)
+        return AtomState(self, structure, species, execution)
 
     def matrix(self, fields: Array, l: int) -> Array:
         """(..., 2l+1, species * wavelets_l) view of fields (..., columns)."""
@@ -157,10 +155,10 @@ class AtomPlan:
 class AtomState:
     """Fields at the atoms of one structure, its features and their derivatives."""
 
-    def __init__(self, plan: AtomPlan, cell: Array, positions: Array, species: IntArray, execution: Execution) -> None:
+    def __init__(self, plan: AtomPlan, structure: Structure, species: IntArray, execution: Execution) -> None:
         self._plan, self._species, self._execution = plan, species, execution
-        self._pairs = neighbour_pairs(cell, positions, float(plan.table.cutoffs.max()))
-        shape = (len(positions), int(plan.offsets[-1]))
+        self._pairs = structure.neighbours(float(plan.table.cutoffs.max()))
+        shape = (len(structure), int(plan.offsets[-1]))
         self.fields = np.zeros(shape)
         _add_self(self.fields, species, len(plan.species), plan.table.coefficients[: plan.table.starts[1], 0])
         table = plan.table.arguments
@@ -173,7 +171,7 @@ class AtomState:
 
     def _pair_parts(self) -> list[tuple[IntArray, IntArray, Array]]:
         """The pairs in parts, each of atoms of its own."""
-        first, second, vectors = self._pairs
+        first, second, vectors, _ = self._pairs
         ends = np.searchsorted(first, np.arange(0, len(self._species) + _ATOMS, _ATOMS))
         return [(first[a:b], second[a:b], vectors[a:b]) for a, b in pairwise(ends)]
 
@@ -248,7 +246,7 @@ class AtomState:
         width = int(plan.offsets[-1]) // species
         by_atom = np.zeros((atoms, atoms, 3, width))
         by_centre = np.zeros((atoms, species, 9, width))
-        _sum_jacobian(self._pairs, self._species, plan.offsets // species, plan.table.arguments, by_atom, by_centre)
+        _sum_jacobian(self._pairs[:3], self._species, plan.offsets // species, plan.table.arguments, by_atom, by_centre)
         positions, strain = np.zeros((plan.count, atoms, 3)), np.zeros((plan.count, 6))
         for (centre, l), (columns, places) in plan._three.items():
             self._three_jacobian(centre, l, columns, places, by_atom, by_centre, positions, strain)

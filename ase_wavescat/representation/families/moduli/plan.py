@@ -35,6 +35,7 @@ from ase_wavescat.representation.lattice.filters import RadialFilter, StrainSums
 from ase_wavescat.representation.lattice.reciprocal import ReciprocalLattice
 from ase_wavescat.representation.lattice.structure_factor import Phases
 from ase_wavescat.representation.specification import Moduli, ScatteringSpec, SpecError
+from ase_wavescat.structure.structure import Structure
 
 Array = NDArray[np.float64]
 ComplexArray = NDArray[np.complex128]
@@ -346,13 +347,10 @@ class ModuliState:
             result[stage.layer.columns[wanted]] = of_stage[wanted] * (self._volume / stage.points)
 
 
-Structure = tuple[Array, Array, IntArray]
-
-
 def measure_softening(spec: ScatteringSpec, structures: Sequence[Structure]) -> ScatteringSpec:
     """The spec with the `softening_rms` of its moduli measured.
 
-    structures: (cell (3, 3) A, positions (N, 3) A, numbers (N,)) each. For every map of every path, unsoftened,
+    structures: fully periodic. For every map of every path, unsoftened,
     s = (sum over structures of integral sigma^2 du / sum of volumes)^(1/2). Raises SpecError if there is no structure.
     """
     if len(structures) == 0:
@@ -369,11 +367,11 @@ def _measured(spec: ScatteringSpec, family: Moduli, structures: Sequence[Structu
     features = [f for f in plain.features(spec) if isinstance(f, ModulusFeature)]
     plan = ModuliPlan(spec, plain, features)
     sums, volume = np.zeros(len(features)), 0.0
-    for cell, positions, numbers in structures:
-        lattice = ReciprocalLattice(cell, plan.cutoff)
-        densities = np.array([Phases(lattice, positions[numbers == z]).structure_factor() for z in spec.species])
-        counts = np.array([np.count_nonzero(numbers == z) for z in spec.species])
-        sums += plan.prepare(lattice).forward(densities, counts, keep=False).features
+    for structure in structures:
+        lattice = ReciprocalLattice(structure.cell, plan.cutoff)
+        groups = [structure.positions[structure.numbers == z] for z in spec.species]
+        densities = np.array([Phases(lattice, positions).structure_factor() for positions in groups])
+        sums += plan.prepare(lattice).forward(densities, structure.count(spec.species), keep=False).features
         volume += lattice.volume
     rms = np.sqrt(sums / volume)
     keys = [MapRow(f.channel, f.path).key for f in features]

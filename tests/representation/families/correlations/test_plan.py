@@ -14,6 +14,7 @@ from ase_wavescat.representation.presets import preset
 from ase_wavescat.representation.specification import Bands, Correlations, Maps, ScatteringSpec
 from ase_wavescat.representation.transform import Transform
 from ase_wavescat.representation.wavelets import fourier_extent, fourier_radial, solid_harmonics_at
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import StructureError
 from finite_difference import best_relative_error
 
@@ -66,7 +67,7 @@ def random_weights(transform, features):
 def test_forces_and_stress_against_differences(name):
     cell, positions, numbers = STRUCTURES[name]
     transform = transform_of(name)
-    evaluation = transform.evaluate(cell, positions, numbers)
+    evaluation = transform.evaluate(Structure(cell, positions, numbers))
     weights = random_weights(transform, evaluation.features)
     gradient, strain = evaluation.gradient(weights)
     rng = np.random.default_rng(5)
@@ -74,11 +75,11 @@ def test_forces_and_stress_against_differences(name):
     stretch = (stretch + stretch.T) / 2
 
     def moved(t):
-        return transform.evaluate(cell, positions + t * move, numbers).features @ weights
+        return transform.evaluate(Structure(cell, positions + t * move, numbers)).features @ weights
 
     def strained(t):
         f = np.eye(3) + t * stretch
-        return transform.evaluate(cell @ f, positions @ f, numbers, reference_cell=cell).features @ weights
+        return transform.evaluate(Structure(cell @ f, positions @ f, numbers), reference_cell=cell).features @ weights
 
     steps = (3e-3, 1e-3, 3e-4, 1e-4)
     if len(numbers) > 1:
@@ -93,10 +94,10 @@ def test_forces_and_stress_against_differences(name):
 def test_tangent_jacobian_and_reverse_agree(name):
     cell, positions, numbers = STRUCTURES[name]
     transform = transform_of(name)
-    evaluation = transform.evaluate(cell, positions, numbers)
+    evaluation = transform.evaluate(Structure(cell, positions, numbers))
     weights = random_weights(transform, evaluation.features)
     gradient, strain = evaluation.gradient(weights)
-    features, by_positions, by_strain = transform.jacobian(cell, positions, numbers)
+    features, by_positions, by_strain = transform.jacobian(Structure(cell, positions, numbers))
     np.testing.assert_allclose(features, evaluation.features, rtol=1e-12)
     scale = np.abs(strain).max()
     contracted = np.einsum("f,fna->na", weights, by_positions)
@@ -105,7 +106,7 @@ def test_tangent_jacobian_and_reverse_agree(name):
     np.testing.assert_allclose(weights @ by_strain, voigt, atol=1e-10 * scale)
     rng = np.random.default_rng(6)
     moves, strains = rng.normal(size=(2, *positions.shape)), rng.normal(size=(2, 3, 3))
-    derivatives = transform.tangent(cell, positions, numbers, moves, strains)[1] @ weights
+    derivatives = transform.tangent(Structure(cell, positions, numbers), moves, strains)[1] @ weights
     expected = (gradient * moves).sum(axis=(1, 2)) + (strain * strains).sum(axis=(1, 2))
     np.testing.assert_allclose(derivatives, expected, atol=1e-10 * scale)
 
@@ -161,7 +162,7 @@ def test_features_against_a_dense_grid():
     """Every kind of feature; those at the atoms are neighbour sums here and Fourier sums there."""
     spec = make_spec(SMALL_FAMILY, tolerance=1e-7)
     cell, positions, numbers = atoms([[3.1, 0, 0], [0.6, 2.9, 0], [-0.5, 0.4, 3.3]], 3)
-    features = Transform(spec).evaluate(cell, positions, numbers).features
+    features = Transform(spec).evaluate(Structure(cell, positions, numbers)).features
     dense = DenseGrid(spec, cell, positions, numbers, points=48)
     order = np.random.default_rng(0).permutation(len(spec.features))
     kinds = (PairFeature, AtomFeature, BandFeature)
@@ -178,7 +179,7 @@ def test_pair_bands_against_a_direct_space_sum():
     """(1/V) sum_G w(G) |S|^2 = sum over all pairs, images and self included, of the band's inverse transform."""
     cell, positions, numbers = atoms(9.0 * np.eye(3), 4, species=(3,))
     spec = ScatteringSpec((3,), ((1, 0),), (0.0,), 0.6, (Correlations(pair=Bands(4, 1.0)),))
-    features = Transform(spec).evaluate(cell, positions, numbers).features
+    features = Transform(spec).evaluate(Structure(cell, positions, numbers)).features
     g = np.linspace(0, 7, 1401)
     weights = band_weights(Bands(4, 1.0), g)[0]
     shifts = np.stack(np.meshgrid(*[np.arange(-5, 6)] * 3), axis=-1).reshape(-1, 3) @ cell
@@ -194,27 +195,27 @@ def test_pair_bands_against_a_direct_space_sum():
 def test_permutation_wrapping_and_lattice_shifts():
     cell, positions, numbers = STRUCTURES["triclinic"]
     transform = transform_of("triclinic")
-    features = transform.evaluate(cell, positions, numbers).features
+    features = transform.evaluate(Structure(cell, positions, numbers)).features
     rng = np.random.default_rng(8)
     order = rng.permutation(len(numbers))
     shifted = positions + rng.integers(-3, 4, size=positions.shape) @ cell
-    other = transform.evaluate(cell, shifted[order], numbers[order]).features
+    other = transform.evaluate(Structure(cell, shifted[order], numbers[order])).features
     assert np.abs(other / features - 1).max() < 1e-10
 
 
 def test_translation_rotation_and_inversion_leave_the_features():
     cell, positions, numbers = STRUCTURES["triclinic"]
     transform = transform_of("triclinic")
-    evaluation = transform.evaluate(cell, positions, numbers)
+    evaluation = transform.evaluate(Structure(cell, positions, numbers))
     weights = random_weights(transform, evaluation.features)
     gradient, strain = evaluation.gradient(weights)
     scale = np.abs(evaluation.features)
     for shift in ([0.037, 0.11, -0.05], [1.3, 0.2, 0.9]):
-        moved = transform.evaluate(cell, positions + shift, numbers)
+        moved = transform.evaluate(Structure(cell, positions + shift, numbers))
         assert (np.abs(moved.features - evaluation.features) / scale).max() < 1e-9
         np.testing.assert_allclose(moved.gradient(weights)[0], gradient, atol=1e-9 * np.abs(gradient).max())
     for r in (*Rotation.from_quat(np.random.default_rng(2).normal(size=(3, 4))).as_matrix(), -np.eye(3)):
-        turned = transform.evaluate(cell @ r.T, positions @ r.T, numbers)
+        turned = transform.evaluate(Structure(cell @ r.T, positions @ r.T, numbers))
         assert (np.abs(turned.features - evaluation.features) / scale).max() < 1e-9
         new_gradient, new_strain = turned.gradient(weights)
         np.testing.assert_allclose(new_gradient, gradient @ r.T, atol=1e-9 * np.abs(gradient).max())
@@ -227,8 +228,8 @@ def test_supercells_and_other_cells_of_one_crystal(matrix):
     transform = transform_of("triclinic")
     small = Atoms(numbers, positions, cell=cell, pbc=True)
     large = make_supercell(small, np.array(matrix))
-    features = transform.evaluate(large.cell.array, large.positions, large.numbers).features
-    expected = transform.evaluate(cell, positions, numbers).features * len(large) / len(small)
+    features = transform.evaluate(Structure.from_atoms(large)).features
+    expected = transform.evaluate(Structure(cell, positions, numbers)).features * len(large) / len(small)
     assert np.abs(features / expected - 1).max() < 1e-9
 
 
@@ -237,14 +238,14 @@ def test_a_support_gives_the_same_numbers_and_needs_fewer_maps():
     full = transform_of("triclinic")
     chosen = np.sort(np.random.default_rng(4).permutation(len(full.keys))[:12])
     part = Transform(full.spec, [full.keys[i] for i in chosen])
-    evaluation = part.evaluate(cell, positions, numbers)
-    expected = full.evaluate(cell, positions, numbers).features[chosen]
+    evaluation = part.evaluate(Structure(cell, positions, numbers))
+    expected = full.evaluate(Structure(cell, positions, numbers)).features[chosen]
     np.testing.assert_allclose(evaluation.features, expected, rtol=1e-9)
     weights = random_weights(part, evaluation.features)
     spread = np.zeros(len(full.keys))
     spread[chosen] = weights
     gradient, strain = evaluation.gradient(weights)
-    whole_gradient, whole_strain = full.evaluate(cell, positions, numbers).gradient(spread)
+    whole_gradient, whole_strain = full.evaluate(Structure(cell, positions, numbers)).gradient(spread)
     np.testing.assert_allclose(gradient, whole_gradient, atol=1e-9 * np.abs(gradient).max())
     np.testing.assert_allclose(strain, whole_strain, atol=1e-9 * np.abs(strain).max())
     assert len(part._band_plans[0][1].maps) < len(full._band_plans[0][1].maps)
@@ -257,7 +258,9 @@ def test_a_support_with_as_many_maps_as_fields():
     lithium, silicon = (SpeciesWavelet(z, Wavelet(0.5, 3, 0)) for z in (3, 14))
     square, mixed = Map(lithium, lithium), Map(lithium, silicon)
     keys = [BandFeature(square, other, 0).key for other in (square, mixed, Map(silicon, silicon))]
-    evaluations = {count: Transform(spec, keys[:count]).evaluate(cell, positions, numbers) for count in (1, 2, 3)}
+    evaluations = {
+        count: Transform(spec, keys[:count]).evaluate(Structure(cell, positions, numbers)) for count in (1, 2, 3)
+    }
     for count, evaluation in evaluations.items():
         np.testing.assert_allclose(evaluation.features, evaluations[3].features[:count], rtol=1e-9)
         gradient = evaluation.gradient(np.ones(count))[0]
@@ -268,11 +271,11 @@ def test_a_support_with_as_many_maps_as_fields():
 def test_cached_cells_change_nothing_and_are_bounded():
     cell, positions, numbers = STRUCTURES["triclinic"]
     transform = Transform(make_spec(), cache_size=2)
-    first = transform.evaluate(cell, positions, numbers).features
+    first = transform.evaluate(Structure(cell, positions, numbers)).features
     for scale in (1.01, 1.02, 1.03):
-        transform.evaluate(cell * scale, positions * scale, numbers)
+        transform.evaluate(Structure(cell * scale, positions * scale, numbers))
     assert len(transform._prepared) == 2
-    np.testing.assert_array_equal(transform.evaluate(cell, positions, numbers).features, first)
+    np.testing.assert_array_equal(transform.evaluate(Structure(cell, positions, numbers)).features, first)
 
 
 def test_energy_is_continuous_where_grids_and_vectors_change():
@@ -280,7 +283,7 @@ def test_energy_is_continuous_where_grids_and_vectors_change():
     transform = Transform(preset("correlations", ("Li", "Si")))
     cell, positions, numbers = STRUCTURES["triclinic"]
     scales = np.linspace(0.99, 1.01, 81)
-    rows = np.array([transform.evaluate(cell * s, positions * s, numbers).features for s in scales])
+    rows = np.array([transform.evaluate(Structure(cell * s, positions * s, numbers)).features for s in scales])
     kinks = np.abs(np.diff(rows, n=3, axis=0)).max(axis=0) / np.ptp(rows, axis=0)
     assert np.median(kinks) < 1e-4
     assert kinks.max() < 1e-2
@@ -299,4 +302,4 @@ def test_energy_is_continuous_where_grids_and_vectors_change():
 )
 def test_structures_that_cannot_be_evaluated(change, message):
     with pytest.raises(StructureError, match=message):
-        transform_of("triclinic").evaluate(*change(*STRUCTURES["triclinic"]))
+        transform_of("triclinic").evaluate(Structure(*change(*STRUCTURES["triclinic"])))

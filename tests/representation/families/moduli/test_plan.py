@@ -18,6 +18,7 @@ from ase_wavescat.representation.lattice.structure_factor import Phases
 from ase_wavescat.representation.reach import reach
 from ase_wavescat.representation.specification import Moduli, ScatteringSpec, SpecError
 from ase_wavescat.representation.wavelets import direct_coefficients, direct_extent, solid_harmonics_at
+from ase_wavescat.structure.structure import Structure
 from finite_difference import best_relative_error
 
 PAPERS = Moduli()
@@ -34,7 +35,7 @@ def make_spec(family=POLYNOMIAL, *, wavelets=((3, 1), (2, 0)), scales=(0.0, 1.0)
 
 def softened(structure, epsilon=0.4, family=PAPERS, **settings):
     family = dataclasses.replace(family, softening=epsilon)
-    return measure_softening(make_spec(family, **settings), [structure])
+    return measure_softening(make_spec(family, **settings), [Structure(*structure)])
 
 
 TRICLINIC = np.array([[4.1, 0.3, -0.2], [1.1, 3.8, 0.4], [-0.7, 0.9, 4.4]])
@@ -380,7 +381,9 @@ def test_three_species_and_odd_powers():
     structure = cell, positions, np.array([3, 8, 14, 3, 14, 8])
     powers = (Fraction(1), Fraction(3, 2), Fraction(7, 3), Fraction(3), Fraction(6))
     spec = make_spec(Moduli(powers=powers), species=(3, 8, 14), channels=channels, wavelets=((2, 1), (1, 0)))
-    case = Case(measure_softening(dataclasses.replace(spec, families=(Moduli(powers, softening=0.3),)), [structure]))
+    case = Case(
+        measure_softening(dataclasses.replace(spec, families=(Moduli(powers, softening=0.3),)), [Structure(*structure)])
+    )
     assert max(derivative_errors(case, structure, STEPS)) <= 1e-6
 
 
@@ -420,7 +423,7 @@ def test_vacuum_adds_nothing_to_softened_moduli():
 
 def test_measured_softening_is_the_root_mean_square():
     cell, positions, numbers = STRUCTURES["triclinic"]
-    spec = measure_softening(make_spec(PAPERS), [STRUCTURES["triclinic"]])
+    spec = measure_softening(make_spec(PAPERS), [Structure(*STRUCTURES["triclinic"])])
     feature = ModulusFeature("both", Fraction(2), (Wavelet(0.0, 3, 1), Wavelet(1.0, 2, 0)))
     value = Case(make_spec(PAPERS), [feature]).values(cell, positions, numbers)[0]
     rms = dict(spec.families[0].softening_rms)["both:0,3,1>1,2,0"]
