@@ -34,7 +34,7 @@ from ase_wavescat.active_learning.trial import try_out
 from ase_wavescat.evaluation.assessment import evaluate
 from ase_wavescat.io.structures import structures_of
 from ase_wavescat.potentials.ensemble import Ensemble
-from ase_wavescat.potentials.model_file import load_model
+from ase_wavescat.potentials.file.model_file import load_model
 from ase_wavescat.system.plotting import save_figure
 from ase_wavescat.training.data.frames import Frame, read_frames
 from ase_wavescat.training.data.sources import Source

@@ -21,7 +21,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 from ase_wavescat.potentials.ensemble import Ensemble
-from ase_wavescat.potentials.model_file import save_model
+from ase_wavescat.potentials.file.model_file import save_model
 from ase_wavescat.system.errors import DataError
 
 pytest.importorskip("ase.calculators.fd", reason="this ASE has no finite differences that a benchmark needs")

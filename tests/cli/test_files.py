@@ -19,7 +19,7 @@ from ase_wavescat import save_model
 from ase_wavescat.cli import main
 from ase_wavescat.io.extended_xyz import write_extended_xyz
 from ase_wavescat.potentials.ensemble import Domain, Ensemble
-from ase_wavescat.potentials.model_file import load_model
+from ase_wavescat.potentials.file.model_file import load_model
 from vasp_outputs import OUTCAR, VASPRUN
 
 

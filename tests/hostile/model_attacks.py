@@ -17,7 +17,7 @@ import numpy as np
 
 from ase_wavescat.potentials.ensemble import Calibration, Ensemble
 from ase_wavescat.potentials.environments import Environments, EnvironmentVectors
-from ase_wavescat.potentials.model_file import load_model, save_model
+from ase_wavescat.potentials.file.model_file import load_model, save_model
 from ase_wavescat.potentials.repulsion import PairRepulsion
 from ase_wavescat.representation.specification import Bands, Correlations, Maps, ScatteringSpec
 from ase_wavescat.system.errors import ModelFileError

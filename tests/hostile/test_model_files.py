@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("resource")  # limits of a child process
 
-from ase_wavescat.potentials.model_file import load_model
+from ase_wavescat.potentials.file.model_file import load_model
 from ase_wavescat.system.errors import ModelFileError
 from hostile.children import outcomes
 from hostile.model_attacks import AFTERWARDS, ATTACKS, attacked, good_bytes, same, sealed, unsealed

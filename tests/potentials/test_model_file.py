@@ -14,7 +14,8 @@ import pytest
 from ase_wavescat.potentials import model_file
 from ase_wavescat.potentials.domain import Domain
 from ase_wavescat.potentials.ensemble import Ensemble
-from ase_wavescat.potentials.model_file import find_model, load_model, save_model
+from ase_wavescat.potentials.file.search import find_model
+from ase_wavescat.potentials.file.model_file import load_model, save_model
 from ase_wavescat.representation.presets import preset
 from ase_wavescat.system.errors import ModelFileError, ModelNotFoundError
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ase_wavescat.potentials.model_file import load_model
+from ase_wavescat.potentials.file.model_file import load_model
 from ase_wavescat.representation.presets import preset
 from ase_wavescat.representation.specification import Bands, ScatteringSpec, SpecError
 from ase_wavescat.representation.specification_file import write_spec

@@ -110,6 +110,11 @@ class AtomPlan:
         self._index_three(features)
         self._index_five(features)
 
+    @property
+    def reach(self) -> float:
+        """The distance (A) up to which neighbours count."""
+        return float(self.table.cutoffs.max())
+
     def _column(self, field: SpeciesWavelet) -> int:
         """Column of a field in the matrix X of its l."""
         l = field.wavelet.l
@@ -157,7 +162,7 @@ class AtomState:
 
     def __init__(self, plan: AtomPlan, structure: Structure, species: IntArray, execution: Execution) -> None:
         self._plan, self._species, self._execution = plan, species, execution
-        self._pairs = structure.neighbours(float(plan.table.cutoffs.max()))
+        self._pairs = structure.neighbours(plan.reach)
         shape = (len(structure), int(plan.offsets[-1]))
         self.fields = np.zeros(shape)
         _add_self(self.fields, species, len(plan.species), plan.table.coefficients[: plan.table.starts[1], 0])
