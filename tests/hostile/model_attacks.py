@@ -15,9 +15,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ase_wavescat.potentials.ensemble import Calibration, Ensemble
+from ase_wavescat.potentials.calibration import Calibration
 from ase_wavescat.potentials.environments import Environments, EnvironmentVectors
 from ase_wavescat.potentials.file.model_file import load_model, save_model
+from ase_wavescat.potentials.model import Model, linear_model
 from ase_wavescat.potentials.repulsion import PairRepulsion
 from ase_wavescat.representation.specification import Bands, Correlations, Maps, ScatteringSpec
 from ase_wavescat.system.errors import ModelFileError
@@ -29,7 +30,7 @@ SECRET = 1234.5
 WAVELETS = ((2, 0), (2, 1))
 
 
-def good_model() -> Ensemble:
+def good_model() -> Model:
     """Li-Si, every part of a file present."""
     family = Correlations(
         pair=Bands(4, 0.8),
@@ -41,7 +42,7 @@ def good_model() -> Ensemble:
     rng = np.random.default_rng(7)
     keys = spec.keys[::3]
     count = len(keys)
-    return Ensemble(
+    return linear_model(
         spec=spec,
         keys=keys,
         weights=rng.normal(scale=1e-3, size=(3, count)),
@@ -61,7 +62,7 @@ def wide_environments() -> Environments:
     return Environments(vectors, np.zeros((2, length)), np.tile(np.eye(length), (2, 1, 1)), 1e9)
 
 
-def same(one: Ensemble, other: Ensemble) -> bool:
+def same(one: Model, other: Model) -> bool:
     """Whether two models are equal in every part that a file holds."""
     if one.domain is None or other.domain is None:
         return False
@@ -83,7 +84,7 @@ def same(one: Ensemble, other: Ensemble) -> bool:
     )
 
 
-def outcome_of(path: Path, good: Ensemble) -> str:
+def outcome_of(path: Path, good: Model) -> str:
     """ "refused", "same" or "different"; what is raised but ModelFileError goes on."""
     try:
         loaded = load_model(path)
@@ -474,7 +475,7 @@ def attacked(name: str, good: bytes, folder: Path) -> Path:
     return path
 
 
-def good_bytes(folder: Path) -> tuple[Ensemble, bytes]:
+def good_bytes(folder: Path) -> tuple[Model, bytes]:
     """The good model and the bytes of its file."""
     good = good_model()
     save_model(folder / "good.h5", good)

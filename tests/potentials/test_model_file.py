@@ -13,31 +13,33 @@ import pytest
 
 from ase_wavescat.potentials import model_file
 from ase_wavescat.potentials.domain import Domain
-from ase_wavescat.potentials.ensemble import Ensemble
-from ase_wavescat.potentials.file.search import find_model
 from ase_wavescat.potentials.file.model_file import load_model, save_model
+from ase_wavescat.potentials.file.search import find_model
+from ase_wavescat.potentials.model import Model, linear_model
+from ase_wavescat.potentials.repulsion import PairRepulsion
 from ase_wavescat.representation.presets import preset
 from ase_wavescat.system.errors import ModelFileError, ModelNotFoundError
+from linear_models import changed, linear, species_energies
 
 
 @pytest.fixture
-def ensemble(small_ensemble: Ensemble, wide_domain: Domain) -> Ensemble:
+def ensemble(small_ensemble: Model, wide_domain: Domain) -> Model:
     return dataclasses.replace(small_ensemble, domain=wide_domain)
 
 
 @pytest.fixture
-def path(tmp_path: Path, ensemble: Ensemble) -> Path:
+def path(tmp_path: Path, ensemble: Model) -> Path:
     target = tmp_path / "model.h5"
     save_model(target, ensemble)
     return target
 
 
-def test_round_trip(path: Path, ensemble: Ensemble) -> None:
+def test_round_trip(path: Path, ensemble: Model) -> None:
     loaded = load_model(path)
-    assert loaded.spec == ensemble.spec and loaded.keys == ensemble.keys
-    np.testing.assert_array_equal(loaded.weights, ensemble.weights)
-    np.testing.assert_array_equal(loaded.species_energies, ensemble.species_energies)
-    assert loaded.repulsion == ensemble.repulsion
+    assert linear(loaded).spec == linear(ensemble).spec and linear(loaded).keys == linear(ensemble).keys
+    np.testing.assert_array_equal(linear(loaded).weights, linear(ensemble).weights)
+    np.testing.assert_array_equal(species_energies(loaded), species_energies(ensemble))
+    assert loaded.term(PairRepulsion) == ensemble.term(PairRepulsion)
     assert loaded.calibration == ensemble.calibration
     assert loaded.provenance == ensemble.provenance
     assert loaded.domain is not None and ensemble.domain is not None
@@ -47,11 +49,11 @@ def test_round_trip(path: Path, ensemble: Ensemble) -> None:
     assert loaded.domain.closest == ensemble.domain.closest
 
 
-def test_round_trip_of_a_bare_model(tmp_path: Path, small_ensemble: Ensemble) -> None:
-    bare = dataclasses.replace(small_ensemble, repulsion=None, provenance={})
+def test_round_trip_of_a_bare_model(tmp_path: Path, small_ensemble: Model) -> None:
+    bare = changed(small_ensemble, repulsion=None, provenance={})
     save_model(tmp_path / "bare.h5", bare)
     loaded = load_model(tmp_path / "bare.h5")
-    assert loaded.repulsion is None and loaded.domain is None and loaded.provenance == {}
+    assert loaded.term(PairRepulsion) is None and loaded.domain is None and loaded.provenance == {}
 
 
 @pytest.mark.parametrize("name", ["brumwell2018", "solid-harmonic", "sinz2020"])
@@ -59,13 +61,13 @@ def test_round_trip_of_moduli(tmp_path: Path, name: str) -> None:
     spec = preset(name, ["Li", "Si"], scales=(0.0, 1.0), wavelets=((1, 0), (2, 1)))
     keys = spec.keys[::7]
     weights = np.random.default_rng(0).normal(size=(2, len(keys)))
-    save_model(tmp_path / "moduli.h5", Ensemble(spec, keys, weights, np.zeros((2, 2))))
+    save_model(tmp_path / "moduli.h5", linear_model(spec, keys, weights, np.zeros((2, 2))))
     loaded = load_model(tmp_path / "moduli.h5")
-    assert loaded.spec == spec and loaded.keys == keys
-    np.testing.assert_array_equal(loaded.weights, weights)
+    assert linear(loaded).spec == spec and linear(loaded).keys == keys
+    np.testing.assert_array_equal(linear(loaded).weights, weights)
 
 
-def test_provenance_takes_numpy_values_and_turns_infinities_to_null(tmp_path: Path, ensemble: Ensemble) -> None:
+def test_provenance_takes_numpy_values_and_turns_infinities_to_null(tmp_path: Path, ensemble: Model) -> None:
     odd = {"mae": np.float64(1.5), "condition": float("inf"), "list": np.arange(2), "pair": (1, 2)}
     save_model(tmp_path / "odd.h5", dataclasses.replace(ensemble, provenance=odd))
     assert load_model(tmp_path / "odd.h5").provenance == {"mae": 1.5, "condition": None, "list": [0, 1], "pair": [1, 2]}
@@ -88,9 +90,9 @@ def test_truncated_files_are_named(path: Path, part: float) -> None:
         load_model(path)
 
 
-def test_a_flipped_byte_in_the_weights_is_noticed(path: Path, ensemble: Ensemble) -> None:
+def test_a_flipped_byte_in_the_weights_is_noticed(path: Path, ensemble: Model) -> None:
     content = bytearray(path.read_bytes())
-    at = content.find(ensemble.weights.tobytes())
+    at = content.find(linear(ensemble).weights.tobytes())
     assert at > 0
     content[at + 5] ^= 0xFF
     path.write_bytes(content)
@@ -179,7 +181,7 @@ def test_damage_is_named(path: Path, name: str) -> None:
 
 
 def test_a_failure_midway_leaves_the_old_file_and_nothing_else(
-    path: Path, ensemble: Ensemble, monkeypatch: pytest.MonkeyPatch
+    path: Path, ensemble: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = path.read_bytes()
 
@@ -193,7 +195,7 @@ def test_a_failure_midway_leaves_the_old_file_and_nothing_else(
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_missing_folder_is_an_error_at_once(tmp_path: Path, ensemble: Ensemble) -> None:
+def test_a_missing_folder_is_an_error_at_once(tmp_path: Path, ensemble: Model) -> None:
     with pytest.raises(FileNotFoundError):
         save_model(tmp_path / "nowhere" / "model.h5", ensemble)
 
@@ -202,7 +204,7 @@ def test_a_missing_folder_is_an_error_at_once(tmp_path: Path, ensemble: Ensemble
 
 
 def test_order_path_then_variable_then_bundled(
-    tmp_path: Path, ensemble: Ensemble, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, ensemble: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here, first, second, bundled = (tmp_path / name for name in ("here", "first", "second", "bundled"))
     for folder in (here, first, second, bundled):
@@ -218,11 +220,11 @@ def test_order_path_then_variable_then_bundled(
     assert find_model("a.h5") == second / "a.h5"
     monkeypatch.delenv("WAVESCAT_MODELS")
     assert find_model("a.h5") == bundled / "a.h5"
-    assert load_model("a.h5").keys == ensemble.keys
+    assert load_model("a.h5").keys == linear(ensemble).keys
 
 
 def test_a_miss_says_where_it_looked_and_what_there_is(
-    tmp_path: Path, ensemble: Ensemble, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, ensemble: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mine").mkdir()
     save_model(tmp_path / "mine" / "lithium.h5", ensemble)

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from ase_wavescat import Calibration, Domain, Ensemble, load_model, save_model
+from ase_wavescat import Calibration, Domain, Model, load_model, save_model
 from ase_wavescat.cli import main
 from ase_wavescat.system.digest import DIGITS, digest_of
 
 
 @pytest.fixture
-def whole(small_ensemble: Ensemble, wide_domain: Domain) -> Ensemble:
+def whole(small_ensemble: Model, wide_domain: Domain) -> Model:
     """A model with all of its parts, numbers that have no short decimals among them."""
     return dataclasses.replace(small_ensemble, domain=wide_domain, calibration=Calibration(4 / 3, 2 / 3))
 
 
-def test_a_model_saved_and_loaded_has_the_digest_of_the_one_in_memory(whole: Ensemble, tmp_path: Path) -> None:
+def test_a_model_saved_and_loaded_has_the_digest_of_the_one_in_memory(whole: Model, tmp_path: Path) -> None:
     save_model(tmp_path / "one.h5", whole)
     loaded = load_model(tmp_path / "one.h5")
     save_model(tmp_path / "two.h5", loaded)
@@ -33,7 +33,7 @@ def test_a_model_saved_and_loaded_has_the_digest_of_the_one_in_memory(whole: Ens
     assert f"digest      {whole.digest}" in shown
 
 
-def changes(model: Ensemble) -> dict[str, Any]:
+def changes(model: Model) -> dict[str, Any]:
     """Models that differ in one thing."""
     weights, energies = model.weights.copy(), model.species_energies.copy()
     weights[2, 3], energies[0, 0] = np.nextafter(weights[2, 3], 1), np.nextafter(energies[0, 0], 1)
@@ -54,12 +54,12 @@ def changes(model: Ensemble) -> dict[str, Any]:
     }
 
 
-def test_whatever_results_follow_from_changes_the_digest(whole: Ensemble) -> None:
+def test_whatever_results_follow_from_changes_the_digest(whole: Model) -> None:
     digests = {name: dataclasses.replace(whole, **change).digest for name, change in changes(whole).items()}
     assert len({whole.digest, *digests.values()}) == len(digests) + 1
 
 
-def test_where_a_model_came_from_does_not(whole: Ensemble) -> None:
+def test_where_a_model_came_from_does_not(whole: Model) -> None:
     assert dataclasses.replace(whole, provenance={"label_source": "elsewhere"}).digest == whole.digest
 
 
