@@ -29,7 +29,7 @@ from ase_wavescat.potentials.model import Model
 from ase_wavescat.representation.transform import Evaluation
 from ase_wavescat.structure.periodicity import padded_cell
 from ase_wavescat.system.errors import ModelNotFoundError, StructureError, WaveScatWarning
-from linear_models import changed, linear
+from linear_models import changed, linear, wide_ranges
 from own_warnings import no_warnings
 
 ASE_KEYS = {"energy", "free_energy", "forces", "stress"}
@@ -423,11 +423,10 @@ def test_a_missing_model_is_named() -> None:
 
 
 def test_warnings_come_once_for_each_kind(small_ensemble: Model, wide_domain: Domain, make_structure: Make) -> None:
-    narrow = dataclasses.replace(
-        wide_domain, maximum=wide_domain.minimum, fractions={3: (0.0, 0.1)}, closest={(3, 3): 9.0}
-    )
-    atoms = make_structure()
-    atoms.calc = WaveScatCalculator(dataclasses.replace(small_ensemble, domain=narrow))
+    narrow = dataclasses.replace(wide_domain, fractions={3: (0.0, 0.1)}, closest={(3, 3): 9.0})
+    wide = wide_ranges(len(linear(small_ensemble).keys))
+    atoms, low = make_structure(), dataclasses.replace(wide, maximum=wide.minimum)
+    atoms.calc = WaveScatCalculator(changed(small_ensemble, domain=narrow, ranges=low))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for _ in range(3):
@@ -591,7 +590,7 @@ def test_threads_change_nothing_and_single_precision_little(small_ensemble, make
     assert atoms.get_potential_energy() != energy
     assert atoms.get_potential_energy() == pytest.approx(energy, rel=1e-6)
     np.testing.assert_allclose(atoms.get_stress(), stress, atol=1e-4 * np.abs(stress).max())
-    assert copy.deepcopy(calculator)._transform.execution == calculator._transform.execution
+    assert copy.deepcopy(calculator)._execution == calculator._execution
     assert calculator.parameters["precision"] == "single"
 
 

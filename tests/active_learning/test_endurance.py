@@ -20,6 +20,7 @@ from ase_wavescat.potentials.domain import Domain
 from ase_wavescat.potentials.model import Model
 from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import DataError
+from linear_models import changed, wide_ranges
 
 WIDE = Limits(1e6, 1e6)
 SHORT = Watch(temperature=300.0, picoseconds=0.012, timestep=1.0, every=3)
@@ -79,12 +80,10 @@ def test_leaving_the_domain_on_the_way_ends_a_run_there(ensemble: Model, starts:
     at_first = calculator.model.predict(
         Structure(starts[0].cell.array, starts[0].positions, starts[0].numbers)
     ).features / len(starts[0])
-    assert ensemble.domain is not None
-    narrow = dataclasses.replace(
-        ensemble.domain, minimum=at_first - 1e-3 * np.abs(at_first), maximum=at_first + 1e-3 * np.abs(at_first)
-    )
+    margin = 1e-3 * np.abs(at_first)
+    narrow = dataclasses.replace(wide_ranges(len(at_first)), minimum=at_first - margin, maximum=at_first + margin)
     ended = endure(
-        starts[:1], dataclasses.replace(ensemble, domain=narrow), SHORT, WIDE, workers=1, progress=False
+        starts[:1], changed(ensemble, ranges=narrow), SHORT, WIDE, workers=1, progress=False
     )  # the same dynamics
     assert ended.reasons[0].startswith("outside: ") and ended.times[0] < lasting.times[0]
     assert ended.ends[0].info["config_type"] == "exit"

@@ -47,7 +47,7 @@ def frames(small_ensemble: Model) -> list[Frame]:
         numbers = np.where(np.arange(count) <= (index * 5) % (count + 1) - 1, 3, 14)
         cell = 4.9 * np.eye(3) + rng.normal(scale=0.1, size=(3, 3))
         prediction = small_ensemble.predict(Structure(cell, positions, numbers))
-        stress = full_3x3_to_voigt_6_stress(prediction.gradient[1] / abs(np.linalg.det(cell)))
+        stress = full_3x3_to_voigt_6_stress(prediction.strain_gradient / abs(np.linalg.det(cell)))
         found.append(
             Frame(
                 cell, positions, numbers, prediction.energy - error * count, -prediction.gradient - FORCE_ERROR,
@@ -257,7 +257,7 @@ def test_processes_do_not_change_the_results(
 ) -> None:
     save_model(tmp_path / "m.h5", small_ensemble)
     shared = evaluate(tmp_path / "m.h5", frames[:5], workers=2, progress=False)
-    assert shared.model == "m.h5"
+    assert shared.name == "m.h5"
     for one, two in zip(assessment.results, shared.results, strict=False):
         assert one.energy == two.energy and one.energy_spread == two.energy_spread
         for name in ("forces", "stress", "forces_spread"):

@@ -9,14 +9,13 @@ import pytest
 
 from ase_wavescat import preset
 from ase_wavescat.evaluation.feature_statistics import Breakdown, Part, feature_breakdowns
-from ase_wavescat.potentials.domain import Domain
 from ase_wavescat.potentials.model import Model, linear_model
 from ase_wavescat.representation.features import ModulusFeature, parse_key
-from linear_models import changed, linear
+from linear_models import changed, linear, wide_ranges
 
 
 def by_title(ensemble: Model) -> dict[str, dict[str, Part]]:
-    return {b.title: {part.label: part for part in b.parts} for b in feature_breakdowns(ensemble)}
+    return {b.title: {part.label: part for part in b.parts} for b in feature_breakdowns(linear(ensemble))}
 
 
 def model(name: str, count: int, **options: object) -> Model:
@@ -66,10 +65,10 @@ def test_correlations_are_counted_by_body_order_species_and_maps() -> None:
     assert bands == sorted(bands)
 
 
-def test_shares_weigh_by_how_much_a_feature_varies(small_ensemble: Model, wide_domain: Domain) -> None:
+def test_shares_weigh_by_how_much_a_feature_varies(small_ensemble: Model) -> None:
     std = np.zeros(len(linear(small_ensemble).keys))
     std[0] = 1.0
-    first = dataclasses.replace(small_ensemble, domain=dataclasses.replace(wide_domain, std=std))
+    first = changed(small_ensemble, ranges=dataclasses.replace(wide_ranges(len(std)), std=std))
     parts = by_title(first)["correlations: body order"]
     assert parts["2-body"].share == 1.0 and parts["4-body"].share == 0.0
     assert parts["4-body"].count == sum(key.startswith("band:") for key in linear(small_ensemble).keys)
@@ -77,5 +76,5 @@ def test_shares_weigh_by_how_much_a_feature_varies(small_ensemble: Model, wide_d
 
 def test_a_model_without_weights_has_no_shares(small_ensemble: Model) -> None:
     empty = changed(small_ensemble, weights=np.zeros_like(linear(small_ensemble).weights))
-    found = feature_breakdowns(empty)
+    found = feature_breakdowns(linear(empty))
     assert all(isinstance(b, Breakdown) and part.share == part.count == 0 for b in found for part in b.parts)

@@ -26,10 +26,12 @@ from ase_wavescat.evaluation.page import page
 from ase_wavescat.evaluation.report import Report, make_report, representative_frames, summary
 from ase_wavescat.evaluation.run import run_report, write_report
 from ase_wavescat.potentials.domain import Domain
+from ase_wavescat.potentials.linear import FeatureRanges
 from ase_wavescat.potentials.model import Model, linear_model
 from ase_wavescat.representation.specification import Bands, Correlations, ScatteringSpec
 from ase_wavescat.system.errors import DataError
 from ase_wavescat.training.data.frames import Frame
+from linear_models import linear
 
 CURVE = [
     {"frames": n, "groups": n // 3, "energy_mae_mev_per_atom": 60 / n, "force_mae_ev_per_a": 5 / n} for n in (20, 90)
@@ -80,12 +82,18 @@ def model() -> Model:
     rng = np.random.default_rng(4)
     count = len(spec.keys)
     weights = 1e-3 * rng.normal(size=count) + 3e-4 * rng.normal(size=(6, count))
-    domain = Domain(
-        np.full(count, -1e9), np.full(count, 1e9), np.zeros(count), np.ones(count),
-        {3: (0.0, 1.0), 14: (0.0, 1.0)}, {(3, 3): 2.0, (3, 14): 1.9, (14, 14): 1.8},
-    )  # fmt: skip
+    domain = Domain({3: (0.0, 1.0), 14: (0.0, 1.0)}, {(3, 3): 2.0, (3, 14): 1.9, (14, 14): 1.8})
+    ranges = FeatureRanges(np.full(count, -1e9), np.full(count, 1e9), np.zeros(count), np.ones(count))
     provenance = {"label_source": "rolled <dice> & more", "frames": 7, "groups": 3}
-    return linear_model(spec, spec.keys, weights, np.array([[-7.0, -150.0]] * 6), domain=domain, provenance=provenance)
+    return linear_model(
+        spec,
+        spec.keys,
+        weights,
+        np.array([[-7.0, -150.0]] * 6),
+        ranges=ranges,
+        domain=domain,
+        provenance=provenance,
+    )
 
 
 def cell(rng: np.random.Generator) -> Atoms:
@@ -133,7 +141,7 @@ def plain_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 def with_provenance(report: Report, **changes: Any) -> Report:
     ensemble = report.assessment.model
     provenance = {**ensemble.provenance, **changes}
-    changed = dataclasses.replace(report.assessment, ensemble=dataclasses.replace(ensemble, provenance=provenance))
+    changed = dataclasses.replace(report.assessment, model=dataclasses.replace(ensemble, provenance=provenance))
     return dataclasses.replace(report, assessment=changed)
 
 
@@ -208,7 +216,7 @@ def test_labels_of_another_zero_are_named(report: Report) -> None:
 
 @pytest.mark.usefixtures("plain_pictures")
 def test_a_model_of_one_species_and_one_member_has_a_report(model: Model) -> None:
-    spec = dataclasses.replace(model.spec, species=("Si",))
+    spec = dataclasses.replace(linear(model).spec, species=("Si",))
     single = linear_model(spec, spec.keys, 1e-3 * np.ones((1, len(spec.keys))), np.array([[-5.0]]))
     rng = np.random.default_rng(1)
     frames = []
@@ -256,7 +264,7 @@ def test_the_command_writes_a_report_and_stores_a_calibration(model: Model, data
     assert calibrated.calibration.force_scale == figures["forces_ev_per_a"]["scale"]
     record = calibrated.provenance["calibration"]
     assert record["data"][0]["name"] == "cells.extxyz" and record["groups"] == 6
-    np.testing.assert_array_equal(calibrated.weights, model.weights)
+    np.testing.assert_array_equal(linear(calibrated).weights, linear(model).weights)
     again = make_report(evaluate(calibrated, data, workers=1, progress=False))
     assert "stored scales were found on some of these data" in page(again, again.figures())
 

@@ -37,6 +37,7 @@ from ase_wavescat.workflows import read_screening, relax, screen
 from faults.disks import Disk, LimitedFiles, SmallDisk, nothing_written, small_disk
 from faults.works import SPEC, glass, training_inputs
 from hostile.model_attacks import good_model
+from linear_models import changed, linear
 
 Writing = Callable[[Path], Any]
 """Writes into a folder."""
@@ -53,7 +54,7 @@ def model(version: int) -> Model:
     good = good_model()
     assert good.domain is not None
     domain = dataclasses.replace(good.domain, closest=dict.fromkeys(good.domain.closest, 2.0))
-    return dataclasses.replace(good, weights=good.weights * version, domain=domain)
+    return changed(good, weights=linear(good).weights * version, domain=domain)
 
 
 def writing_a_model(version: int) -> Writing:

@@ -16,9 +16,10 @@ import pytest
 from ase import Atoms
 
 from ase_wavescat import Model, WaveScatCalculator
-from ase_wavescat.potentials.model import linear_model
+from ase_wavescat.potentials.linear import LinearPotential
 from ase_wavescat.representation.lattice import fourier
 from ase_wavescat.system.process_setting import ProcessSetting
+from linear_models import linear
 
 Make = Callable[..., Atoms]
 PATIENCE = 60.0
@@ -131,7 +132,7 @@ def test_a_fork_waits_for_the_planner() -> None:
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="cached properties have no locks any more")
 def test_cached_properties_have_new_locks(small_ensemble: Model) -> None:
-    descriptor = vars(type(small_ensemble))["mean_weights"]
+    descriptor = vars(LinearPotential)["mean_weights"]
     held, release = threading.Event(), threading.Event()
 
     def compute() -> None:
@@ -142,7 +143,8 @@ def test_cached_properties_have_new_locks(small_ensemble: Model) -> None:
     thread = threading.Thread(target=compute)
     thread.start()
     held.wait()
-    other = linear_model(*(getattr(small_ensemble, name) for name in ("spec", "keys", "weights", "species_energies")))
+    own = linear(small_ensemble)
+    other = LinearPotential(own.spec, own.keys, own.weights)
     outcome = in_child(lambda: len(other.mean_weights) == len(other.keys))
     release.set()
     thread.join()

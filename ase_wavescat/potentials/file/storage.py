@@ -27,7 +27,7 @@ _LARGEST_TEXT = 2**24  # bytes of JSON
 _LARGEST_TABLE = 10_000  # rows; pairs of elements are 7021
 _LONGEST_KEY = 1000
 _READ_AT_ONCE = 2**28  # bytes that the texts of some rows of a table can take at most
-_DEEPEST = 4  # sums within sums
+_MOST_POTENTIALS = 64  # in one file, which may name one of them over and over
 
 
 def _pair_table(value: str) -> np.dtype:
@@ -81,8 +81,9 @@ class Writer:
 class Reader:
     """A group of a file, every part of which is checked on the way in; whatever is wrong is a ValueError."""
 
-    def __init__(self, group: h5py.Group, depth: int = 0) -> None:
-        self._group, self._depth = group, depth
+    def __init__(self, group: h5py.Group, seen: list[str] | None = None) -> None:
+        self._group = group
+        self._potentials: list[str] = [] if seen is None else seen  # of the whole file
         self.names = self._names()
 
     def __contains__(self, name: str) -> bool:
@@ -102,14 +103,14 @@ class Reader:
         part = self._group[name]
         if not isinstance(part, h5py.Group):
             raise ValueError(f"{name} is no group")
-        return Reader(part, self._depth)
+        return Reader(part, self._potentials)
 
     def potential(self, name: str) -> Any:
         """The potential of the kind that its group names."""
-        if self._depth == _DEEPEST:
-            raise ValueError(f"sums of potentials are nested more than {_DEEPEST} times")
+        self._potentials.append(name)
+        if len(self._potentials) > _MOST_POTENTIALS:
+            raise ValueError(f"it holds more than {_MOST_POTENTIALS} potentials")
         part = self.group(name)
-        part._depth = self._depth + 1
         kind = part.attribute("kind")
         if not isinstance(kind, str) or kind not in POTENTIALS:
             known = ", ".join(POTENTIALS)

@@ -26,15 +26,16 @@ def read_version_2(reader: Reader) -> Model:
     baseline.expect({"species_energies"}, {"repulsion"})
     calibration.expect(set())
     spec = ScatteringSpec.from_dict(reader.json("spec"))
-    domain = reader.group("domain") if "domain" in reader else None
+    part = reader.group("domain") if "domain" in reader else None
+    domain = None if part is None else _domain(part, spec.species)
     return linear_model(
         spec=spec,
         keys=reader.keys("features"),
         weights=members.numbers("weights"),
         species_energies=baseline.numbers("species_energies"),
         repulsion=PairRepulsion(baseline.pairs("repulsion", "cutoff")) if "repulsion" in baseline else None,
-        ranges=None if domain is None else FeatureRanges(*(domain.numbers(name) for name in _STATISTICS)),
-        domain=None if domain is None else _domain(domain, spec.species),
+        ranges=None if part is None else FeatureRanges(*(part.numbers(name) for name in _STATISTICS)),
+        domain=domain,
         calibration=Calibration(calibration.number("energy_scale"), calibration.number("force_scale")),
         provenance=reader.json("provenance"),
     )
