@@ -12,7 +12,6 @@ from ase.data import chemical_symbols
 from ase_wavescat.potentials.domain import Domain
 from ase_wavescat.potentials.ensemble import Ensemble
 from ase_wavescat.potentials.repulsion import pair_name
-from ase_wavescat.representation.features import AtomFeature, BandFeature, Feature, Map, ModulusFeature, PairFeature
 from ase_wavescat.system.errors import printable
 
 _SHOWN = 5  # of a list of files, say
@@ -23,7 +22,7 @@ def model_card(ensemble: Ensemble) -> str:
     spec = ensemble.spec
     lines = [f"digest      {ensemble.digest}", "species     " + ", ".join(chemical_symbols[z] for z in spec.species)]
     lines.append(f"features    {len(ensemble.keys)} of the {len(spec.keys)} of its specification")
-    kinds = Counter(_kind(spec.features[spec.index(key)]) for key in ensemble.keys)
+    kinds = Counter(spec.features[spec.index(key)].heading for key in ensemble.keys)
     lines += [f"    {count:5d}  {kind}" for kind, count in kinds.items()]
     scales = ", ".join(f"{scale:g}" for scale in spec.scales)
     wavelets = ", ".join(f"({n}, {degree})" for n, degree in spec.wavelets)
@@ -46,17 +45,6 @@ def model_card(ensemble: Ensemble) -> str:
     lines += ["provenance", *(_tree(provenance) or ["    none recorded"])]
     lines += ["cross-validated errors", *_errors(metrics)]
     return "\n".join(map(printable, lines))
-
-
-def _kind(feature: Feature) -> str:
-    if isinstance(feature, ModulusFeature):
-        return f"scattering moduli of order {len(feature.path)}"
-    if isinstance(feature, PairFeature):
-        return "pair bands"
-    if isinstance(feature, AtomFeature):
-        return f"{feature.body_order}-body at the atoms"
-    assert isinstance(feature, BandFeature)
-    return "4-body, two maps in bands" if isinstance(feature.first, Map) else "3-body, density and map in bands"
 
 
 def _baseline(ensemble: Ensemble) -> list[str]:

@@ -10,17 +10,12 @@ from typing import Any
 
 from ase.data import chemical_symbols
 
-from ase_wavescat.representation.specification import (
-    Bands,
-    Channel,
-    Correlations,
-    Maps,
-    Moduli,
-    ScatteringSpec,
-    SpecError,
-    did_you_mean,
-    element_number,
-)
+from ase_wavescat.representation.families.correlations.family import Correlations
+from ase_wavescat.representation.families.moduli.family import Moduli
+from ase_wavescat.representation.lattice.bands import Bands
+from ase_wavescat.representation.maps import Maps
+from ase_wavescat.representation.specification import Channel, ScatteringSpec, element_number
+from ase_wavescat.system.errors import SpecError, did_you_mean
 
 _NOBLE_CORES = (0, 2, 10, 18, 36, 54, 86)
 

@@ -6,8 +6,9 @@ import json
 import os
 from pathlib import Path
 
-from ase_wavescat.representation.specification import ScatteringSpec, SpecError
+from ase_wavescat.representation.specification import ScatteringSpec
 from ase_wavescat.system.atomic_write import atomic_path
+from ase_wavescat.system.errors import SpecError
 
 
 def write_spec(spec: ScatteringSpec, path: str | os.PathLike[str]) -> None:

@@ -11,7 +11,8 @@ from ase_wavescat import preset
 from ase_wavescat.evaluation.feature_statistics import Breakdown, Part, feature_breakdowns
 from ase_wavescat.potentials.domain import Domain
 from ase_wavescat.potentials.ensemble import Ensemble
-from ase_wavescat.representation.features import ModulusFeature, parse_key
+from ase_wavescat.representation.families.moduli.features import ModulusFeature
+from ase_wavescat.representation.registry import parse_key
 
 
 def by_title(ensemble: Ensemble) -> dict[str, dict[str, Part]]:

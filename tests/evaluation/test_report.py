@@ -27,7 +27,7 @@ from ase_wavescat.evaluation.report import Report, make_report, representative_f
 from ase_wavescat.evaluation.run import run_report, write_report
 from ase_wavescat.potentials.domain import Domain
 from ase_wavescat.potentials.ensemble import Ensemble
-from ase_wavescat.representation.specification import Bands, Correlations, ScatteringSpec
+from ase_wavescat.representation import Bands, Correlations, ScatteringSpec
 from ase_wavescat.system.errors import DataError
 from ase_wavescat.training.data.frames import Frame
 

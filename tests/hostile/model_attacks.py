@@ -19,7 +19,7 @@ from ase_wavescat.potentials.ensemble import Calibration, Ensemble
 from ase_wavescat.potentials.environments import Environments, EnvironmentVectors
 from ase_wavescat.potentials.model_file import load_model, save_model
 from ase_wavescat.potentials.repulsion import PairRepulsion
-from ase_wavescat.representation.specification import Bands, Correlations, Maps, ScatteringSpec
+from ase_wavescat.representation import Bands, Correlations, Maps, ScatteringSpec
 from ase_wavescat.system.errors import ModelFileError
 from wide_domain import wide_domain_of
 

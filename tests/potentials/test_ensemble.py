@@ -14,9 +14,9 @@ from ase import Atoms
 
 from ase_wavescat.potentials.domain import Domain
 from ase_wavescat.potentials.ensemble import Calibration, Ensemble, Prediction
-from ase_wavescat.representation.specification import ScatteringSpec, SpecError
+from ase_wavescat.representation.specification import ScatteringSpec
 from ase_wavescat.structure.structure import Structure
-from ase_wavescat.system.errors import StructureError
+from ase_wavescat.system.errors import SpecError, StructureError
 
 
 def predict(ensemble: Ensemble, atoms: Atoms) -> Prediction:

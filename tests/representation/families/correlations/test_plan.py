@@ -7,13 +7,15 @@ from ase.build import make_supercell
 from scipy.integrate import trapezoid
 from scipy.spatial.transform import Rotation
 
-from ase_wavescat.representation.features import AtomFeature, BandFeature, Map, PairFeature, SpeciesWavelet, Wavelet
+from ase_wavescat.representation import Bands, Correlations, Maps, ScatteringSpec
+from ase_wavescat.representation.families.atoms.features import AtomFeature
+from ase_wavescat.representation.families.correlations.features import BandFeature, PairFeature
 from ase_wavescat.representation.lattice.bands import band_weights
 from ase_wavescat.representation.lattice.filters import tapered_radial
+from ase_wavescat.representation.maps import Map, SpeciesWavelet
 from ase_wavescat.representation.presets import preset
-from ase_wavescat.representation.specification import Bands, Correlations, Maps, ScatteringSpec
 from ase_wavescat.representation.transform import Transform
-from ase_wavescat.representation.wavelets import fourier_extent, fourier_radial, solid_harmonics_at
+from ase_wavescat.representation.wavelets import Wavelet, fourier_extent, fourier_radial, solid_harmonics_at
 from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import StructureError
 from finite_difference import best_relative_error
@@ -248,7 +250,8 @@ def test_a_support_gives_the_same_numbers_and_needs_fewer_maps():
     whole_gradient, whole_strain = full.evaluate(Structure(cell, positions, numbers)).gradient(spread)
     np.testing.assert_allclose(gradient, whole_gradient, atol=1e-9 * np.abs(gradient).max())
     np.testing.assert_allclose(strain, whole_strain, atol=1e-9 * np.abs(strain).max())
-    assert len(part._band_plans[0][1].maps) < len(full._band_plans[0][1].maps)
+    (_, of_part), (_, of_all) = part.plans[-1], full.plans[-1]
+    assert len(of_part.maps) < len(of_all.maps)
 
 
 def test_a_support_with_as_many_maps_as_fields():
