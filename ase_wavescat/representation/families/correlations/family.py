@@ -158,7 +158,7 @@ class Correlations(Family):
         )
 
     def thinned(self) -> tuple[Correlations, str]:
-        if self.grid_maps is None:
+        if self.grid_maps is None or len(self.grid_maps.scales) == 1:
             return self, ""
         coarsest = dataclasses.replace(self.grid_maps, scales=self.grid_maps.scales[-1:])
         text = (
