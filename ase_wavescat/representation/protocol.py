@@ -160,6 +160,11 @@ class Plan(ABC):
         """The largest |G| whose structure factors it needs (1/A)."""
         return 0.0
 
+    @property
+    def neighbour_reach(self) -> float:
+        """The distance (A) up to which it looks for neighbours."""
+        return 0.0
+
     @abstractmethod
     def prepare(self, lattice: ReciprocalLattice, execution: Execution) -> Prepared:
         """What depends on the cell alone; the lattice reaches to `cutoff` at least."""
@@ -214,7 +219,7 @@ class Family(ABC):
 
     @abstractmethod
     def plans(self, spec: ScatteringSpec, features: Sequence[Feature]) -> list[tuple[IntArray, Plan]]:
-        """Plans that together compute the features, which are of this family, with their columns among these."""
+        """Plans that together compute some features, all of this family, with their columns among these."""
 
     def resized(self, finer: float, scales: tuple[float, ...]) -> Family:
         """The family with all its lengths divided by `finer`, for a specification of other scales."""

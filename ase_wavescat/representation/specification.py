@@ -34,10 +34,14 @@ _SMALLEST_TOLERANCE = 1e-12
 class ScatteringSpec:
     """Species, channels, wavelets, scales and feature families of a model.
 
-    species: atomic numbers, ascending.
-    channels: ((name, ((Z, weight), ...)), ...), the channel rho_f = sum_k f(Z_k) delta(u - R_k); a mapping is accepted.
-    wavelets: (n, l) with n >= l + 1;  scales: real exponents j;  beta: width of the finest wavelet (A).
-    tolerance: relative size at which a wavelet's tail in reciprocal space is cut.
+    Attributes:
+        species: Atomic numbers, ascending.
+        channels: ((name, ((Z, weight), ...)), ...), the channel rho_f = sum_k f(Z_k) delta(u - R_k); a mapping is
+            accepted.
+        wavelets: (n, l) with n >= l + 1.
+        scales: Real exponents j.
+        beta: Width of the finest wavelet (A).
+        tolerance: Relative size at which a wavelet's tail in reciprocal space is cut.
     """
 
     species: tuple[int, ...]
@@ -87,6 +91,7 @@ class ScatteringSpec:
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
+        """Of the features, in the order of their values."""
         return tuple(feature.key for feature in self.features)
 
     def index(self, key: str) -> int:
@@ -103,7 +108,7 @@ class ScatteringSpec:
         found = []
         for family in self.families:
             own = [i for i, feature in enumerate(features) if type(feature) in family.feature_classes]
-            for columns, plan in family.plans(self, [features[i] for i in own]):
+            for columns, plan in family.plans(self, [features[i] for i in own]) if own else ():
                 found.append((np.array(own, dtype=np.int64)[columns], plan))
         return found
 
@@ -125,6 +130,11 @@ class ScatteringSpec:
         return dataclasses.replace(self, families=families)
 
     def channel(self, name: str) -> dict[int, float]:
+        """Weights of a channel by atomic number.
+
+        Raises:
+            SpecError: For a name that no channel has.
+        """
         for known, weights in self.channels:
             if known == name:
                 return dict(weights)
@@ -140,6 +150,11 @@ class ScatteringSpec:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ScatteringSpec:
+        """From what `to_dict` gives.
+
+        Raises:
+            SpecError: For unknown keys and values that make no sense.
+        """
         from ase_wavescat.representation.registry import family_from_dict  # families are made of specifications
 
         data = dict(data)

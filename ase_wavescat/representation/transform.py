@@ -90,6 +90,11 @@ class Transform:
         """The vacuum (A) that is put along open directions."""
         return reach(self.spec)
 
+    @property
+    def neighbour_reach(self) -> float:
+        """The distance (A) up to which features look for neighbours."""
+        return max((plan.neighbour_reach for _, plan in self.plans), default=0.0)
+
     def evaluate(self, structure: Structure, reference_cell: Array | None = None) -> Evaluation:
         """Features of a structure; along open directions its cell is replaced by its extent plus `reach`.
 

@@ -27,7 +27,7 @@ def atom_needs(plan: AtomPlan, structure: Structure) -> list[Needs]:
 def _pairs_within(plan: AtomPlan, structure: Structure) -> dict[float, int]:
     """Neighbour pairs within the range of each scale, from the finest to the coarsest."""
     table = plan.table
-    distances = structure.neighbours(float(table.cutoffs.max())).distances
+    distances = structure.neighbours(plan.neighbour_reach).distances
     counts = [int(np.count_nonzero(distances < cutoff)) for cutoff in np.sort(table.cutoffs)]
     return dict(zip(sorted({w.scale for w in table.wavelets}), counts, strict=True))
 

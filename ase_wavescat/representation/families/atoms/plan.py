@@ -91,6 +91,10 @@ class AtomPlan(Plan):
             columns, first, second = np.array(triples).T
             self.five[centre] = columns, first, second
 
+    @property
+    def neighbour_reach(self) -> float:
+        return float(self.table.cutoffs.max())
+
     def prepare(self, lattice: ReciprocalLattice, execution: Execution) -> AtomPlan:
         """Itself: neighbour sums have nothing to keep of a cell."""
         return self

@@ -27,7 +27,7 @@ class AtomState(State):
 
     def __init__(self, plan: AtomPlan, scene: Scene) -> None:
         self.scene, self._plan, self._species = scene, plan, scene.species
-        self._pairs = scene.structure.neighbours(float(plan.table.cutoffs.max()))
+        self._pairs = scene.structure.neighbours(plan.neighbour_reach)
         self.fields: Array = np.zeros((len(scene.structure), int(plan.offsets[-1])))
         at_zero = plan.table.coefficients[: plan.table.starts[1], 0]
         add_self(self.fields, self._species, len(plan.species), at_zero)

@@ -31,11 +31,12 @@ IntArray = NDArray[np.int64]
 class Correlations(Family):
     """Correlations of species densities and of products of fields: pair, three-, four- and five-body.
 
-    pair: bands of the pair term.
-    atom_maps: maps sampled at the atoms (three-body).
-    five_body: maps whose products two by two are summed over the atoms.
-    grid_maps: maps taken on a grid, correlated
-        with the species densities in the bands `three_body` and with one another in the bands `four_body`.
+    Attributes:
+        pair: Bands of the pair term.
+        atom_maps: Maps sampled at the atoms (three-body).
+        five_body: Maps whose products two by two are summed over the atoms.
+        grid_maps: Maps taken on a grid, correlated with the species densities in the bands `three_body` and with one
+            another in the bands `four_body`.
     """
 
     pair: Bands | None = None

@@ -37,19 +37,22 @@ _CHOICES = {
 class Moduli(Family):
     """First- and second-order scattering moduli of the papers (S20 sec. II D, B18, E18, B21 ch. 2).
 
-    powers: exponents q >= 1/4 of the integrals; below 1 (E18) derivatives are finite but steep where a field vanishes.
-    scale_step: second-order paths keep j2 - j1 >= scale_step (S20: -1, B21: 0, B18 with half octaves: 0.5, E18: 1).
-    second_orbitals: and of the wavelets (n2, l2) keep "any" (S20), those with the "same" l as the first (E18), or those
-        with (n2, l2) > (n1, l1), n before l, "ascending" (B18).
-    second_input: the second layer acts on the "modulus" (papers) or its square ("squared": polynomial scattering).
-    density_width: alpha (A) of the Gaussians of unit integral that make the density, rho_f(u) = sum_k f(Z_k)
-        g_alpha(u - R_k) (B18, E18); the zeroth order is integral |rho_f|^q du then. 0: points, sum_k |f(Z_k)|^q.
-    normalisation: "none", or "ratio" (B18): features of orders 1 and 2 are N integral sigma^q du over the same of the
-        parent, that of the first order being the zeroth. N makes a cell tiled twice count twice, but
-        quotients of sums are no sums: two structures far apart do not have the sum of their features.
-    softening: epsilon of sigma = sqrt(sigma^2 + epsilon^2 s^2), less epsilon s where it vanishes (see `moduli`); s is
-        the map's root mean square, in `softening_rms` by feature path (channel, wavelets), filled in by training.
-    orders: which of the orders 0, 1, 2 are present.
+    Attributes:
+        powers: Exponents q >= 1/4 of the integrals; below 1 (E18) derivatives are finite but steep where a field
+            vanishes.
+        scale_step: Second-order paths keep j2 - j1 >= scale_step (S20: -1, B21: 0, B18 with half octaves: 0.5, E18: 1).
+        second_orbitals: And of the wavelets (n2, l2) keep "any" (S20), those with the "same" l as the first (E18), or
+            those with (n2, l2) > (n1, l1), n before l, "ascending" (B18).
+        second_input: The second layer acts on the "modulus" (papers) or its square ("squared": polynomial scattering).
+        density_width: Alpha (A) of the Gaussians of unit integral that make the density, rho_f(u) = sum_k f(Z_k)
+            g_alpha(u - R_k) (B18, E18); the zeroth order is integral |rho_f|^q du then. 0: points, sum_k |f(Z_k)|^q.
+        normalisation: "none", or "ratio" (B18): features of orders 1 and 2 are N integral sigma^q du over the same of
+            the parent, that of the first order being the zeroth. N makes a cell tiled twice count twice, but quotients
+            of sums are no sums: two structures far apart do not have the sum of their features.
+        softening: Epsilon of sigma = sqrt(sigma^2 + epsilon^2 s^2), less epsilon s where it vanishes (see `plan`); s
+            is the map's root mean square, in `softening_rms` by feature path (channel, wavelets), filled in by
+            training.
+        orders: Which of the orders 0, 1, 2 are present.
     """
 
     powers: tuple[Fraction, ...] = (Fraction(1), Fraction(4, 3), Fraction(5, 3), Fraction(2))
@@ -131,7 +134,7 @@ class Moduli(Family):
 
     def plans(self, spec: ScatteringSpec, features: Sequence[Feature]) -> list[tuple[IntArray, Plan]]:
         moduli = [feature for feature in features if isinstance(feature, ModulusFeature)]
-        return [(np.arange(len(moduli)), ModuliPlan(spec, self, moduli))] if moduli else []
+        return [(np.arange(len(moduli)), ModuliPlan(spec, self, moduli))]
 
     def resized(self, finer: float, scales: tuple[float, ...]) -> Moduli:
         return dataclasses.replace(self, density_width=round(self.density_width / finer, 4))
