@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ase_wavescat.structure.structure import Structure
 
 Array = NDArray[np.float64]
+ComplexArray = NDArray[np.complex128]
 IntArray = NDArray[np.int64]
 
 _DIRECTIONS = 32  # pushed forward at a time: their changes are held together
@@ -135,6 +136,27 @@ class State(ABC):
         parts = [slice(start, start + _DIRECTIONS) for start in range(0, total, _DIRECTIONS)]
         rows = np.concatenate([self.pushforward(displacements[part], strains[part]) for part in parts])
         return rows[: 3 * atoms].T.reshape(-1, atoms, 3), rows[3 * atoms :].T
+
+
+class DensityState(State):
+    """Features that follow from the densities of the species in reciprocal space, `scene.densities` (S, P)."""
+
+    @abstractmethod
+    def adjoint(self, weights: Array) -> tuple[ComplexArray, Array]:
+        """Of E = weights . values: A (S, P) with dE = Re sum over the half sphere of conj(A) dS, and dE/dstrain (3, 3)
+        at fixed phases G.R."""
+
+    @abstractmethod
+    def tangent(self, change: ComplexArray, strain: Array) -> Array:
+        """Derivatives (F,) along a change (S, P) of the densities with a strain (3, 3)."""
+
+    def pullback(self, weights: Array) -> tuple[Array, Array]:
+        adjoint, strain = self.adjoint(weights)
+        return self.scene.pullback(adjoint), strain
+
+    def pushforward(self, displacements: Array, strains: Array) -> Array:
+        pairs = zip(displacements, strains, strict=True)
+        return np.array([self.tangent(self.scene.pushforward(move), strain) for move, strain in pairs])
 
 
 class Prepared(Protocol):

@@ -21,7 +21,7 @@ from ase_wavescat.representation.families.correlations.kernels import (
 from ase_wavescat.representation.lattice.arena import take
 from ase_wavescat.representation.lattice.filters import StrainSums, gather_adjoint, scatter
 from ase_wavescat.representation.maps import SpeciesWavelet
-from ase_wavescat.representation.protocol import State
+from ase_wavescat.representation.protocol import DensityState
 from ase_wavescat.representation.scene import Scene
 from ase_wavescat.representation.strains import unit_strains
 
@@ -35,7 +35,7 @@ ComplexArray = NDArray[np.complex128]
 _KEPT_BYTES = 2**30  # fields kept for the derivatives; beyond, they are made again
 
 
-class CorrelationState(State):
+class CorrelationState(DensityState):
     """Maps of one structure, its features and their derivatives."""
 
     def __init__(self, prepared: PreparedCorrelations, scene: Scene) -> None:
@@ -167,20 +167,12 @@ class CorrelationState(State):
             values[terms.columns] = table[terms.band, terms.first, terms.second]
         return values
 
-    def pullback(self, weights: Array) -> tuple[Array, Array]:
-        adjoint, strain = self._adjoint(weights)
-        return self.scene.pullback(adjoint), strain
-
-    def pushforward(self, displacements: Array, strains: Array) -> Array:
-        pairs = zip(displacements, strains, strict=True)
-        return np.array([self._tangent(self.scene.pushforward(move), strain) for move, strain in pairs])
-
     def jacobian(self) -> tuple[Array, Array]:
         by_positions = PositionsJacobian(self, self.scene.phases_by_atom(), self.scene.species).fill()
         still = np.zeros_like(self.densities)
-        return by_positions, np.stack([self._tangent(still, unit) for unit in unit_strains()], axis=1)
+        return by_positions, np.stack([self.tangent(still, unit) for unit in unit_strains()], axis=1)
 
-    def _adjoint(self, weights: Array) -> tuple[ComplexArray, Array]:
+    def adjoint(self, weights: Array) -> tuple[ComplexArray, Array]:
         """Adjoint A (species, P) of the densities, dE = Re sum conj(A) dS, and dE/dstrain (3, 3) at fixed phases."""
         plan = self.plan
         adjoint = np.zeros_like(self.densities)
@@ -280,7 +272,7 @@ class CorrelationState(State):
             )
         return onto_density, by_harmonic, by_length
 
-    def _tangent(self, density_tangent: ComplexArray, strain: Array) -> Array:
+    def tangent(self, density_tangent: ComplexArray, strain: Array) -> Array:
         """Derivative of the features (F,) along a change of the densities and a strain."""
         lattice = self.lattice
         trace = float(np.trace(strain))

@@ -11,7 +11,7 @@ from ase_wavescat.representation.families.moduli import pointwise
 from ase_wavescat.representation.families.moduli.stage import Stage
 from ase_wavescat.representation.lattice.arena import take
 from ase_wavescat.representation.lattice.filters import StrainSums
-from ase_wavescat.representation.protocol import State
+from ase_wavescat.representation.protocol import DensityState
 from ase_wavescat.representation.scene import Scene
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ IntArray = NDArray[np.int64]
 _ROUNDING = 1e-13  # of a field, in parts of the largest that it could be
 
 
-class ModuliState(State):
+class ModuliState(DensityState):
     """One evaluation: features (F,), and what their derivatives need. Threads share layers and chunks of maps."""
 
     def __init__(self, prepared: PreparedModuli, scene: Scene, keep: bool) -> None:
@@ -124,15 +124,7 @@ class ModuliState(State):
             return chunk.stage.fields(self._spectra, chunk.rows)
         return self._second_kept[chunk.start : chunk.stop].reshape(len(chunk.rows), chunk.stage.components, -1)
 
-    def pullback(self, weights: Array) -> tuple[Array, Array]:
-        adjoint, strain = self._adjoint(weights)
-        return self.scene.pullback(adjoint), strain
-
-    def pushforward(self, displacements: Array, strains: Array) -> Array:
-        pairs = zip(displacements, strains, strict=True)
-        return np.array([self._tangent(self.scene.pushforward(move), strain) for move, strain in pairs])
-
-    def _adjoint(self, weights: Array) -> tuple[ComplexArray, Array]:
+    def adjoint(self, weights: Array) -> tuple[ComplexArray, Array]:
         """Reverse mode of E = weights . features: A (S, P) with dE = Re sum over the half sphere of conj(A) dS, and
         dE/dstrain (3, 3) at fixed phases G.R."""
         prepared, plan = self._prepared, self._plan
@@ -216,7 +208,7 @@ class ModuliState(State):
             space.inverse()
         return stage.inputs
 
-    def _tangent(self, change: ComplexArray, strain: Array) -> Array:
+    def tangent(self, change: ComplexArray, strain: Array) -> Array:
         """Derivatives (F,) of the features along a change (S, P) of the densities with a strain (3, 3)."""
         result = np.zeros(self._plan.integral_count)
         spectra = np.zeros_like(self._spectra)

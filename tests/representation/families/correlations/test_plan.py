@@ -146,9 +146,13 @@ class DenseGrid:
         phases = np.exp(1j * self.vectors @ self.positions[self.numbers == centre].T)
         return np.einsum("abc,abcn->n", coefficients, phases).real / self.volume
 
+    def atom_values(self, feature):
+        """Of the atoms of the feature's centre."""
+        return np.prod([self.at_atoms(m, feature.centre) for m in feature.maps], axis=0)
+
     def value(self, feature):
         if isinstance(feature, AtomFeature):
-            return np.prod([self.at_atoms(m, feature.centre) for m in feature.maps], axis=0).sum()
+            return self.atom_values(feature).sum()
         family = self.spec.families[0]
         if isinstance(feature, PairFeature):
             bands, left, right = family.pair, *(self.densities[z] for z in feature.species)
@@ -175,6 +179,20 @@ def test_features_against_a_dense_grid():
     error = np.abs(features[chosen] - expected) / scale
     assert error[~at_atoms].max() < 1e-10  # the same discrete sum by other means
     assert error[at_atoms].max() < 1e-5  # the real-space tail is cut and tapered
+
+
+def test_values_per_atom_against_a_dense_grid():
+    spec = make_spec(SMALL_FAMILY, tolerance=1e-7)
+    cell, positions, numbers = atoms([[3.1, 0, 0], [0.6, 2.9, 0], [-0.5, 0.4, 3.3]], 3)
+    chosen = [i for i, f in enumerate(spec.features) if isinstance(f, AtomFeature)][::17]
+    assert {len(spec.features[i].maps) for i in chosen} == {1, 2}
+    transform = Transform(spec, [spec.keys[0], *(spec.keys[i] for i in chosen)])  # the pair feature has none
+    values = transform.evaluate(Structure(cell, positions, numbers)).atom_values()
+    dense = DenseGrid(spec, cell, positions, numbers, points=48)
+    for column, feature in zip(values.T, (spec.features[i] for i in chosen), strict=True):
+        expected = np.zeros(len(numbers))
+        expected[numbers == feature.centre] = dense.atom_values(feature)
+        np.testing.assert_allclose(column, expected, rtol=1e-5, atol=1e-5 * np.abs(values).mean())
 
 
 def test_pair_bands_against_a_direct_space_sum():
