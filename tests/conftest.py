@@ -15,7 +15,7 @@ from ase_wavescat.potentials.calibration import Calibration
 from ase_wavescat.potentials.domain import Domain
 from ase_wavescat.potentials.model import Model, linear_model
 from ase_wavescat.potentials.repulsion import PairRepulsion
-from ase_wavescat.representation.specification import Bands, Correlations, Maps, ScatteringSpec
+from ase_wavescat.representation import Bands, Correlations, Maps, ScatteringSpec
 from wide_domain import wide_domain_of
 
 WAVELETS = ((2, 0), (2, 1))

@@ -8,7 +8,6 @@ from typing import Any
 from ase.data import chemical_symbols
 
 from ase_wavescat.potentials.model import Model
-from ase_wavescat.representation.features import AtomFeature, BandFeature, Feature, Map, ModulusFeature, PairFeature
 from ase_wavescat.system.errors import printable
 
 _SHOWN = 5  # of a list of files, say
@@ -29,17 +28,6 @@ def model_card(model: Model) -> str:
     lines += ["provenance", *(_tree(provenance) or ["    none recorded"])]
     lines += ["cross-validated errors", *_errors(metrics)]
     return "\n".join(map(printable, lines))
-
-
-def kind_of(feature: Feature) -> str:
-    if isinstance(feature, ModulusFeature):
-        return f"scattering moduli of order {len(feature.path)}"
-    if isinstance(feature, PairFeature):
-        return "pair bands"
-    if isinstance(feature, AtomFeature):
-        return f"{feature.body_order}-body at the atoms"
-    assert isinstance(feature, BandFeature)
-    return "4-body, two maps in bands" if isinstance(feature.first, Map) else "3-body, density and map in bands"
 
 
 def _errors(metrics: Any) -> list[str]:

@@ -192,10 +192,8 @@ class LinearPotential:
 
     def card(self) -> list[str]:
         """Lines of the model card."""
-        from ase_wavescat.potentials.card import kind_of
-
         spec = self.spec
-        kinds = Counter(kind_of(spec.features[spec.index(key)]) for key in self.keys)
+        kinds = Counter(spec.features[spec.index(key)].heading for key in self.keys)
         scales = ", ".join(f"{scale:g}" for scale in spec.scales)
         wavelets = ", ".join(f"({n}, {degree})" for n, degree in spec.wavelets)
         share = self.force_components.share

@@ -15,9 +15,8 @@ from ase_wavescat.potentials.file.model_file import load_model, save_model
 from ase_wavescat.potentials.linear import FeatureRanges, LinearPotential
 from ase_wavescat.potentials.model import Model, linear_model
 from ase_wavescat.potentials.repulsion import PairRepulsion
-from ase_wavescat.representation.families.moduli.plan import measure_softening
 from ase_wavescat.representation.presets import preset
-from ase_wavescat.representation.specification import Moduli, ScatteringSpec
+from ase_wavescat.representation.specification import ScatteringSpec
 from ase_wavescat.representation.transform import Transform
 from ase_wavescat.system.errors import DataError
 from ase_wavescat.system.progress import steps_shown
@@ -172,7 +171,7 @@ def _specification(
     if not isinstance(spec, ScatteringSpec):
         species = sorted({int(z) for frame in frames for z in frame.numbers})
         spec = preset(spec, species) if isinstance(spec, str) else spec(species)
-    return _with_softening(spec, frames)
+    return _measured(spec, frames)
 
 
 def prepare(
@@ -190,17 +189,17 @@ def prepare(
     return Problem(observations, fit, assign_folds(groups, folds, settings.seed, judged), judged)
 
 
-def _with_softening(spec: ScatteringSpec, frames: Sequence[Frame]) -> ScatteringSpec:
-    """Maps that are softened but not yet measured get their root mean square from some frames, evenly chosen.
+def _measured(spec: ScatteringSpec, frames: Sequence[Frame]) -> ScatteringSpec:
+    """What families take from data, the softening of moduli, they get from some frames, evenly chosen.
 
     From fully periodic ones where there are any: vacuum thins the others.
     """
-    if not any(isinstance(f, Moduli) and f.softening > 0 and not f.softening_rms for f in spec.families):
+    if not spec.unmeasured:
         return spec
     dense = [frame for frame in frames if all(frame.pbc)] or frames
     chosen = dense[:: -(-len(dense) // SOFTENING_FRAMES)]
     gap = spec.beta * 2.0 ** max(spec.scales)  # about as wide as the widest maps
-    return measure_softening(spec, [frame.structure.padded(gap) for frame in chosen])
+    return spec.measured_on([frame.structure.padded(gap) for frame in chosen])
 
 
 def _contacts(observations: Observations) -> Contacts | None:

@@ -29,7 +29,7 @@ from ase_wavescat.io.structures import structures_of
 from ase_wavescat.potentials.file.model_file import load_model
 from ase_wavescat.potentials.linear import LinearPotential
 from ase_wavescat.potentials.model import Model
-from ase_wavescat.representation.specification import Bands, Correlations, Maps, ScatteringSpec
+from ase_wavescat.representation import Bands, Correlations, Maps, ScatteringSpec
 from ase_wavescat.representation.transform import Transform
 from ase_wavescat.structure.structure import Structure
 from ase_wavescat.training.data.frames import Frame, read_frames

@@ -10,7 +10,8 @@ import pytest
 from ase_wavescat import preset
 from ase_wavescat.evaluation.feature_statistics import Breakdown, Part, feature_breakdowns
 from ase_wavescat.potentials.model import Model, linear_model
-from ase_wavescat.representation.features import ModulusFeature, parse_key
+from ase_wavescat.representation.families.moduli.features import ModulusFeature
+from ase_wavescat.representation.registry import parse_key
 from linear_models import changed, linear, wide_ranges
 
 

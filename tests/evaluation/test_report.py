@@ -28,7 +28,7 @@ from ase_wavescat.evaluation.run import run_report, write_report
 from ase_wavescat.potentials.domain import Domain
 from ase_wavescat.potentials.linear import FeatureRanges
 from ase_wavescat.potentials.model import Model, linear_model
-from ase_wavescat.representation.specification import Bands, Correlations, ScatteringSpec
+from ase_wavescat.representation import Bands, Correlations, ScatteringSpec
 from ase_wavescat.system.errors import DataError
 from ase_wavescat.training.data.frames import Frame
 from linear_models import linear

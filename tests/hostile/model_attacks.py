@@ -20,7 +20,7 @@ from ase_wavescat.potentials.environments import Environments, EnvironmentVector
 from ase_wavescat.potentials.file.model_file import load_model, save_model
 from ase_wavescat.potentials.model import Model, linear_model
 from ase_wavescat.potentials.repulsion import PairRepulsion
-from ase_wavescat.representation.specification import Bands, Correlations, Maps, ScatteringSpec
+from ase_wavescat.representation import Bands, Correlations, Maps, ScatteringSpec
 from ase_wavescat.system.errors import ModelFileError
 from linear_models import linear, parts, wide_ranges
 from wide_domain import wide_domain_of

@@ -17,9 +17,9 @@ from ase_wavescat.potentials.domain import Domain
 from ase_wavescat.potentials.linear import LinearPotential
 from ase_wavescat.potentials.model import Model, ModelPrediction
 from ase_wavescat.potentials.repulsion import PairRepulsion
-from ase_wavescat.representation.specification import ScatteringSpec, SpecError
+from ase_wavescat.representation.specification import ScatteringSpec
 from ase_wavescat.structure.structure import Structure
-from ase_wavescat.system.errors import StructureError
+from ase_wavescat.system.errors import SpecError, StructureError
 from linear_models import changed, linear, species_energies, wide_ranges
 
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from ase_wavescat.potentials.file.model_file import load_model
+from ase_wavescat.representation import Bands, ScatteringSpec
 from ase_wavescat.representation.presets import preset
-from ase_wavescat.representation.specification import Bands, ScatteringSpec, SpecError
 from ase_wavescat.representation.specification_file import write_spec
+from ase_wavescat.system.errors import SpecError
 from ase_wavescat.training.data.sources import Source
 from ase_wavescat.training.run_file import Features, Run, RunFileError, read_run
 from ase_wavescat.training.settings import Settings

@@ -16,7 +16,7 @@ from ase.io import read
 from ase_wavescat import WaveScatCalculator
 from ase_wavescat.potentials.file.model_file import load_model
 from ase_wavescat.potentials.repulsion import PairRepulsion
-from ase_wavescat.representation.specification import Bands, Correlations, Maps, Moduli, ScatteringSpec
+from ase_wavescat.representation import Bands, Correlations, Maps, Moduli, ScatteringSpec
 from ase_wavescat.structure.neighbours import neighbour_pairs
 from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import DataError, WaveScatWarning

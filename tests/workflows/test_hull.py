@@ -17,7 +17,7 @@ from scipy.optimize import linprog, minimize_scalar
 from ase_wavescat import WaveScatCalculator
 from ase_wavescat.potentials.model import Model, linear_model
 from ase_wavescat.potentials.repulsion import PairRepulsion
-from ase_wavescat.representation.specification import Bands, Correlations, Maps, ScatteringSpec
+from ase_wavescat.representation import Bands, Correlations, Maps, ScatteringSpec
 from ase_wavescat.system.errors import CalculatorError, DataError, WaveScatWarning
 from ase_wavescat.workflows import (
     References,
