@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +17,7 @@ project = "ase_wavescat"
 author = "ase_wavescat developers"
 release = version = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_click"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click"]
 exclude_patterns = ["_build"]
 myst_heading_anchors = 3  # links to headings, as they are in the repository
 highlight_language = "none"  # blocks without a language are commands and formulas
@@ -28,6 +27,10 @@ python_maximum_signature_line_length = 90
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+napoleon_numpy_docstring = False
+napoleon_use_param = False  # types stand in the signature
+napoleon_use_rtype = False
+napoleon_custom_sections = [("Attributes", "params_style")]
 
 html_theme = "furo"
 html_title = f"ase_wavescat {version}"
@@ -36,23 +39,31 @@ html_css_files = ["site.css"]
 html_copy_source = False
 html_show_copyright = False
 
-PACKAGES = ("ase_wavescat", "ase_wavescat.workflows", "ase_wavescat.active_learning", "ase_wavescat.testing")
+PACKAGES = (
+    "ase_wavescat",
+    "ase_wavescat.io",
+    "ase_wavescat.workflows",
+    "ase_wavescat.evaluation",
+    "ase_wavescat.active_learning",
+    "ase_wavescat.testing",
+)
 OTHERS = (
-    "ase_wavescat.io.structures.structures_of",
     "ase_wavescat.training.run_file.Run",
     "ase_wavescat.training.settings.Settings",
     "ase_wavescat.training.data.sources.Source",
     "ase_wavescat.training.train.train",
 )  # public, and exported by no package yet
-NAME = r"[a-z_]\w*(?: \([^)]*\))?"
-NAMES = re.compile(rf"{NAME}(?:, {NAME})*: ")
-NEXT_ENTRY = re.compile(rf"  +(?={NAMES.pattern})")
 
 
 def public_names() -> Iterator[str]:
+    """What packages export, each name once: where the first of them has it."""
+    seen = []
     for package in PACKAGES:
-        for name in importlib.import_module(package).__all__:
-            if name != "__version__":
+        module = importlib.import_module(package)
+        for name in module.__all__:
+            value = getattr(module, name)
+            if name != "__version__" and not any(value is other for other in seen):
+                seen.append(value)
                 yield f"{package}.{name}"
     yield from OTHERS
 
@@ -76,44 +87,11 @@ def own_docstring(value: Any) -> str:
     return "" if inspect.isclass(value) and text.startswith(f"{value.__name__}(") else text
 
 
-def as_restructured_text(
+def without_repeated_signature(
     app: Sphinx, what: str, name: str, value: Any, options: dict[str, Any], lines: list[str]
 ) -> None:
-    """Docstrings as they are here: paragraphs, formulas indented by four, `name: what it is` by line."""
     if what == "class" and not own_docstring(value):
         lines.clear()
-    blocks = re.split(r"\n\s*\n", "\n".join(lines).strip("\n"))
-    lines[:] = "\n\n".join(_block(block) for block in blocks).split("\n")
-
-
-def _block(block: str) -> str:
-    """A formula, a paragraph, or a list of `a: text` and `b (unit), c: text`, which may share a line."""
-    if block.startswith("    "):
-        return "::\n\n" + block
-    lines = block.split("\n")
-    entries: list[str] = []
-    while lines and (NAMES.match(lines[0]) or (entries and lines[0].startswith(" "))):
-        line = lines.pop(0)
-        if line.startswith(" "):
-            entries[-1] += " " + line.strip()
-        else:
-            entries.append(line)
-    shown = "\n".join(_entry(part) for entry in entries for part in NEXT_ENTRY.split(entry))
-    return "\n\n".join(part for part in (shown, _escaped("\n".join(lines))) if part)
-
-
-def _entry(entry: str) -> str:
-    names, _, text = entry.partition(": ")
-    shown = ", ".join("``{}``{}{}".format(*name.partition(" ")) for name in names.split(", "))
-    return f"- {shown}: {_escaped(text.strip())}"
-
-
-def _escaped(text: str) -> str:
-    """Signs that reStructuredText would take for markup are not meant so, but for backticks."""
-    parts = re.split(r"(`[^`]+`)", text)
-    return "".join(
-        f"`{part}`\\ " if index % 2 else re.sub(r"([\\*|_])", r"\\\1", part) for index, part in enumerate(parts)
-    )
 
 
 def readable_defaults(
@@ -123,14 +101,7 @@ def readable_defaults(
     return signature and signature.replace("<factory>", "..."), returned
 
 
-def keep_methods(app: Sphinx, what: str, name: str, value: Any, skip: bool, options: dict[str, Any]) -> bool | None:
-    """Methods whose name says all and that have no docstring stand there, too; fields stand in that of their class."""
-    plain = isinstance(value, property) or inspect.isroutine(value)
-    return False if plain and not name.startswith("_") and not inspect.getdoc(value) else None
-
-
 def setup(app: Sphinx) -> None:
-    app.connect("autodoc-skip-member", keep_methods)
-    app.connect("autodoc-process-docstring", as_restructured_text)
+    app.connect("autodoc-process-docstring", without_repeated_signature)
     app.connect("autodoc-process-signature", readable_defaults)
     app.connect("env-check-consistency", require_public_names)

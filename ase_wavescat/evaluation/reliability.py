@@ -18,8 +18,9 @@ _NO_SPREAD = 1e-4  # of the root mean square spread: smaller ones are rounding
 class Reliability:
     """Errors (n,) and their predicted standard deviations (n,), in the same unit, all finite, spreads positive.
 
-    groups (n,): labels of what belongs together (a melt, a trajectory); stored_scale: the calibrated factor that the
-    spreads hold already.
+    Attributes:
+        groups: (n,) labels of what belongs together (a melt, a trajectory).
+        stored_scale: the calibrated factor that the spreads hold already.
     """
 
     errors: np.ndarray
@@ -59,13 +60,13 @@ class Reliability:
 
     @property
     def miscalibration(self) -> float:
-        """Mean over the bins of |rms error - rms spread| / rms spread (Levi et al., Sensors 22, 5540, 2022)."""
+        """Mean over the bins of `|rms error - rms spread| / rms spread` (Levi et al., Sensors 22, 5540, 2022)."""
         spreads, errors = self.bins
         return float(np.mean(np.abs(errors - spreads) / spreads))
 
     @cached_property
     def rank_correlation(self) -> float | None:
-        """Spearman's, of |error| with spread: 1 where larger errors have larger spreads; None if undefined."""
+        """Spearman's, of the errors' sizes with spread: 1 where larger ones have larger spreads; None if undefined."""
         size = np.abs(self.errors)
         if np.ptp(size) == 0 or np.ptp(self.spreads) == 0:
             return None

@@ -34,11 +34,13 @@ _DIMER_CELL = 14.0  # A, periodic: the images stay put, so they add next to noth
 class Approach:
     """Energies of a structure whose atoms come closer and closer.
 
-    coordinates (K,): descending: a distance (A), or for compressed structures the share of the cell's side.
-    energies (K,): eV, of dimers less that of the largest distance; eV/atom for the others, less the first.
-    contact: from this coordinate downwards the energy must rise with every step; it is one of the coordinates.
+    Attributes:
+        coordinates: (K,) descending: a distance (A), or for compressed structures the share of the cell's side.
+        energies: (K,) eV, of dimers less that of the largest distance; eV/atom for the others, less the first.
+        contact: from this coordinate downwards the energy must rise with every step; it is one of the coordinates.
 
-    Raises ValueError for coordinates that do not descend, and where none is below the contact.
+    Raises:
+        ValueError: for coordinates that do not descend, and where none is below the contact.
     """
 
     name: str
@@ -107,8 +109,9 @@ def check_short_range(
 ) -> ShortRange:
     """Dimers of all pairs of the species, simple crystals of each species and pair, and given structures compressed.
 
-    closest: shortest distances (A) of the data by pair of atomic numbers; where none is known, see `contacts`.
-    structures: names and structures near their equilibrium volume.
+    Args:
+        closest: shortest distances (A) of the data by pair of atomic numbers; where none is known, see `contacts`.
+        structures: names and structures near their equilibrium volume.
     """
     distances = contacts(species, closest or {})
     pairs = list(distances)
@@ -139,7 +142,8 @@ def dimer_approach(
 ) -> Approach:
     """Two atoms, alone in a periodic cell of 14 A, at the distances (A) and at the contact.
 
-    distances: by default from 6 A down to 0.8 A, or to 60 % of the contact where that is shorter.
+    Args:
+        distances: by default from 6 A down to 0.8 A, or to 60 % of the contact where that is shorter.
     """
     if distances is None:
         shortest = min(SHORTEST_DIMER, 0.6 * contact)
@@ -169,7 +173,8 @@ def crystal_approach(
 ) -> Approach:
     """A simple crystal at nearest-neighbour distances that are shares of the contact.
 
-    name: sc, bcc, fcc, diamond for two times the same element, cesiumchloride, rocksalt, zincblende for two.
+    Args:
+        name: sc, bcc, fcc, diamond for two times the same element, cesiumchloride, rocksalt, zincblende for two.
     """
     path = _descending(contact * np.asarray(shares), contact)
     cells = [crystal(pair, name, distance) for distance in path]

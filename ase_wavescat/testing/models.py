@@ -17,8 +17,13 @@ def model_subject(
 ) -> Subject:
     """A WaveScatCalculator of a model, with all that is said of it: its species, pickles, threads that share it.
 
-    model: name of a bundled model, or a path; read once.  The others are those of `Subject`.
-    Raises ModelNotFoundError and ModelFileError.
+    Args:
+        model: name of a bundled model, or a path; read once.
+        calls, seed, progress: as `Subject` has them.
+
+    Raises:
+        ModelNotFoundError: for a name that is no model's.
+        ModelFileError: for a file that holds no model.
     """
     ensemble = load_model(model)
     species = [chemical_symbols[number] for number in ensemble.spec.species]
