@@ -44,21 +44,29 @@ class WaveScatCalculator(Calculator):
     forces then need no cell vector along it; the stress, (1/V) dE/dstrain with V the volume of `atoms.cell`, needs all
     three, and raises PropertyNotImplementedError without.
 
-    model: name of a bundled model ("lisi.h5"), a path, or an Ensemble; there is no default.
-    atoms: get this calculator.  label, directory: as ASE hands them to every calculator; no file is written.
-    forces: "analytic" (exact derivatives by reverse mode) or "finite-difference" (central differences of the energy,
-        for checking: 6 N + 12 energies).
-    reference_cell: (3, 3) cell (A) whose grids and reciprocal vectors are kept, so that energies along a strain or a
-        volume scan are comparable to the last digit; None: each cell has its own. Its rows along open directions do
-        not matter and may be zero. Structures whose cell is no moderate strain of it are refused.
-    step: of the finite differences, in A for positions, without unit for strains.
-    threads: that share the work of one structure; worth it from some hundred atoms on, results are the same.
-    precision: "double", or "single" for fields and FFTs in 32 bits: for large cells, errors below 0.1 meV/A.
-
-    Raises ModelNotFoundError and ModelFileError here, StructureError when a structure cannot be evaluated.
-    Warns (WaveScatWarning, each kind once) outside the domain that the model has recorded.
     Threads may share one calculator, and forked children use it whatever these were at; pickles and copies carry the
     model and the results, not the caches. `parameters` record the model's file, its digest and the package's version.
+
+    Args:
+        model: name of a bundled model ("lisi.h5"), a path, or an Ensemble; there is no default.
+        atoms: get this calculator.
+        label, directory: as ASE hands them to every calculator; no file is written.
+        forces: "analytic" (exact derivatives by reverse mode) or "finite-difference" (central differences of the
+            energy, for checking: 6 N + 12 energies).
+        reference_cell: (3, 3) cell (A) whose grids and reciprocal vectors are kept, so that energies along a strain or
+            a volume scan are comparable to the last digit; None: each cell has its own. Its rows along open directions
+            do not matter and may be zero. Structures whose cell is no moderate strain of it are refused.
+        step: of the finite differences, in A for positions, without unit for strains.
+        threads: that share the work of one structure; worth it from some hundred atoms on, results are the same.
+        precision: "double", or "single" for fields and FFTs in 32 bits: for large cells, errors below 0.1 meV/A.
+
+    Raises:
+        ModelNotFoundError: for a name that is no model's.
+        ModelFileError: for a file that holds no model.
+        StructureError: later, when a structure cannot be evaluated.
+
+    Warns:
+        WaveScatWarning: each kind once, outside the domain that the model has recorded.
     """
 
     # ASE declares these as lists and dicts on the class
@@ -223,7 +231,10 @@ class WaveScatCalculator(Calculator):
     def get_member_stresses(self, atoms: Atoms | None = None) -> np.ndarray:
         """(M, 6) eV/A^3 in ASE's order (xx, yy, zz, yz, xz, xy): the analytic stress of each member.
 
-        A reverse pass for each. Raises PropertyNotImplementedError without a volume, as the stress does.
+        A reverse pass for each.
+
+        Raises:
+            PropertyNotImplementedError: without a volume, as the stress does.
         """
         with self._working():
             structure = self.atoms if atoms is None else atoms
@@ -252,7 +263,10 @@ class WaveScatCalculator(Calculator):
     def get_extrapolation_grades(self, atoms: Atoms | None = None) -> np.ndarray:
         """(N,) how unlike the environment of each atom is to those of the training set; beyond 1, unlike any seen.
 
-        A leverage, see `ase_wavescat.potentials.environments`. Raises CalculatorError for a model that records none.
+        A leverage, see `ase_wavescat.potentials.environments`.
+
+        Raises:
+            CalculatorError: for a model that records none.
         """
         with self._working():
             grades = self._predict(atoms).grades

@@ -44,8 +44,9 @@ class Calibration:
 class ForceComponents:
     """Leading principal components of the members' weights about their mean.
 
-    weights: (K, F) and species-free: the force variance is sum_k (weights_k . dphi/dR)^2.
-    share: part of the members' variance (features scaled by their spread over the training set) that they carry.
+    Attributes:
+        weights: (K, F) and species-free: the force variance is sum_k (weights_k . dphi/dR)^2.
+        share: part of the members' variance (features scaled by their spread over the training set) that they carry.
     """
 
     weights: np.ndarray
@@ -56,9 +57,15 @@ class ForceComponents:
 class Ensemble:
     """E_member = sum_k e[member, Z_k] + E_repulsion + sum_gamma w[member, gamma] phi_gamma; the model is the mean.
 
-    keys: the features kept, columns of `weights`, all known to `spec`.
-    weights: (M, F) in eV per unit of feature;  species_energies: (M, S) in eV, columns in the order of spec.species.
-    Arrays are read-only, so that copies of a model share them.  Raises ValueError (SpecError for an unknown key).
+    Arrays are read-only, so that copies of a model share them.
+
+    Attributes:
+        keys: the features kept, columns of `weights`, all known to `spec`.
+        weights: (M, F) in eV per unit of feature.
+        species_energies: (M, S) in eV, columns in the order of spec.species.
+
+    Raises:
+        ValueError: for arrays that do not fit one another; a SpecError for an unknown key.
     """
 
     spec: ScatteringSpec
@@ -99,6 +106,7 @@ class Ensemble:
 
     @property
     def members(self) -> int:
+        """How many."""
         return len(self.weights)
 
     @cached_property
@@ -110,6 +118,7 @@ class Ensemble:
 
     @cached_property
     def mean_weights(self) -> np.ndarray:
+        """(F,) eV per unit of feature."""
         return self.weights.mean(axis=0)
 
     @cached_property
@@ -137,8 +146,11 @@ class Ensemble:
     ) -> Prediction:
         """The forward pass; energies are ready, forces and spreads are computed when asked for.
 
-        reference_cell: (3, 3), A, fixes the grids along a strain; its rows along open directions may be zero.
-        Raises StructureError.
+        Args:
+            reference_cell: (3, 3), A, fixes the grids along a strain; its rows along open directions may be zero.
+
+        Raises:
+            StructureError: for a structure that cannot be evaluated.
         """
         evaluation = transform.evaluate(structure, reference_cell)
         energy, gradient, strain_gradient = 0.0, np.zeros((len(structure), 3)), np.zeros((3, 3))

@@ -73,8 +73,11 @@ def save_model(path: str | os.PathLike[str], ensemble: Ensemble) -> None:
     """Write a model; the file appears complete or not at all.
 
     Numbers in the provenance that are not finite become null.
-    Raises FileNotFoundError for a missing folder, FileWriteError where nothing can be written, TypeError for provenance
-    that is not plain data.
+
+    Raises:
+        FileNotFoundError: for a missing folder.
+        FileWriteError: where nothing can be written.
+        TypeError: for provenance that is not plain data.
     """
     provenance = json.dumps(_plain(ensemble.provenance), allow_nan=False)
     with atomic_path(path) as temporary:
@@ -144,8 +147,12 @@ def _write_domain(file: h5py.File, domain: Domain) -> None:
 def load_model(path: str | os.PathLike[str]) -> Ensemble:
     """Read a model and check all of it.
 
-    path: a file, or a name that `find_model` knows.
-    Raises ModelNotFoundError, or ModelFileError that names what is wrong.
+    Args:
+        path: a file, or a name that `find_model` knows.
+
+    Raises:
+        ModelNotFoundError: as `find_model`.
+        ModelFileError: that names what is wrong.
     """
     found = find_model(path)
     with _opened(found) as file:
@@ -446,7 +453,8 @@ def _decoded(value: bytes | str) -> str:
 def find_model(name: str | os.PathLike[str]) -> Path:
     """The file of a model: a path, else a name in the folders of WAVESCAT_MODELS, else a bundled name.
 
-    Raises ModelNotFoundError that lists where it was looked for and what there is.
+    Raises:
+        ModelNotFoundError: that lists where it was looked for and what there is.
     """
     path = Path(name).expanduser()
     if path.is_file():

@@ -25,10 +25,14 @@ LONGEST_CUTOFF = 10.0
 class PairRepulsion:
     """Screened nuclear repulsion of Ziegler, Biersack and Littmark, switched off smoothly between two radii.
 
-    V(r) = k Z Z' / r * sum_i c_i exp(-d_i r / a) * S(r),   a = 0.8854 a_0 / (Z^0.23 + Z'^0.23),  k = e^2 / (4 pi eps_0)
-    S(r) = 1 - 10 t^3 + 15 t^4 - 6 t^5 with t = (r - r_c / 2) / (r_c / 2) clipped to [0, 1]: twice differentiable.
+    With t = (r - r_c / 2) / (r_c / 2) clipped to [0, 1], twice differentiable::
 
-    cutoffs: radius r_c (A) for each unordered pair of atomic numbers; pairs that are not named do not repel.
+        V(r) = k Z Z' / r * sum_i c_i exp(-d_i r / a) * S(r)
+        a = 0.8854 a_0 / (Z^0.23 + Z'^0.23),  k = e^2 / (4 pi eps_0)
+        S(r) = 1 - 10 t^3 + 15 t^4 - 6 t^5
+
+    Attributes:
+        cutoffs: radius r_c (A) for each unordered pair of atomic numbers; pairs that are not named do not repel.
     """
 
     cutoffs: Mapping[tuple[int, int], float]
@@ -59,6 +63,7 @@ class PairRepulsion:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> PairRepulsion:
+        """From what `to_dict` gives."""
         cutoffs: dict[tuple[int, int], float] = {}
         for name, cutoff in data.items():
             symbols = name.split("-")
@@ -70,7 +75,8 @@ class PairRepulsion:
     def evaluate(self, structure: Structure) -> tuple[float, np.ndarray, np.ndarray]:
         """Energy (eV), dE/dR (N, 3) in eV/A and dE/dstrain (3, 3) in eV.
 
-        Raises StructureError when two atoms lie at the same place.
+        Raises:
+            StructureError: when two atoms lie at the same place.
         """
         numbers, gradient = structure.numbers, np.zeros((len(structure), 3))
         if not self.cutoffs:

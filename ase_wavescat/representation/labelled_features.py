@@ -35,15 +35,17 @@ class MissingPackageError(WaveScatError, ImportError):
 class ScatteringFeatures:
     """Features of one structure, or of several, by key.
 
-    values: (F,) for one structure, (structures, F) for a sequence; for the whole cell.
-    keys: (F,), as model files store them; labels: (F,), the same in words.
-    atom_counts: () or (structures,), the number of atoms.
-    by_positions: derivatives by positions (F, N, 3), 1/A, a list of them for a sequence; None unless asked for.
-    by_strain: derivatives by strain (F, 6), (structures, F, 6) for a sequence, in ASE's Voigt order xx yy zz yz xz xy;
-        a shear column belongs to the symmetric strain eps_ab = eps_ba = x / 2, so that ASE's stress of the energy
-        w @ values is w @ by_strain / volume. None unless asked for.
-
     `features[key]` is a feature by its key: a number, or (structures,).
+
+    Attributes:
+        values: (F,) for one structure, (structures, F) for a sequence; for the whole cell.
+        keys: (F,), as model files store them.
+        labels: (F,), the same in words.
+        atom_counts: () or (structures,), the number of atoms.
+        by_positions: derivatives by positions (F, N, 3), 1/A, a list of them for a sequence; None unless asked for.
+        by_strain: derivatives by strain (F, 6), (structures, F, 6) for a sequence, in ASE's Voigt order xx yy zz yz xz
+            xy; a shear column belongs to the symmetric strain eps_ab = eps_ba = x / 2, so that ASE's stress of the
+            energy w @ values is w @ by_strain / volume. None unless asked for.
     """
 
     values: Array
@@ -67,7 +69,8 @@ class ScatteringFeatures:
     def to_dataframe(self) -> pandas.DataFrame:
         """A data frame of the values: a row for each structure, a column for each key; `attrs["labels"]` in words.
 
-        Raises MissingPackageError without pandas.
+        Raises:
+            MissingPackageError: without pandas.
         """
         try:
             import pandas
@@ -89,15 +92,19 @@ def scattering_features(
 ) -> ScatteringFeatures:
     """Scattering and correlation features of ASE's structures.
 
-    atoms: one structure or a sequence, periodic or not along each direction (`atoms.pbc`).
-    spec: a specification, or the name of a preset, made for the species found in all of the structures.
-    keys: the features wanted, in this order (default: all of the spec); nothing else is computed.
-    derivatives: also by positions and by strain, exact. Correlations and features at the atoms have a Jacobian pass,
-        which takes about as long as 3N evaluations; moduli take tangents along all 3N + 6 directions, each as long as
-        one to two evaluations. For one weighted sum of features a reverse pass, as the calculator has, is far cheaper.
+    Args:
+        atoms: one structure or a sequence, periodic or not along each direction (`atoms.pbc`).
+        spec: a specification, or the name of a preset, made for the species found in all of the structures.
+        keys: the features wanted, in this order (default: all of the spec); nothing else is computed.
+        derivatives: also by positions and by strain, exact. Correlations and features at the atoms have a Jacobian
+            pass, which takes about as long as 3N evaluations; moduli take tangents along all 3N + 6 directions, each as
+            long as one to two evaluations. For one weighted sum of features a reverse pass, as the calculator has, is
+            far cheaper.
 
-    Raises, before any work, StructureError for no structures, no atoms, positions or cells that are not finite and
-    species that the spec does not know; SpecError for unknown presets and keys.
+    Raises:
+        StructureError: for no structures, no atoms, positions or cells that are not finite and species that the spec
+            does not know; this and the next before any work.
+        SpecError: for unknown presets and keys.
     """
     single = isinstance(atoms, Atoms)
     structures: list[Atoms] = [atoms] if isinstance(atoms, Atoms) else list(atoms)

@@ -154,10 +154,14 @@ PRESETS: dict[str, Callable[[Sequence[int | str]], ScatteringSpec]] = {
 
 
 def preset(name: str, species: Sequence[int | str], **overrides: Any) -> ScatteringSpec:
-    """A preset for the given species; keyword arguments replace fields of the spec (beta=0.5, tolerance=1e-5, ...) or
-    of its family (powers=(2,), density_width=0.3, ...).
+    """A preset for the given species.
 
-    Raises SpecError for an unknown name or field.
+    Args:
+        overrides: fields of the spec (beta=0.5, tolerance=1e-5, ...) or of its family (powers=(2,), density_width=0.3,
+            ...) to replace.
+
+    Raises:
+        SpecError: for an unknown name or field.
     """
     if not isinstance(name, str) or name not in PRESETS:
         raise SpecError(f"no preset {name!r}{did_you_mean(str(name), list(PRESETS))}; known are {sorted(PRESETS)}")

@@ -40,10 +40,11 @@ class RunFileError(WaveScatError, ValueError):
 class Features:
     """Which features: a preset, with fields of it replaced, or a specification.
 
-    preset: its name, made for the species found in the data (default: correlations, or the features of the prior).
-    spec: file of a specification (`wavescat suggest --json`), in place of a preset.
-    overrides: fields of the preset's specification or of its family, as `ScatteringSpec.to_dict` writes them; False
-        leaves a part of the family (four_body, say) out.
+    Attributes:
+        preset: its name, made for the species found in the data (default: correlations, or the features of the prior).
+        spec: file of a specification (`wavescat suggest --json`), in place of a preset.
+        overrides: fields of the preset's specification or of its family, as `ScatteringSpec.to_dict` writes them; False
+            leaves a part of the family (four_body, say) out.
     """
 
     preset: str | None = None
@@ -57,7 +58,11 @@ class Features:
         return self.specification if self.overrides else self.preset
 
     def specification(self, species: Sequence[int] | Sequence[str]) -> ScatteringSpec:
-        """The preset for these species, with its fields replaced. Raises SpecError."""
+        """The preset for these species, with its fields replaced.
+
+        Raises:
+            SpecError: for fields that the preset does not have.
+        """
         plain = preset(self.preset or "correlations", species).to_dict()
         for name, value in self.overrides.items():
             part = plain if name in plain else plain["families"][0]
@@ -76,11 +81,15 @@ class Features:
 class Run:
     """A training run; the fields are the keys of a run file.
 
-    output: model file to write.  data: where the labels are, the first source's name is what the model predicts.
-    features, fit: sections.  store: folder that keeps the feature rows (default: beside the output).
-    workers: processes (default: all cores).  repulsion: whether a short-range pair repulsion is subtracted.
-    prior: model towards whose weights the fit is drawn, see `train`.
-    provenance: what the model card says of the data: label_source, citation, licence ...
+    Attributes:
+        output: model file to write.
+        data: where the labels are, the first source's name is what the model predicts.
+        features, fit: sections.
+        store: folder that keeps the feature rows (default: beside the output).
+        workers: processes (default: all cores).
+        repulsion: whether a short-range pair repulsion is subtracted.
+        prior: model towards whose weights the fit is drawn, see `train`.
+        provenance: what the model card says of the data: label_source, citation, licence ...
     """
 
     output: Path
@@ -122,8 +131,10 @@ def read_run(path: str | Path) -> Run:
     `Features` but for `overrides`, which stand there by their own names, `[fit]` those of `settings.Settings`,
     `[provenance]` what one likes. docs/how-to/training.md has an example.
 
-    Raises RunFileError, which names the file and the section, for unknown keys (with the nearest known one), values of
-    the wrong type or out of range, and what is no TOML; FileNotFoundError.
+    Raises:
+        RunFileError: which names the file and the section, for unknown keys (with the nearest known one), values of the
+            wrong type or out of range, and what is no TOML.
+        FileNotFoundError: for a file that is not there.
     """
     path = Path(path)
     try:
