@@ -33,11 +33,11 @@ class Source:
             name have in common), for labels that differ by noise and not by method: meshes, cutoffs. Labels with the
             zero of the first source are those that the prior's strength is chosen by, and errors and spreads are judged
             by.
-        group_key: the key of frames that belong together, see `dataset.read_frames`; "none": every frame its own group.
+        group_key: the key of frames that belong together, see `read_frames`; "none": every frame its own group.
         weight: of the squared errors of all frames, above 0.
         config_type_weights: by config_type, multiplied on; 0 leaves these frames out.
         energies: "total" or "formation".
-        virial, virial_sign: key of virials to read in place of stresses, and their sign, see `dataset.Virial`.
+        virial, virial_sign: key of virials to read in place of stresses, and their sign, see `Virial`.
         references: energies of the elements, eV an atom by symbol, for formation energies: these are turned into
             totals, E = E_f + sum over species of n_z E_z. Without, formation energies stay what they are, and so does
             what the model predicts. For total energies none are needed: the fit has an energy for each species.
