@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 from sphinx.application import Sphinx
@@ -43,16 +44,11 @@ PACKAGES = (
     "ase_wavescat",
     "ase_wavescat.io",
     "ase_wavescat.workflows",
+    "ase_wavescat.training",
     "ase_wavescat.evaluation",
     "ase_wavescat.active_learning",
     "ase_wavescat.testing",
 )
-OTHERS = (
-    "ase_wavescat.training.run_file.Run",
-    "ase_wavescat.training.settings.Settings",
-    "ase_wavescat.training.data.sources.Source",
-    "ase_wavescat.training.train.train",
-)  # public, and exported by no package yet
 
 
 def public_names() -> Iterator[str]:
@@ -65,7 +61,6 @@ def public_names() -> Iterator[str]:
             if name != "__version__" and not any(value is other for other in seen):
                 seen.append(value)
                 yield f"{package}.{name}"
-    yield from OTHERS
 
 
 def require_public_names(app: Sphinx, env: BuildEnvironment) -> None:
@@ -77,21 +72,23 @@ def require_public_names(app: Sphinx, env: BuildEnvironment) -> None:
         value = getattr(importlib.import_module(module), last)
         if name not in documented:
             logger.warning("%s is public and stands on no page of docs/reference", name)
-        if callable(value) and not own_docstring(value):
-            logger.warning("%s is public and has no docstring", name)
+        for what, described in ((name, value), *((f"{name}.{part}", one) for part, one in public_members(value))):
+            if not own_docstring(described):
+                logger.warning("%s is public and has no docstring", what)
+
+
+def public_members(value: Any) -> Iterator[tuple[str, Any]]:
+    """Methods and properties that a class defines itself."""
+    for name, member in vars(value).items() if inspect.isclass(value) else ():
+        method = inspect.isroutine(member) or isinstance(member, property | cached_property)
+        if method and not name.startswith("_"):
+            yield name, member
 
 
 def own_docstring(value: Any) -> str:
     """Without those that dataclasses make: the signature once more."""
     text = inspect.getdoc(value) or ""
     return "" if inspect.isclass(value) and text.startswith(f"{value.__name__}(") else text
-
-
-def without_repeated_signature(
-    app: Sphinx, what: str, name: str, value: Any, options: dict[str, Any], lines: list[str]
-) -> None:
-    if what == "class" and not own_docstring(value):
-        lines.clear()
 
 
 def readable_defaults(
@@ -102,6 +99,5 @@ def readable_defaults(
 
 
 def setup(app: Sphinx) -> None:
-    app.connect("autodoc-process-docstring", without_repeated_signature)
     app.connect("autodoc-process-signature", readable_defaults)
     app.connect("env-check-consistency", require_public_names)

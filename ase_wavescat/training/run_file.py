@@ -19,8 +19,8 @@ from ase_wavescat.representation.specification import ScatteringSpec, SpecError,
 from ase_wavescat.representation.specification_file import read_spec
 from ase_wavescat.system.errors import WaveScatError
 from ase_wavescat.training.data.sources import Source
+from ase_wavescat.training.fitting import train
 from ase_wavescat.training.settings import Settings
-from ase_wavescat.training.train import train
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -107,7 +107,7 @@ class Run:
             raise RunFileError(f"workers are at least 1, got {self.workers}; leave the key out for all cores")
 
     def train(self, progress: bool = True, overwrite: bool = True) -> Ensemble:
-        """Train the model and write it; raises what `ase_wavescat.training.train.train` raises."""
+        """Train the model and write it; raises what `ase_wavescat.training.train` raises."""
         settings = {f.name: getattr(self.fit, f.name) for f in dataclasses.fields(self.fit)}
         return train(
             list(self.data),

@@ -91,6 +91,7 @@ class Settings:
 
     @property
     def weights(self) -> LabelWeights:
+        """Of energies, forces and stresses."""
         return LabelWeights(self.energy_weight, self.force_weight, self.stress_weight)
 
     @property
