@@ -15,7 +15,6 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from ase_wavescat import __version__
-from ase_wavescat.ase_plugin import NAME
 from ase_wavescat.potentials.ensemble import Ensemble, Prediction
 from ase_wavescat.potentials.model_file import load_model
 from ase_wavescat.representation.execution import Execution
@@ -48,25 +47,25 @@ class WaveScatCalculator(Calculator):
     model and the results, not the caches. `parameters` record the model's file, its digest and the package's version.
 
     Args:
-        model: name of a bundled model ("lisi.h5"), a path, or an Ensemble; there is no default.
-        atoms: get this calculator.
-        label, directory: as ASE hands them to every calculator; no file is written.
+        model: Name of a bundled model ("lisi.h5"), a path, or an Ensemble; there is no default.
+        atoms: Get this calculator.
+        label, directory: As ASE hands them to every calculator; no file is written.
         forces: "analytic" (exact derivatives by reverse mode) or "finite-difference" (central differences of the
             energy, for checking: 6 N + 12 energies).
         reference_cell: (3, 3) cell (A) whose grids and reciprocal vectors are kept, so that energies along a strain or
             a volume scan are comparable to the last digit; None: each cell has its own. Its rows along open directions
             do not matter and may be zero. Structures whose cell is no moderate strain of it are refused.
-        step: of the finite differences, in A for positions, without unit for strains.
-        threads: that share the work of one structure; worth it from some hundred atoms on, results are the same.
+        step: Of the finite differences, in A for positions, without unit for strains.
+        threads: That share the work of one structure; worth it from some hundred atoms on, results are the same.
         precision: "double", or "single" for fields and FFTs in 32 bits: for large cells, errors below 0.1 meV/A.
 
     Raises:
-        ModelNotFoundError: for a name that is no model's.
-        ModelFileError: for a file that holds no model.
-        StructureError: later, when a structure cannot be evaluated.
+        ModelNotFoundError: For a name that is no model's.
+        ModelFileError: For a file that holds no model.
+        StructureError: Later, when a structure cannot be evaluated.
 
     Warns:
-        WaveScatWarning: each kind once, outside the domain that the model has recorded.
+        WaveScatWarning: Each kind once, outside the domain that the model has recorded.
     """
 
     # ASE declares these as lists and dicts on the class
@@ -130,7 +129,7 @@ class WaveScatCalculator(Calculator):
         self.reset()
 
     def _get_name(self) -> str:
-        return NAME
+        return "wavescat"
 
     def __getstate__(self) -> dict[str, Any]:
         left_out = ("_lock", "_transform", "_prediction", "_warned")
@@ -234,7 +233,7 @@ class WaveScatCalculator(Calculator):
         A reverse pass for each.
 
         Raises:
-            PropertyNotImplementedError: without a volume, as the stress does.
+            PropertyNotImplementedError: Without a volume, as the stress does.
         """
         with self._working():
             structure = self.atoms if atoms is None else atoms
@@ -266,7 +265,7 @@ class WaveScatCalculator(Calculator):
         A leverage, see `ase_wavescat.potentials.environments`.
 
         Raises:
-            CalculatorError: for a model that records none.
+            CalculatorError: For a model that records none.
         """
         with self._working():
             grades = self._predict(atoms).grades

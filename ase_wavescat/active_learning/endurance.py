@@ -38,9 +38,9 @@ class Watch:
 
     Attributes:
         temperature: K.
-        picoseconds: at most so long.
+        picoseconds: At most so long.
         timestep: fs.
-        every: steps from one look at the domain and the spreads to the next; a look costs about ten steps.
+        every: Steps from one look at the domain and the spreads to the next; a look costs about ten steps.
     """
 
     temperature: float = 600.0
@@ -72,10 +72,10 @@ class Endurance(Result):
     """Dynamics from several structures, each until the model leaves what it knows.
 
     Attributes:
-        watch, limits: as asked for.
+        watch, limits: As asked for.
         times: (n,) ps to the last look at which all was well, `watch.longest` for those that lasted.
         reasons: (n,) why each ended ("outside: ...", "uncertain: ...", "runaway: ..."), "" for those that lasted.
-        ends: the states at which they ended; info: `config_type` exit, or lasted, `temperature` (K), and the `group` of
+        ends: The states at which they ended; info: `config_type` exit, or lasted, `temperature` (K), and the `group` of
             the structure given. That before a runaway.
     """
 
@@ -148,11 +148,11 @@ def endure(
     limits (root mean square over components, calibrated), or a runaway.
 
     Args:
-        limits: by default the model's held-out root mean square errors; to compare models give them.
-        seed: the same gives the same dynamics, whatever the number of workers (processes; default: all cores).
+        limits: By default the model's held-out root mean square errors; to compare models give them.
+        seed: The same gives the same dynamics, whatever the number of workers (processes; default: all cores).
 
     Raises:
-        DataError: before any dynamics, without structures, for structures that cannot be evaluated, and for a model
+        DataError: Before any dynamics, without structures, for structures that cannot be evaluated, and for a model
             without members or domain.
     """
     check_starts({f"structure {number}": atoms for number, atoms in enumerate(starts)}, ensemble)

@@ -34,11 +34,11 @@ class Plan:
 
     Attributes:
         temperatures: K, of one run of dynamics each, from the relaxed structure.
-        picoseconds: length of each.
+        picoseconds: Length of each.
         timestep: fs.
-        snapshots: taken evenly from each.
-        strains: linear, hydrostatic, ions relaxed again.
-        hops: of single atoms of `species` into voids; the middle images of their bands are taken.
+        snapshots: Taken evenly from each.
+        strains: Linear, hydrostatic, ions relaxed again.
+        hops: Of single atoms of `species` into voids; the middle images of their bands are taken.
     """
 
     temperatures: tuple[float, ...] = (300.0, 600.0, 1000.0)
@@ -64,12 +64,12 @@ class Exploration(Result):
     """States that a calculator leads to from one structure.
 
     Attributes:
-        states: bare structures; info: `config_type` (relaxation, relaxed, md, strain, hop), for dynamics `temperature`
+        states: Bare structures; info: `config_type` (relaxation, relaxed, md, strain, hop), for dynamics `temperature`
             (K), and the `group` of the structure given.
-        kinds: of each state.
+        kinds: Of each state.
         energies: (n,) eV/atom.
         spreads: (n,) eV/atom, calibrated standard deviations over members; None without members.
-        ended: parts that ended before they were done, and why.
+        ended: Parts that ended before they were done, and why.
     """
 
     states: list[Atoms]
@@ -121,9 +121,9 @@ def explore(atoms: Atoms, plan: Plan = Plan(), *, seed: int = 0) -> Exploration:
     the same states.
 
     Raises:
-        CalculatorError: without a calculator with forces; this and the others before the first step.
-        DataError: for structures that no code could evaluate.
-        StructureError: for structures that the calculator cannot evaluate.
+        CalculatorError: Without a calculator with forces; this and the others before the first step.
+        DataError: For structures that no code could evaluate.
+        StructureError: For structures that the calculator cannot evaluate.
     """
     calculator = calculator_of(atoms, "forces")
     relaxation = relax(atoms, fmax=0.05)

@@ -61,18 +61,18 @@ def label(
     ends the run by its own error, and nothing is named as failed.
 
     Args:
-        pool: structures by names fit for files.
-        calculator: makes the calculator of a structure; where it knows a free energy, that is the label, since forces
+        pool: Structures by names fit for files.
+        calculator: Makes the calculator of a structure; where it knows a free energy, that is the label, since forces
             are its derivative; the energy extrapolated to no smearing, where it is another, is in
             info["energy_sigma0"].
-        settings: what the labels depend on, written with every label and into FOLDER/settings.json; a folder takes
+        settings: What the labels depend on, written with every label and into FOLDER/settings.json; a folder takes
             labels of one kind only.
-        report: called with one line a structure.
+        report: Called with one line a structure.
 
     Raises:
-        DataError: for structures that no code could label, names that are none for files, and a folder with labels of
+        DataError: For structures that no code could label, names that are none for files, and a folder with labels of
             other settings or of other structures by these names.
-        FileWriteError: where labels cannot be written.
+        FileWriteError: Where labels cannot be written.
     """
     folder = Path(folder)
     for name, atoms in pool.items():
@@ -140,7 +140,7 @@ def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """As a file gives them back.
 
     Raises:
-        DataError: for what a file cannot hold.
+        DataError: For what a file cannot hold.
     """
     try:
         return dict(json.loads(json.dumps(dict(settings))))

@@ -30,14 +30,14 @@ class Round:
     energy_spread (eV/atom), force_spread (eV/A, root mean square over components): means over these states.
 
     Attributes:
-        labels: structures that it was trained on.
-        new: those labelled in this round.
-        failed: those that could not be.
+        labels: Structures that it was trained on.
+        new: Those labelled in this round.
+        failed: Those that could not be.
         energy_error, force_error: eV/atom and eV/A, mean absolute, held out; NaN without labels.
-        states: that the model led to.
-        uncertain: share of them with a spread above its limit.
+        states: That the model led to.
+        uncertain: Share of them with a spread above its limit.
         endurance: ps, median time that dynamics stay inside the domain and below the limits.
-        lasted, runs: how many of how many did so for `longest` ps: the median is a lower bound where at least half did.
+        lasted, runs: How many of how many did so for `longest` ps: the median is a lower bound where at least half did.
         longest: ps, of the dynamics.
     """
 
@@ -110,9 +110,9 @@ class Learning(Result):
     """A loop of active learning.
 
     Attributes:
-        rounds: in order, the first is the model to begin with.
-        stop_reason: why it ended.
-        labelled: the structures labelled in the loop, with their labels; info: `round`, `group`, `config_type` ...
+        rounds: In order, the first is the model to begin with.
+        stop_reason: Why it ended.
+        labelled: The structures labelled in the loop, with their labels; info: `round`, `group`, `config_type` ...
     """
 
     rounds: tuple[Round, ...]

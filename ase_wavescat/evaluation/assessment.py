@@ -55,7 +55,7 @@ class FrameResult:
         forces: (N, 3) eV/A.
         stress: (6,) eV/A^3, Voigt, ASE's order and sign.
         energy_spread, forces_spread: eV and (N, 3) eV/A, calibrated standard deviations over the members.
-        outside: kinds of departure from the training domain (composition, distance, features).
+        outside: Kinds of departure from the training domain (composition, distance, features).
     """
 
     energy: float
@@ -92,7 +92,7 @@ class Errors:
     """Of some frames: energies in eV/atom, components of forces in eV/A and of stresses in eV/A^3.
 
     Attributes:
-        shifted: of the energies after offsets linear in the composition are removed (`Assessment.offsets`).
+        shifted: Of the energies after offsets linear in the composition are removed (`Assessment.offsets`).
     """
 
     frames: int
@@ -122,11 +122,11 @@ class Assessment:
     """A model's predictions for labelled frames, and all that follows from them.
 
     Attributes:
-        model: its name.
-        ensemble: the model itself.
-        files: where the frames come from, empty for frames given as such.
-        frames: the labelled structures.
-        results: what the model says of each.
+        model: Its name.
+        ensemble: The model itself.
+        files: Where the frames come from, empty for frames given as such.
+        frames: The labelled structures.
+        results: What the model says of each.
     """
 
     model: str
@@ -287,7 +287,7 @@ class Assessment:
         """The model with the scales of its uncertainties that these data ask for, recorded in its provenance.
 
         Raises:
-            DataError: for data that cannot calibrate: see `check_calibration`; labels with another zero of energy;
+            DataError: For data that cannot calibrate: see `check_calibration`; labels with another zero of energy;
                 members without spread.
         """
         check_calibration(self.ensemble, self.files, self.frames)
@@ -326,15 +326,15 @@ def evaluate(
     """Predict labelled structures and compare.
 
     Args:
-        model: a path, a bundled name, or an Ensemble.
-        data: files, folders, globs (see `files_of`), or frames.
-        group_key, virial: info key of frames that belong together, and virials in place of stresses, see `read_frames`;
+        model: A path, a bundled name, or an Ensemble.
+        data: Files, folders, globs (see `files_of`), or frames.
+        group_key, virial: Info key of frames that belong together, and virials in place of stresses, see `read_frames`;
             where frames lack the usual group key, each is its own group, and a WaveScatWarning says so.
-        workers: processes (default: all cores this process may use); the results do not depend on their number. More
+        workers: Processes (default: all cores this process may use); the results do not depend on their number. More
             than one are started with the spawn method, so a script needs the usual `if __name__ == "__main__"`.
 
     Raises:
-        DataError: for data that cannot be read, hold no frames or elements that the model does not know.
+        DataError: For data that cannot be read, hold no frames or elements that the model does not know.
     """
     ensemble = model if isinstance(model, Ensemble) else load_model(model)
     name = "in memory" if isinstance(model, Ensemble) else find_model(model).name
@@ -350,11 +350,11 @@ def read_data(
     """Files (none for frames given as such) and their frames, checked against the model's species.
 
     Args:
-        grouped: whether frames must have groups; else, where they lack the usual key, each is its own group, and a
+        grouped: Whether frames must have groups; else, where they lack the usual key, each is its own group, and a
             WaveScatWarning says so.
 
     Raises:
-        DataError: for data that cannot be read, hold no frames or elements that the model does not know.
+        DataError: For data that cannot be read, hold no frames or elements that the model does not know.
     """
     given = [data] if isinstance(data, (str, Path)) else list(data)
     frames = [item for item in given if isinstance(item, Frame)]
@@ -439,7 +439,7 @@ def predict(
     """The model's results for frames, in their order; see `evaluate`.
 
     Raises:
-        DataError: naming the frame.
+        DataError: Naming the frame.
     """
     count = min(workers or cores(), len(frames))
     with tqdm(total=len(frames), unit="frame", desc="predictions", disable=hidden(progress)) as bar:

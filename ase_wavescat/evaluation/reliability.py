@@ -20,7 +20,7 @@ class Reliability:
 
     Attributes:
         groups: (n,) labels of what belongs together (a melt, a trajectory).
-        stored_scale: the calibrated factor that the spreads hold already.
+        stored_scale: The calibrated factor that the spreads hold already.
     """
 
     errors: np.ndarray

@@ -35,14 +35,14 @@ def run_report(
     """What `wavescat evaluate` does: evaluate a model on files, write the report, and calibrate the model on request.
 
     Args:
-        model, data, group_key, virial, workers: see `evaluation.evaluate`.
-        folder: for report.html and report.json.
-        calibrate: replace the scales of the uncertainties in the model file by those that the data ask for. The report
+        model, data, group_key, virial, workers: See `evaluation.evaluate`.
+        folder: For report.html and report.json.
+        calibrate: Replace the scales of the uncertainties in the model file by those that the data ask for. The report
             shows the model as it was.
-        extra: further entries of report.json.
+        extra: Further entries of report.json.
 
     Raises:
-        DataError: before any work is done, for data that the model cannot predict or that cannot calibrate it.
+        DataError: Before any work is done, for data that the model cannot predict or that cannot calibrate it.
     """
     path = find_model(model)
     ensemble = load_model(path)
@@ -63,7 +63,7 @@ def write_report(report: Report, folder: str | Path, extra: Mapping[str, Any] | 
     """report.html and report.json in a folder, made when missing; each appears complete or not at all. The page.
 
     Args:
-        extra: further entries of report.json.
+        extra: Further entries of report.json.
     """
     folder, figures = make_folder(folder), report.figures()
     with atomic_path(folder / PAGE) as shown, atomic_path(folder / FIGURES) as plain:  # replaced when both are complete

@@ -37,10 +37,10 @@ class Approach:
     Attributes:
         coordinates: (K,) descending: a distance (A), or for compressed structures the share of the cell's side.
         energies: (K,) eV, of dimers less that of the largest distance; eV/atom for the others, less the first.
-        contact: from this coordinate downwards the energy must rise with every step; it is one of the coordinates.
+        contact: From this coordinate downwards the energy must rise with every step; it is one of the coordinates.
 
     Raises:
-        ValueError: for coordinates that do not descend, and where none is below the contact.
+        ValueError: For coordinates that do not descend, and where none is below the contact.
     """
 
     name: str
@@ -110,8 +110,8 @@ def check_short_range(
     """Dimers of all pairs of the species, simple crystals of each species and pair, and given structures compressed.
 
     Args:
-        closest: shortest distances (A) of the data by pair of atomic numbers; where none is known, see `contacts`.
-        structures: names and structures near their equilibrium volume.
+        closest: Shortest distances (A) of the data by pair of atomic numbers; where none is known, see `contacts`.
+        structures: Names and structures near their equilibrium volume.
     """
     distances = contacts(species, closest or {})
     pairs = list(distances)
@@ -143,7 +143,7 @@ def dimer_approach(
     """Two atoms, alone in a periodic cell of 14 A, at the distances (A) and at the contact.
 
     Args:
-        distances: by default from 6 A down to 0.8 A, or to 60 % of the contact where that is shorter.
+        distances: By default from 6 A down to 0.8 A, or to 60 % of the contact where that is shorter.
     """
     if distances is None:
         shortest = min(SHORTEST_DIMER, 0.6 * contact)

@@ -70,10 +70,10 @@ def parse(text: str, texts: Collection[str] = ()) -> tuple[list[Atoms], list[str
     """The structures of a file's text, and what is to be said of it.
 
     Args:
-        texts: keys whose values are kept as they are written, besides `TEXTS`.
+        texts: Keys whose values are kept as they are written, besides `TEXTS`.
 
     Raises:
-        ValueError: which names frame and line, for what ASE would take silently (the last of two values of a key, the
+        ValueError: Which names frame and line, for what ASE would take silently (the last of two values of a key, the
             frames before an empty line, what is no truth value for false), for ever (any number of atoms), or refuse
             without saying where.
     """

@@ -25,11 +25,11 @@ class FileFormat:
 
     Attributes:
         name: ASE's.
-        suffixes: in lower case, the format whatever the file holds.
-        words: parts of the names of files without such a suffix.
-        signature: what is found at the beginning of every such file.
-        energy: of the output of a program, the energy that is read; "" for formats that store what ASE calls energy.
-        listed: whether folders stand for these files.
+        suffixes: In lower case, the format whatever the file holds.
+        words: Parts of the names of files without such a suffix.
+        signature: What is found at the beginning of every such file.
+        energy: Of the output of a program, the energy that is read; "" for formats that store what ASE calls energy.
+        listed: Whether folders stand for these files.
     """
 
     name: str

@@ -44,7 +44,7 @@ def files_of(paths: Paths) -> list[Path]:
     10.
 
     Raises:
-        DataError: for a folder or glob that stands for nothing, and for files that are missing or of unknown format.
+        DataError: For a folder or glob that stands for nothing, and for files that are missing or of unknown format.
     """
     files: dict[Path, Path] = {}
     for path in [paths] if isinstance(paths, (str, Path)) else paths:
@@ -103,15 +103,15 @@ def structures_of(path: str | Path, texts: Collection[str] = ()) -> list[Atoms]:
     extrapolated to no smearing is in info["energy_sigma0"] where it is another.
 
     Args:
-        texts: keys of extended XYZ whose values are names, even where they look like numbers (besides group,
+        texts: Keys of extended XYZ whose values are names, even where they look like numbers (besides group,
             config_type and name, which always are).
 
     Raises:
-        DataError: that says what is wrong with the file.
+        DataError: That says what is wrong with the file.
 
     Warns:
-        WaveScatNote: what was read of outputs.
-        WaveScatWarning: of columns that are not read and the like.
+        WaveScatNote: What was read of outputs.
+        WaveScatWarning: Of columns that are not read and the like.
     """
     path = Path(path)
     known = _format(path)

@@ -37,11 +37,11 @@ class Domain:
 
     Attributes:
         minimum, maximum, mean, std: (F,) of each feature per atom, phi / N.
-        fractions: for each species the smallest and largest fraction of atoms.
-        closest: for each unordered pair of species the shortest distance seen (A).
-        environments: the surroundings of its atoms; None where not recorded.
+        fractions: For each species the smallest and largest fraction of atoms.
+        closest: For each unordered pair of species the shortest distance seen (A).
+        environments: The surroundings of its atoms; None where not recorded.
         typical_spread: eV/atom, median over held-out frames of the energy's calibrated spread; None where not recorded.
-        periodic_only: whether every structure is known to repeat in all directions.
+        periodic_only: Whether every structure is known to repeat in all directions.
     """
 
     minimum: np.ndarray

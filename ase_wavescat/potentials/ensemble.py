@@ -46,7 +46,7 @@ class ForceComponents:
 
     Attributes:
         weights: (K, F) and species-free: the force variance is sum_k (weights_k . dphi/dR)^2.
-        share: part of the members' variance (features scaled by their spread over the training set) that they carry.
+        share: Part of the members' variance (features scaled by their spread over the training set) that they carry.
     """
 
     weights: np.ndarray
@@ -60,12 +60,12 @@ class Ensemble:
     Arrays are read-only, so that copies of a model share them.
 
     Attributes:
-        keys: the features kept, columns of `weights`, all known to `spec`.
+        keys: The features kept, columns of `weights`, all known to `spec`.
         weights: (M, F) in eV per unit of feature.
         species_energies: (M, S) in eV, columns in the order of spec.species.
 
     Raises:
-        ValueError: for arrays that do not fit one another; a SpecError for an unknown key.
+        ValueError: For arrays that do not fit one another; a SpecError for an unknown key.
     """
 
     spec: ScatteringSpec
@@ -150,7 +150,7 @@ class Ensemble:
             reference_cell: (3, 3), A, fixes the grids along a strain; its rows along open directions may be zero.
 
         Raises:
-            StructureError: for a structure that cannot be evaluated.
+            StructureError: For a structure that cannot be evaluated.
         """
         evaluation = transform.evaluate(structure, reference_cell)
         energy, gradient, strain_gradient = 0.0, np.zeros((len(structure), 3)), np.zeros((3, 3))

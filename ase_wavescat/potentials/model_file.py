@@ -75,9 +75,9 @@ def save_model(path: str | os.PathLike[str], ensemble: Ensemble) -> None:
     Numbers in the provenance that are not finite become null.
 
     Raises:
-        FileNotFoundError: for a missing folder.
-        FileWriteError: where nothing can be written.
-        TypeError: for provenance that is not plain data.
+        FileNotFoundError: For a missing folder.
+        FileWriteError: Where nothing can be written.
+        TypeError: For provenance that is not plain data.
     """
     provenance = json.dumps(_plain(ensemble.provenance), allow_nan=False)
     with atomic_path(path) as temporary:
@@ -148,11 +148,11 @@ def load_model(path: str | os.PathLike[str]) -> Ensemble:
     """Read a model and check all of it.
 
     Args:
-        path: a file, or a name that `find_model` knows.
+        path: A file, or a name that `find_model` knows.
 
     Raises:
-        ModelNotFoundError: as `find_model`.
-        ModelFileError: that names what is wrong.
+        ModelNotFoundError: As `find_model`.
+        ModelFileError: That names what is wrong.
     """
     found = find_model(path)
     with _opened(found) as file:
@@ -454,7 +454,7 @@ def find_model(name: str | os.PathLike[str]) -> Path:
     """The file of a model: a path, else a name in the folders of WAVESCAT_MODELS, else a bundled name.
 
     Raises:
-        ModelNotFoundError: that lists where it was looked for and what there is.
+        ModelNotFoundError: That lists where it was looked for and what there is.
     """
     path = Path(name).expanduser()
     if path.is_file():

@@ -32,7 +32,7 @@ class PairRepulsion:
         S(r) = 1 - 10 t^3 + 15 t^4 - 6 t^5
 
     Attributes:
-        cutoffs: radius r_c (A) for each unordered pair of atomic numbers; pairs that are not named do not repel.
+        cutoffs: Radius r_c (A) for each unordered pair of atomic numbers; pairs that are not named do not repel.
     """
 
     cutoffs: Mapping[tuple[int, int], float]
@@ -76,7 +76,7 @@ class PairRepulsion:
         """Energy (eV), dE/dR (N, 3) in eV/A and dE/dstrain (3, 3) in eV.
 
         Raises:
-            StructureError: when two atoms lie at the same place.
+            StructureError: When two atoms lie at the same place.
         """
         numbers, gradient = structure.numbers, np.zeros((len(structure), 3))
         if not self.cutoffs:

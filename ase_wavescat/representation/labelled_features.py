@@ -42,8 +42,8 @@ class ScatteringFeatures:
         keys: (F,), as model files store them.
         labels: (F,), the same in words.
         atom_counts: () or (structures,), the number of atoms.
-        by_positions: derivatives by positions (F, N, 3), 1/A, a list of them for a sequence; None unless asked for.
-        by_strain: derivatives by strain (F, 6), (structures, F, 6) for a sequence, in ASE's Voigt order xx yy zz yz xz
+        by_positions: Derivatives by positions (F, N, 3), 1/A, a list of them for a sequence; None unless asked for.
+        by_strain: Derivatives by strain (F, 6), (structures, F, 6) for a sequence, in ASE's Voigt order xx yy zz yz xz
             xy; a shear column belongs to the symmetric strain eps_ab = eps_ba = x / 2, so that ASE's stress of the
             energy w @ values is w @ by_strain / volume. None unless asked for.
     """
@@ -70,7 +70,7 @@ class ScatteringFeatures:
         """A data frame of the values: a row for each structure, a column for each key; `attrs["labels"]` in words.
 
         Raises:
-            MissingPackageError: without pandas.
+            MissingPackageError: Without pandas.
         """
         try:
             import pandas
@@ -93,18 +93,18 @@ def scattering_features(
     """Scattering and correlation features of ASE's structures.
 
     Args:
-        atoms: one structure or a sequence, periodic or not along each direction (`atoms.pbc`).
-        spec: a specification, or the name of a preset, made for the species found in all of the structures.
-        keys: the features wanted, in this order (default: all of the spec); nothing else is computed.
-        derivatives: also by positions and by strain, exact. Correlations and features at the atoms have a Jacobian
+        atoms: One structure or a sequence, periodic or not along each direction (`atoms.pbc`).
+        spec: A specification, or the name of a preset, made for the species found in all of the structures.
+        keys: The features wanted, in this order (default: all of the spec); nothing else is computed.
+        derivatives: Also by positions and by strain, exact. Correlations and features at the atoms have a Jacobian
             pass, which takes about as long as 3N evaluations; moduli take tangents along all 3N + 6 directions, each as
             long as one to two evaluations. For one weighted sum of features a reverse pass, as the calculator has, is
             far cheaper.
 
     Raises:
-        StructureError: for no structures, no atoms, positions or cells that are not finite and species that the spec
+        StructureError: For no structures, no atoms, positions or cells that are not finite and species that the spec
             does not know; this and the next before any work.
-        SpecError: for unknown presets and keys.
+        SpecError: For unknown presets and keys.
     """
     single = isinstance(atoms, Atoms)
     structures: list[Atoms] = [atoms] if isinstance(atoms, Atoms) else list(atoms)

@@ -157,11 +157,11 @@ def preset(name: str, species: Sequence[int | str], **overrides: Any) -> Scatter
     """A preset for the given species.
 
     Args:
-        overrides: fields of the spec (beta=0.5, tolerance=1e-5, ...) or of its family (powers=(2,), density_width=0.3,
+        overrides: Fields of the spec (beta=0.5, tolerance=1e-5, ...) or of its family (powers=(2,), density_width=0.3,
             ...) to replace.
 
     Raises:
-        SpecError: for an unknown name or field.
+        SpecError: For an unknown name or field.
     """
     if not isinstance(name, str) or name not in PRESETS:
         raise SpecError(f"no preset {name!r}{did_you_mean(str(name), list(PRESETS))}; known are {sorted(PRESETS)}")

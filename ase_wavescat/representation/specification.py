@@ -111,21 +111,21 @@ class Moduli:
     """First- and second-order scattering moduli of the papers (S20 sec. II D, B18, E18, B21 ch. 2).
 
     Attributes:
-        powers: exponents q >= 1/4 of the integrals; below 1 (E18) derivatives are finite but steep where a field
+        powers: Exponents q >= 1/4 of the integrals; below 1 (E18) derivatives are finite but steep where a field
             vanishes.
-        scale_step: second-order paths keep j2 - j1 >= scale_step (S20: -1, B21: 0, B18 with half octaves: 0.5, E18: 1).
-        second_orbitals: and of the wavelets (n2, l2) keep "any" (S20), those with the "same" l as the first (E18), or
+        scale_step: Second-order paths keep j2 - j1 >= scale_step (S20: -1, B21: 0, B18 with half octaves: 0.5, E18: 1).
+        second_orbitals: And of the wavelets (n2, l2) keep "any" (S20), those with the "same" l as the first (E18), or
             those with (n2, l2) > (n1, l1), n before l, "ascending" (B18).
-        second_input: the second layer acts on the "modulus" (papers) or its square ("squared": polynomial scattering).
-        density_width: alpha (A) of the Gaussians of unit integral that make the density, rho_f(u) = sum_k f(Z_k)
+        second_input: The second layer acts on the "modulus" (papers) or its square ("squared": polynomial scattering).
+        density_width: Alpha (A) of the Gaussians of unit integral that make the density, rho_f(u) = sum_k f(Z_k)
             g_alpha(u - R_k) (B18, E18); the zeroth order is integral |rho_f|^q du then. 0: points, sum_k |f(Z_k)|^q.
         normalisation: "none", or "ratio" (B18): features of orders 1 and 2 are N integral sigma^q du over the same of
             the parent, that of the first order being the zeroth. N makes a cell tiled twice count twice, but quotients
             of sums are no sums: two structures far apart do not have the sum of their features.
-        softening: epsilon of sigma = sqrt(sigma^2 + epsilon^2 s^2), less epsilon s where it vanishes (see `moduli`); s
+        softening: Epsilon of sigma = sqrt(sigma^2 + epsilon^2 s^2), less epsilon s where it vanishes (see `moduli`); s
             is the map's root mean square, in `softening_rms` by feature path (channel, wavelets), filled in by
             training.
-        orders: which of the orders 0, 1, 2 are present.
+        orders: Which of the orders 0, 1, 2 are present.
     """
 
     powers: tuple[Fraction, ...] = (Fraction(1), Fraction(4, 3), Fraction(5, 3), Fraction(2))
@@ -189,10 +189,10 @@ class Correlations:
     """Correlations of species densities and of products of fields: pair, three-, four- and five-body.
 
     Attributes:
-        pair: bands of the pair term.
-        atom_maps: maps sampled at the atoms (three-body).
-        five_body: maps whose products two by two are summed over the atoms.
-        grid_maps: maps taken on a grid, correlated with the species densities in the bands `three_body` and with one
+        pair: Bands of the pair term.
+        atom_maps: Maps sampled at the atoms (three-body).
+        five_body: Maps whose products two by two are summed over the atoms.
+        grid_maps: Maps taken on a grid, correlated with the species densities in the bands `three_body` and with one
             another in the bands `four_body`.
     """
 
@@ -263,13 +263,13 @@ class ScatteringSpec:
     """Species, channels, wavelets, scales and feature families of a model.
 
     Attributes:
-        species: atomic numbers, ascending.
+        species: Atomic numbers, ascending.
         channels: ((name, ((Z, weight), ...)), ...), the channel rho_f = sum_k f(Z_k) delta(u - R_k); a mapping is
             accepted.
         wavelets: (n, l) with n >= l + 1.
-        scales: real exponents j.
-        beta: width of the finest wavelet (A).
-        tolerance: relative size at which a wavelet's tail in reciprocal space is cut.
+        scales: Real exponents j.
+        beta: Width of the finest wavelet (A).
+        tolerance: Relative size at which a wavelet's tail in reciprocal space is cut.
     """
 
     species: tuple[int, ...]
@@ -351,7 +351,7 @@ class ScatteringSpec:
         """Weights of a channel by atomic number.
 
         Raises:
-            SpecError: for a name that no channel has.
+            SpecError: For a name that no channel has.
         """
         for known, weights in self.channels:
             if known == name:
@@ -371,7 +371,7 @@ class ScatteringSpec:
         """From what `to_dict` gives.
 
         Raises:
-            SpecError: for unknown keys and values that make no sense.
+            SpecError: For unknown keys and values that make no sense.
         """
         data = dict(data)
         _refuse_unknown(data, [f.name for f in dataclasses.fields(cls) if f.init], "spec")

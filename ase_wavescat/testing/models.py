@@ -18,12 +18,12 @@ def model_subject(
     """A WaveScatCalculator of a model, with all that is said of it: its species, pickles, threads that share it.
 
     Args:
-        model: name of a bundled model, or a path; read once.
-        calls, seed, progress: as `Subject` has them.
+        model: Name of a bundled model, or a path; read once.
+        calls, seed, progress: As `Subject` has them.
 
     Raises:
-        ModelNotFoundError: for a name that is no model's.
-        ModelFileError: for a file that holds no model.
+        ModelNotFoundError: For a name that is no model's.
+        ModelFileError: For a file that holds no model.
     """
     ensemble = load_model(model)
     species = [chemical_symbols[number] for number in ensemble.spec.species]

@@ -83,8 +83,8 @@ class Outcome:
     """What one check found of one calculator.
 
     Attributes:
-        note: why it does not apply, what was raised, or what the figures leave out.
-        error: what was raised, if anything.
+        note: Why it does not apply, what was raised, or what the figures leave out.
+        error: What was raised, if anything.
     """
 
     check: str

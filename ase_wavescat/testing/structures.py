@@ -29,7 +29,7 @@ def packing(
     """An atom on each site of a jittered lattice, species in turn over shuffled sites; periodic.
 
     Args:
-        shape: sites along the three vectors.
+        shape: Sites along the three vectors.
         skew: (3, 3) rows that turn a cubic cell into another of any volume.
     """
     count = int(np.prod(shape))

@@ -56,19 +56,19 @@ class Subject:
     """A calculator to check.
 
     Attributes:
-        make: makes a new calculator, without arguments; to be checked in other processes it must be picklable: a class,
+        make: Makes a new calculator, without arguments; to be checked in other processes it must be picklable: a class,
             a function of a module, a functools.partial of these.
-        species: symbols of the elements that the calculator is said to know; the kit's structures are made of them.
-        given: fully periodic structures to check with in place of the kit's own, which are `usual_structures`.
-        tolerances: limits.
-        thread_safe: whether it is said that threads may share one calculator.
-        picklable: whether it is said that calculators can be copied and pickled.
-        calls: calls over which the memory of the process is watched.
-        seed: of everything random.
-        progress: whether the long check shows how far it is.
+        species: Symbols of the elements that the calculator is said to know; the kit's structures are made of them.
+        given: Fully periodic structures to check with in place of the kit's own, which are `usual_structures`.
+        tolerances: Limits.
+        thread_safe: Whether it is said that threads may share one calculator.
+        picklable: Whether it is said that calculators can be copied and pickled.
+        calls: Calls over which the memory of the process is watched.
+        seed: Of everything random.
+        progress: Whether the long check shows how far it is.
 
     Raises:
-        DataError: for species, structures and counts that make no sense.
+        DataError: For species, structures and counts that make no sense.
     """
 
     make: Callable[[], BaseCalculator]
@@ -107,7 +107,7 @@ class Subject:
         """A fresh calculator.
 
         Raises:
-            CalculatorError: for one without energies.
+            CalculatorError: For one without energies.
         """
         calculator = self.make()
         if "energy" not in getattr(calculator, "implemented_properties", ()):
@@ -118,7 +118,7 @@ class Subject:
         """A fresh calculator that implements a property.
 
         Raises:
-            NotApplicable: where it does not.
+            NotApplicable: Where it does not.
         """
         calculator = self.new()
         if name not in calculator.implemented_properties:

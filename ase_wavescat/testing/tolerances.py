@@ -29,7 +29,7 @@ class Tolerances:
         memory: MB by which the process may grow over all calls; of the usual 2500, 0.8 kB a call.
 
     Raises:
-        DataError: for a value that is negative or not a number.
+        DataError: For a value that is negative or not a number.
     """
 
     energy: float = 1e-8

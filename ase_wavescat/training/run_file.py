@@ -41,9 +41,9 @@ class Features:
     """Which features: a preset, with fields of it replaced, or a specification.
 
     Attributes:
-        preset: its name, made for the species found in the data (default: correlations, or the features of the prior).
-        spec: file of a specification (`wavescat suggest --json`), in place of a preset.
-        overrides: fields of the preset's specification or of its family, as `ScatteringSpec.to_dict` writes them; False
+        preset: Its name, made for the species found in the data (default: correlations, or the features of the prior).
+        spec: File of a specification (`wavescat suggest --json`), in place of a preset.
+        overrides: Fields of the preset's specification or of its family, as `ScatteringSpec.to_dict` writes them; False
             leaves a part of the family (four_body, say) out.
     """
 
@@ -61,7 +61,7 @@ class Features:
         """The preset for these species, with its fields replaced.
 
         Raises:
-            SpecError: for fields that the preset does not have.
+            SpecError: For fields that the preset does not have.
         """
         plain = preset(self.preset or "correlations", species).to_dict()
         for name, value in self.overrides.items():
@@ -82,14 +82,14 @@ class Run:
     """A training run; the fields are the keys of a run file.
 
     Attributes:
-        output: model file to write.
-        data: where the labels are, the first source's name is what the model predicts.
-        features, fit: sections.
-        store: folder that keeps the feature rows (default: beside the output).
-        workers: processes (default: all cores).
-        repulsion: whether a short-range pair repulsion is subtracted.
-        prior: model towards whose weights the fit is drawn, see `train`.
-        provenance: what the model card says of the data: label_source, citation, licence ...
+        output: Model file to write.
+        data: Where the labels are, the first source's name is what the model predicts.
+        features, fit: Sections.
+        store: Folder that keeps the feature rows (default: beside the output).
+        workers: Processes (default: all cores).
+        repulsion: Whether a short-range pair repulsion is subtracted.
+        prior: Model towards whose weights the fit is drawn, see `train`.
+        provenance: What the model card says of the data: label_source, citation, licence ...
     """
 
     output: Path
@@ -132,9 +132,9 @@ def read_run(path: str | Path) -> Run:
     `[provenance]` what one likes. docs/how-to/training.md has an example.
 
     Raises:
-        RunFileError: which names the file and the section, for unknown keys (with the nearest known one), values of the
+        RunFileError: Which names the file and the section, for unknown keys (with the nearest known one), values of the
             wrong type or out of range, and what is no TOML.
-        FileNotFoundError: for a file that is not there.
+        FileNotFoundError: For a file that is not there.
     """
     path = Path(path)
     try:

@@ -35,13 +35,13 @@ class Barrier(Band):
     """A band that was relaxed towards a minimum-energy path.
 
     Attributes:
-        converged: whether no force is larger than fmax, of the band and of both ends.
+        converged: Whether no force is larger than fmax, of the band and of both ends.
         fmax: eV/A, what was asked for.
         residual_force: eV/A, largest force on an atom of the band, across the path (at the climbing image: reversed
             along it), springs included.
         endpoint_forces: (2,) eV/A, largest force on an atom of the first and the last image.
-        climbed: whether the highest image climbed; else the saddle is only as high as the images have it.
-        steps: of the band, both stages together.
+        climbed: Whether the highest image climbed; else the saddle is only as high as the images have it.
+        steps: Of the band, both stages together.
         residual_forces: (steps + 1,) eV/A, by step.
     """
 
@@ -104,19 +104,19 @@ def neb(
     113, 9901 (2000); S. Smidstrup, A. Pedersen, K. Stokbro, H. Jonsson, J. Chem. Phys. 140, 214106 (2014).
 
     Args:
-        images: how many, both ends included; or the images between the ends to begin with.
+        images: How many, both ends included; or the images between the ends to begin with.
         fmax: eV/A, largest force on an atom of the ends and of the band.
-        steps: at most so many for each end, and for the band.
-        shared: one calculator for all images, or (False) a copy for each; the path is the same.
-        progress: show a bar.
+        steps: At most so many for each end, and for the band.
+        shared: One calculator for all images, or (False) a copy for each; the path is the same.
+        progress: Show a bar.
 
     Raises:
-        PathError: for ends that are equal, differ in atoms, order or cell, run away or relax into one minimum.
-        CalculatorError: without a calculator with forces; before any work.
-        DataError: for numbers of images, limits and structures that make no sense; before any work.
+        PathError: For ends that are equal, differ in atoms, order or cell, run away or relax into one minimum.
+        CalculatorError: Without a calculator with forces; before any work.
+        DataError: For numbers of images, limits and structures that make no sense; before any work.
 
     Warns:
-        WaveScatWarning: where the result's `remarks` have something to say, and where like atoms change places.
+        WaveScatWarning: Where the result's `remarks` have something to say, and where like atoms change places.
     """
     calculator = calculator_of(initial, "forces")
     images = list(images) if isinstance(images, Iterable) else int(images)

@@ -19,11 +19,11 @@ def calculator_of(atoms: Atoms, *needed: str, stored: bool = False) -> BaseCalcu
     or the twin of a WaveScatCalculator, so that the parameters and results of the one that was given stay as they are.
 
     Args:
-        stored: whether results read from a file will do, which are those of the structure as it is.
+        stored: Whether results read from a file will do, which are those of the structure as it is.
 
     Raises:
-        DataError: for a structure that no code could evaluate and for constraints with energies or forces of their own.
-        CalculatorError: without a calculator that can.
+        DataError: For a structure that no code could evaluate and for constraints with energies or forces of their own.
+        CalculatorError: Without a calculator that can.
     """
     check_structure(atoms, atoms.get_chemical_formula() or "the structure")
     check_constraints(atoms)

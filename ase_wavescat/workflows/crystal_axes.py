@@ -19,7 +19,7 @@ class CrystalConstants:
     """A stiffness in the conventional axes of a crystal.
 
     Attributes:
-        space_group: international symbol and number.
+        space_group: International symbol and number.
         axes: (3, 3), rows: the conventional axes x, y, z in those of the structure.
         stiffness: (6, 6) GPa, order xx, yy, zz, yz, xz, xy with engineering shear strains.
     """

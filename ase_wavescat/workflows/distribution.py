@@ -37,7 +37,7 @@ class Shell:
     Attributes:
         peak, minimum: A, places of the first peak of g(r) and of the first minimum behind it, or the middle of the gap
             behind it where g does not rise again within the range.
-        number: neighbours up to the minimum.
+        number: Neighbours up to the minimum.
     """
 
     peak: float
@@ -50,14 +50,14 @@ class Distribution(Result):
     """Radial distribution functions of each pair of elements, averages over frames.
 
     Attributes:
-        frames: the structures.
+        frames: The structures.
         r: (B,) A, middles of the bins.
         edges: (B + 1,) A.
-        pairs: names as "Li-Si": Si around Li.
+        pairs: Names as "Li-Si": Si around Li.
         g: (B,) by pair, without unit; of ordered pairs, though g of Li-Si is that of Si-Li.
         running: (B,) by pair, mean number of the second element around an atom of the first, up to the bin's upper
             edge.
-        shells: by pair; None where g has no peak with a minimum or a gap behind it within the range.
+        shells: By pair; None where g has no peak with a minimum or a gap behind it within the range.
     """
 
     frames: list[Atoms]
@@ -129,7 +129,7 @@ def rdf(structures: Sequence[Atoms] | Atoms, *, cutoff: float = 8.0, bins: int =
         cutoff: A, where the last bin ends.
 
     Raises:
-        DataError: without frames, for a range or bins that are not positive, and for frames without a volume.
+        DataError: Without frames, for a range or bins that are not positive, and for frames without a volume.
     """
     frames = [structures] if isinstance(structures, Atoms) else list(structures)
     _check(frames, cutoff, bins)

@@ -25,7 +25,7 @@ def run_langevin(
     Args:
         target: K that the bath has at a step.
         timestep: fs.
-        record: called after each step in which nothing was wrong.
+        record: Called after each step in which nothing was wrong.
     """
     dynamics = Langevin(
         atoms, timestep * units.fs, temperature_K=target(0), friction=FRICTION / units.fs, fixcm=False, rng=generator,

@@ -22,7 +22,7 @@ def matched(initial: Atoms, final: Atoms) -> Atoms:
     are. Constraints are those of `initial`; there is no calculator.
 
     Raises:
-        PathError: where atoms, their order, the cell or fixed atoms differ.
+        PathError: Where atoms, their order, the cell or fixed atoms differ.
     """
     check_structure(final, "a structure of the path")
     _check_atoms(initial, final)

@@ -45,7 +45,7 @@ class Parabola:
         volume: A^3 at e0.
         energy: E0, eV.
         bulk_modulus: GPa.
-        points: fitted.
+        points: Fitted.
         residual: meV/atom, root mean square (0 for three points).
     """
 
@@ -85,17 +85,17 @@ class EquationOfState(Result):
     """Energies along hydrostatic strain, and what follows from them.
 
     Attributes:
-        points: the strained structures with their energies.
-        linear_strains: of the box side, L = L_u (1 + e): volumes are V_u (1 + e)^3.
+        points: The strained structures with their energies.
+        linear_strains: Of the box side, L = L_u (1 + e): volumes are V_u (1 + e)^3.
         volumes: A^3.
         energies: eV, whole cell.
         relative_uncertainties: eV, calibrated spread over members of the energy less that of the lowest point; None
             without members.
-        relaxed_ions: whether ions moved to their equilibrium at each strain, or kept their fractional positions.
+        relaxed_ions: Whether ions moved to their equilibrium at each strain, or kept their fractional positions.
         parabola, birch_murnaghan: None where the curve has no minimum between its ends, or no such fit.
         volume_uncertainty, bulk_modulus_uncertainty: A^3 and GPa, calibrated spread over the members' own curves, of
             the parabola; None without members, or where a member's curve has no minimum between its ends.
-        warnings: what is wrong with the curve, in words.
+        warnings: What is wrong with the curve, in words.
     """
 
     points: list[Atoms]
@@ -168,16 +168,16 @@ def eos(
     All points are computed on the grids of the largest cell.
 
     Args:
-        strains: linear, of the box side, ascending, at least five, on both sides of zero or at zero; the default is
+        strains: Linear, of the box side, ascending, at least five, on both sides of zero or at zero; the default is
             that of Sinz et al. 2020 (J. Chem. Phys. 153, 084109), nine from -9 % to +9 %: volumes from 0.75 to 1.30 of
             the given.
-        relax_ions: relax positions at each strain (`fmax` in eV/A, at most `steps` steps), each strain beginning with
+        relax_ions: Relax positions at each strain (`fmax` in eV/A, at most `steps` steps), each strain beginning with
             the fractional positions of its neighbour nearer to zero; else fractional positions stay.
 
     Raises:
-        CalculatorError: without a calculator.
-        DataError: for strains that are no such row, and where fewer than five points are left.
-        StructureError: for a structure that is not periodic in all directions.
+        CalculatorError: Without a calculator.
+        DataError: For strains that are no such row, and where fewer than five points are left.
+        StructureError: For a structure that is not periodic in all directions.
     """
     calculator = calculator_of(atoms, *(["forces"] if relax_ions else []))
     chosen = _checked(strains)

@@ -48,10 +48,10 @@ class Hop:
     """One atom that may move into a void.
 
     Attributes:
-        initial: a copy of the structure, with its calculator.
-        final: the same with the atom settled in the void, all others where they were; `neb` relaxes both.
-        atom: index of the atom that moves.
-        void: where it goes.
+        initial: A copy of the structure, with its calculator.
+        final: The same with the atom settled in the void, all others where they were; `neb` relaxes both.
+        atom: Index of the atom that moves.
+        void: Where it goes.
         length: A, from its place to where it settles.
         opening: A, how near the straight way to the void comes to another atom.
         energy: eV, of `final` less that of `initial`, before the others relax.
@@ -73,7 +73,7 @@ def find_voids(atoms: Atoms, *, room: float = 2.0) -> list[Void]:
     from atoms; of corners less than 1 A apart the one with the most room stands for all.
 
     Raises:
-        DataError: for structures that do not repeat in all directions: what is outside would be a void.
+        DataError: For structures that do not repeat in all directions: what is outside would be a void.
     """
     check_structure(atoms, atoms.get_chemical_formula() or "the structure")
     if not atoms.pbc.all():
@@ -128,14 +128,14 @@ def find_hops(
     Fewer hops than `count`, or none, are no error.
 
     Args:
-        atoms: a relaxed solid; it stays as it is.
+        atoms: A relaxed solid; it stays as it is.
         room: A, least distance of a void from all atoms.
         reach: A, from the atom to the void.
         opening: A, least distance of the straight way from the other atoms.
 
     Raises:
-        DataError: where nothing of that species is there, for settings that cannot be, and as `find_voids` does.
-        CalculatorError: without a calculator.
+        DataError: Where nothing of that species is there, for settings that cannot be, and as `find_voids` does.
+        CalculatorError: Without a calculator.
     """
     calculator = calculator_of(atoms, "forces")
     _check_settings(atoms, species, count, reach, opening)

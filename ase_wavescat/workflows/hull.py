@@ -37,7 +37,7 @@ class References:
 
     Attributes:
         energies: eV/atom by element.
-        sources: where each comes from, in words, by element.
+        sources: Where each comes from, in words, by element.
         members: (M,) eV/atom by element, of the same members as the structures' energies; None where they have none.
     """
 
@@ -50,7 +50,7 @@ class References:
         """Energies (eV/atom) known from elsewhere.
 
         Raises:
-            DataError: for unknown elements and values not finite.
+            DataError: For unknown elements and values not finite.
         """
         for symbol, energy in energies.items():
             if (
@@ -74,8 +74,8 @@ def reference_energies(calculator: BaseCalculator, elements: Iterable[str]) -> R
     """Energies of the elements' crystals (`ase.build.bulk`: bcc Li, diamond Si ...), their cells relaxed.
 
     Raises:
-        CalculatorError: where the calculator gives no stress or the relaxation fails.
-        DataError: for an element whose crystal ASE does not build.
+        CalculatorError: Where the calculator gives no stress or the relaxation fails.
+        DataError: For an element whose crystal ASE does not build.
     """
     if not calculator.implemented_properties:
         raise CalculatorError(
@@ -111,7 +111,7 @@ def composition_table(compositions: Sequence[Composition]) -> tuple[tuple[str, .
     """The elements that occur, sorted, and (n, elements) atoms of each.
 
     Raises:
-        DataError: for what has no atoms.
+        DataError: For what has no atoms.
     """
     if not compositions:
         raise DataError("there are no compositions; give at least one")
@@ -148,7 +148,7 @@ def formation_energies(
         references: e_z, eV/atom by element.
 
     Raises:
-        DataError: for a reference energy that is missing.
+        DataError: For a reference energy that is missing.
     """
     named = references if isinstance(references, References) else References.given(references)
     elements, counts = composition_table(compositions)
@@ -235,8 +235,8 @@ class Hull(Result):
     """Formation energies and the lower convex hull of entries and elements.
 
     Attributes:
-        entries: the structures.
-        elements: the elements that occur, sorted.
+        entries: The structures.
+        elements: The elements that occur, sorted.
         fractions: (n, elements) atomic fractions.
         energies: (n,) eV, whole structures.
         formation: (n,) eV/atom relative to `references`.
@@ -244,7 +244,7 @@ class Hull(Result):
         stable: (n,) whether the entry is on the hull.
         formation_spread, above_hull_spread: (n,) eV/atom, calibrated spread over members, each with its own references
             and hull; None for calculators without members.
-        references: energies of the elements, named.
+        references: Energies of the elements, named.
     """
 
     entries: list[Atoms]
@@ -303,15 +303,15 @@ def convex_hull(structures: Sequence[Atoms], references: References | Mapping[st
     """Formation energies and energies above hull of structures, each with a calculator; they are not relaxed here.
 
     Args:
-        references: energies of the elements, eV/atom of the same method; None: the elements' crystals, relaxed with the
+        references: Energies of the elements, eV/atom of the same method; None: the elements' crystals, relaxed with the
             calculator of the first structure.
 
     Raises:
-        DataError: without structures and for missing references.
-        CalculatorError: without calculators.
+        DataError: Without structures and for missing references.
+        CalculatorError: Without calculators.
 
     Warns:
-        WaveScatWarning: where a structure of one element lies below its reference.
+        WaveScatWarning: Where a structure of one element lies below its reference.
     """
     energies, members = energies_of(structures)
     elements, counts = composition_table(structures)

@@ -26,7 +26,7 @@ class IonResponse:
         softening: (6, 6) GPa, symmetric: what the movement takes off the stiffness of clamped ions.
         softest: eV/A^2, lowest eigenvalue of the force constants among directions in which ions may move; below zero
             the ions are at no minimum. None where no ion may move.
-        loose: how many of these directions have no force constant to speak of (`LOOSE`), and count in nothing else.
+        loose: How many of these directions have no force constant to speak of (`LOOSE`), and count in nothing else.
         unbalanced: GPa, largest component of d stress / d strain that the forces left on moved ions would still change.
     """
 
@@ -50,7 +50,7 @@ def ion_response(atoms: Atoms, force_slopes: np.ndarray, *, progress: bool = Fal
             twelve more: forces on ions that have moved by u must be gone.
 
     Raises:
-        DataError: for constraints that are not a projection of forces.
+        DataError: For constraints that are not a projection of forces.
     """
     allowed = _allowed(atoms)
     basis = _basis(allowed)

@@ -71,14 +71,14 @@ class Quench(Result):
     """A glass from its melt.
 
     Attributes:
-        dynamics: the last state of the dynamics, with energy and forces.
-        schedule: of the temperature.
+        dynamics: The last state of the dynamics, with energy and forces.
+        schedule: Of the temperature.
         times: (n,) ps.
         bath: (n,) K, wanted.
         temperatures: (n,) K, of the atoms.
         energies: (n,) eV, potential, whole cell.
         stop_reason: "quenched", or "runaway: ..." with what went wrong.
-        relaxation: of the quenched state; None after a runaway.
+        relaxation: Of the quenched state; None after a runaway.
     """
 
     dynamics: Atoms
@@ -151,13 +151,13 @@ def melt_quench(
     so in `stop_reason`.
 
     Args:
-        seed: of velocities and bath; the same numbers give the same glass.
-        cell, fmax, smax, steps: of the relaxation at the end, see `relax`.
+        seed: Of velocities and bath; the same numbers give the same glass.
+        cell, fmax, smax, steps: Of the relaxation at the end, see `relax`.
 
     Raises:
-        CalculatorError: without a calculator with forces; this and the others before the first step.
-        DataError: for limits, seeds, constraints and structures that make no sense.
-        StructureError: for a cell that cannot relax so.
+        CalculatorError: Without a calculator with forces; this and the others before the first step.
+        DataError: For limits, seeds, constraints and structures that make no sense.
+        StructureError: For a cell that cannot relax so.
     """
     calculator = calculator_of(atoms, "forces", *(["stress"] if cell else []))
     check_settings(atoms, cell, fmax, smax, steps)

@@ -34,8 +34,8 @@ def energies_of(structures: Sequence[Atoms]) -> tuple[np.ndarray, np.ndarray | N
     """(structures,) eV by each structure's own calculator, and (structures, M) eV where all have one model's members.
 
     Raises:
-        DataError: without structures and for energies that are not finite.
-        CalculatorError: without calculators.
+        DataError: Without structures and for energies that are not finite.
+        CalculatorError: Without calculators.
     """
     if not structures:
         raise DataError("there are no structures; give at least one")

@@ -55,9 +55,9 @@ class Relaxation(Result):
     """A relaxation by steps; step 0 is the structure as given.
 
     Attributes:
-        path: at most fifty states, evenly thinned, the first and the last among them, with energy and forces (and
+        path: At most fifty states, evenly thinned, the first and the last among them, with energy and forces (and
             stress where the cell relaxes).
-        path_steps: the step of each of them.
+        path_steps: The step of each of them.
         energies: (steps + 1,) eV, whole cell.
         largest_forces: (steps + 1,) eV/A, length of the largest force on an atom.
         largest_stresses: (steps + 1,) GPa, largest component of what may relax (`stress_left`); None where the cell is
@@ -72,7 +72,7 @@ class Relaxation(Result):
         energy_uncertainty: eV, whole cell, calibrated spread over members at the end; None without members. The last
             structure then carries it in info["energy_uncertainty"], that of the forces in arrays["forces_uncertainty"].
         energy_change_uncertainty: eV, the same for the energy at the end less that at the start.
-        outside: in what the last state lies outside the model's training domain, a sentence by kind; empty after a
+        outside: In what the last state lies outside the model's training domain, a sentence by kind; empty after a
             runaway and for calculators that know of none. Its atoms' grades are in arrays["extrapolation_grade"].
     """
 
@@ -208,12 +208,12 @@ def relax(
         smax: GPa, largest component left of the stress that may relax, beside the pressure, where the cell relaxes; of
             a slab, over its own thickness in place of the cell's height, so that the vacuum does not matter
             (`stress_left`).
-        steps: at most so many.
+        steps: At most so many.
 
     Raises:
-        CalculatorError: without a calculator with forces, and stress where the cell relaxes; all before the first step.
-        DataError: for limits, constraints and structures that make no sense.
-        StructureError: for a cell that cannot relax so.
+        CalculatorError: Without a calculator with forces, and stress where the cell relaxes; all before the first step.
+        DataError: For limits, constraints and structures that make no sense.
+        StructureError: For a cell that cannot relax so.
     """
     calculator = calculator_of(atoms, "forces", *(["stress"] if cell else []))
     check_settings(atoms, cell, fmax, smax, steps, pressure)
@@ -259,7 +259,7 @@ def settle(atoms: Atoms, *, fmax: float, steps: int) -> tuple[Atoms, str]:
     The structure has its energy and forces, not its calculator.
 
     Raises:
-        DataError: for limits that make no sense.
+        DataError: For limits that make no sense.
     """
     check_settings(atoms, False, fmax, 1.0, steps)
     record = _Record(with_calculator(atoms, atoms.calc))

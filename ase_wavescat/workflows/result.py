@@ -32,7 +32,7 @@ class Result(ABC):
     """Base of the frozen dataclasses that workflows return.
 
     Attributes:
-        calculators: what it came from: each calculator's name, and of a model its own, its digest and the versions; by
+        calculators: What it came from: each calculator's name, and of a model its own, its digest and the versions; by
             default of those that the structures have.
     """
 
@@ -82,17 +82,17 @@ class Result(ABC):
         the others belong to it.
 
         Args:
-            name: parts of it that ASE takes for the names of other formats are written in lower case, see `file_name`.
-            extra: further entries of the JSON file.
+            name: Parts of it that ASE takes for the names of other formats are written in lower case, see `file_name`.
+            extra: Further entries of the JSON file.
 
         Returns:
             Its path.
 
         Raises:
-            FileWriteError: where the disk is full or nothing may be written; what was there is as it was.
+            FileWriteError: Where the disk is full or nothing may be written; what was there is as it was.
 
         Warns:
-            WaveScatWarning: of what structures hold and files cannot.
+            WaveScatWarning: Of what structures hold and files cannot.
         """
         name = file_name(name)
         record = make_folder(folder) / f"{name}.json"

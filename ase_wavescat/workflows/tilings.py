@@ -29,11 +29,11 @@ class Tiling(Result):
     """One row (T of them) for each repetition of the cell.
 
     Attributes:
-        exact, perturbed: the tiled structures, as they are and with every coordinate moved.
+        exact, perturbed: The tiled structures, as they are and with every coordinate moved.
         repeats: (T, 3) copies along the cell vectors.
         atoms: (T,) atoms.
         amplitude: A, standard deviation of the movement of each coordinate.
-        seed: of the movement.
+        seed: Of the movement.
         energies: (T,) eV/atom of the exact copies.
         energy_change: (T,) meV/atom, from the cell as given; 0 for a calculator whose energy is extensive.
         force_change: (T,) eV/A, largest deviation of a force component from that of the atom's original.
@@ -119,13 +119,13 @@ def tiling(
     moved by a normal random number (Sinz et al. 2020: 0.1 A), are new structures, larger than any seen in training.
 
     Args:
-        repeats: copies along the three cell vectors; 1 along directions that do not repeat.
+        repeats: Copies along the three cell vectors; 1 along directions that do not repeat.
         amplitude: A, standard deviation of each coordinate's movement.
-        reference: a calculator to compare the cost of the movement with.
+        reference: A calculator to compare the cost of the movement with.
 
     Raises:
-        CalculatorError: without a calculator with forces, or for one that keeps the grids of one cell; before any work.
-        DataError: for repeats, an amplitude or a seed that make no sense; before any work.
+        CalculatorError: Without a calculator with forces, or for one that keeps the grids of one cell; before any work.
+        DataError: For repeats, an amplitude or a seed that make no sense; before any work.
     """
     calculator = calculator_of(atoms, "forces")
     _check(atoms, calculator, repeats, amplitude, seed)

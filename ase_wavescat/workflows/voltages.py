@@ -29,9 +29,9 @@ class VoltageCurve(Result):
     """Voltages of ion_x host against the ion's reference.
 
     Attributes:
-        entries: the structures that have a host, with energies.
-        ion, host: element, and reduced formula of all the other atoms.
-        reference, reference_source: energy of the ion (eV/atom), and where it comes from.
+        entries: The structures that have a host, with energies.
+        ion, host: Element, and reduced formula of all the other atoms.
+        reference, reference_source: Energy of the ion (eV/atom), and where it comes from.
         x: (K,) ions per host formula, ascending.
         samples: (K,) structures of each composition.
         energies: (K,) eV per host formula: mean over the composition's structures, or the lowest (`per_composition`).
@@ -137,17 +137,17 @@ def voltage(
     that fits E / (1 + x) against z = x / (1 + x).
 
     Args:
-        ion: the element that moves; all others are the host, of one ratio in all structures.
-        structures: those of the ion alone are no part of the curve, which they would end at infinite x.
-        references: of the ion, eV/atom of the same method; None: the lowest of the structures of the ion alone or,
+        ion: The element that moves; all others are the host, of one ratio in all structures.
+        structures: Those of the ion alone are no part of the curve, which they would end at infinite x.
+        references: Of the ion, eV/atom of the same method; None: the lowest of the structures of the ion alone or,
             where there is none, its crystal, relaxed with the calculator.
-        per_composition: of several structures, "mean" takes the mean energy, which does not depend on how many glasses
+        per_composition: Of several structures, "mean" takes the mean energy, which does not depend on how many glasses
             were made; "lowest" is for crystals, where the lowest is the phase.
-        published: points (x, V) to be drawn beside.
+        published: Points (x, V) to be drawn beside.
 
     Raises:
-        DataError: for structures of several hosts, of fewer than two compositions, and for a reference that is missing.
-        CalculatorError: without calculators.
+        DataError: For structures of several hosts, of fewer than two compositions, and for a reference that is missing.
+        CalculatorError: Without calculators.
     """
     _check(per_composition, order)
     metal = [atoms for atoms in structures if set(atoms.symbols) == {ion}]

@@ -44,9 +44,9 @@ class ScreeningSettings:
     """What is done to every structure.
 
     Attributes:
-        relax: move the atoms until no force exceeds `fmax` (eV/A), by at most `steps` steps.
-        cell: the cell as well, until no stress exceeds `smax` (GPa).
-        melt: first melt and quench it by this schedule.
+        relax: Move the atoms until no force exceeds `fmax` (eV/A), by at most `steps` steps.
+        cell: The cell as well, until no stress exceeds `smax` (GPa).
+        melt: First melt and quench it by this schedule.
     """
 
     relax: bool = True
@@ -68,7 +68,7 @@ class CalculatorSource:
     """How any process makes the calculator.
 
     Attributes:
-        identity: changes with the model and its parameters; of foreign calculators, whose parameters need not say all,
+        identity: Changes with the model and its parameters; of foreign calculators, whose parameters need not say all,
             with what the function that makes them carries along.
     """
 
@@ -80,7 +80,7 @@ class CalculatorSource:
         """The calculator of a worker.
 
         Raises:
-            CalculatorError: for what makes no calculator, and what loading a model raises.
+            CalculatorError: For what makes no calculator, and what loading a model raises.
         """
         if not (callable(model) or isinstance(model, (str, os.PathLike))):
             raise CalculatorError(f"the model is a name, a path or a function that makes a calculator, got {model!r}")
@@ -141,14 +141,14 @@ class Outcome:
     """What came of one structure.
 
     Attributes:
-        atoms: the last state with energy and forces; the structure as given where that failed.
+        atoms: The last state with energy and forces; the structure as given where that failed.
         error: None, or what went wrong, in words.
-        stop_reason: of the dynamics or the relaxation, or "single point".
+        stop_reason: Of the dynamics or the relaxation, or "single point".
         uncertainty: eV, whole cell; None without members.
         members: (M,) eV, whole cell.
-        outside: what lies outside the training domain, a sentence by kind (see `Prediction.domain_messages`).
+        outside: What lies outside the training domain, a sentence by kind (see `Prediction.domain_messages`).
         grades: (N,) extrapolation grades of the atoms; None for models that know of none.
-        close: whether two atoms are closer than `CLOSE`.
+        close: Whether two atoms are closer than `CLOSE`.
         shortest: A, of all distances; None without neighbours.
     """
 

@@ -27,10 +27,10 @@ def pool_entries(pool: Pool, found: Callable[[int], None]) -> Iterator[Entry]:
     where it is there, or their number.
 
     Args:
-        found: told how many more structures there are, as soon as that is known; of a generator's it never is.
+        found: Told how many more structures there are, as soon as that is known; of a generator's it never is.
 
     Raises:
-        DataError: before the first structure, for files that are missing or of unknown format.
+        DataError: Before the first structure, for files that are missing or of unknown format.
     """
     if isinstance(pool, Atoms):
         return _of_structures([pool], found)
