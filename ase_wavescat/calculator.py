@@ -11,7 +11,13 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from ase.calculators.calculator import (
+    Calculator,
+    PropertyNotImplementedError,
+    all_changes,
+    external_calculators,
+    register_calculator_class,
+)
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from ase_wavescat import __version__
@@ -24,6 +30,9 @@ from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.blas import one_blas_thread
 from ase_wavescat.system.errors import CalculatorError, ModelNotFoundError, StructureError, warn
 from ase_wavescat.system.forks import renew_in_child
+
+NAME = "wavescat"
+"""What ASE calls it."""
 
 _REMEDY = {
     "composition": "train with such compositions or do not trust the energies",
@@ -129,7 +138,7 @@ class WaveScatCalculator(Calculator):
         self.reset()
 
     def _get_name(self) -> str:
-        return "wavescat"
+        return NAME
 
     def __getstate__(self) -> dict[str, Any]:
         left_out = ("_lock", "_transform", "_prediction", "_warned")
@@ -386,3 +395,7 @@ def _same_structure(structure: Structure, atoms: Atoms) -> bool:
         and np.array_equal(structure.positions, atoms.positions)
         and np.array_equal(structure.cell[atoms.pbc], atoms.cell.array[atoms.pbc])
     )
+
+
+if NAME not in external_calculators:  # where `ase.io`, which reads the package's entry points, is not imported
+    register_calculator_class(NAME, WaveScatCalculator)
