@@ -182,7 +182,10 @@ class WaveScatCalculator(Calculator):
         """A calculator of the same model that shares what is prepared for cells (grids, filters) and costs next to
         nothing, with parameters, results and a lock of its own: for work that must neither change this one nor wait.
 
-        parameters: those that differ, as for `set`. What one has warned of, the other does not warn of again.
+        What one has warned of, the other does not warn of again.
+
+        Args:
+            parameters: Those that differ, as for `set`.
         """
         with self._lock:
             twin = type(self).__new__(type(self))

@@ -62,6 +62,15 @@ def test_docstrings_name_parameters_and_fields_that_are_there(conf: ModuleType) 
     assert seen > 300
 
 
+def test_properties_say_what_they_are_without_a_colon(conf: ModuleType) -> None:
+    """What stands before one, in the first line, would be shown as a type."""
+    for public in conf.public_names():
+        module, _, name = public.rpartition(".")
+        for member, described in conf.public_members(getattr(importlib.import_module(module), name)):
+            if not inspect.isroutine(described):
+                assert ": " not in (inspect.getdoc(described) or "").split("\n")[0], (public, member)
+
+
 def section_names(docstring: str) -> set[str]:
     """What the sections Args and Attributes list."""
     sections = re.findall(r"^(?:Args|Attributes):\n((?:[ ]{4}.*\n?)+)", docstring, re.MULTILINE)

@@ -30,7 +30,7 @@ class Reliability:
 
     @cached_property
     def scale(self) -> float:
-        """The factor that these data ask for: rms error over rms spread of the bare members."""
+        """The factor that these data ask for, rms error over rms spread of the bare members."""
         return self.stored_scale * float(np.sqrt(np.mean(self.errors**2) / np.mean(self.spreads**2)))
 
     @cached_property
@@ -66,7 +66,7 @@ class Reliability:
 
     @cached_property
     def rank_correlation(self) -> float | None:
-        """Spearman's, of the errors' sizes with spread: 1 where larger ones have larger spreads; None if undefined."""
+        """Spearman's, of the errors' sizes with spread; 1 where larger ones have larger spreads; None if undefined."""
         size = np.abs(self.errors)
         if np.ptp(size) == 0 or np.ptp(self.spreads) == 0:
             return None
@@ -74,7 +74,7 @@ class Reliability:
 
     @property
     def z_scores(self) -> np.ndarray:
-        """Errors over spreads, (n,): normal with deviation 1 if the spreads were exact."""
+        """Errors over spreads, (n,); normal with deviation 1 if the spreads were exact."""
         return self.errors / self.spreads
 
     def coverage(self, levels: Sequence[float] = LEVELS) -> dict[float, float]:

@@ -123,7 +123,7 @@ class Ensemble:
 
     @cached_property
     def force_components(self) -> ForceComponents:
-        """Ranked by their effect: the centred weights are scaled by each feature's spread before the decomposition."""
+        """Ranked by their effect; the centred weights are scaled by each feature's spread before the decomposition."""
         centred = self.weights - self.mean_weights
         scaled = centred if self.domain is None else centred * self.domain.std
         kept = min(FORCE_COMPONENTS, self.members - 1)

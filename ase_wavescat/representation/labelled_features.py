@@ -63,7 +63,7 @@ class ScatteringFeatures:
 
     @property
     def per_atom(self) -> Array:
-        """Values divided by the number of atoms (S20), shaped as `values`: the same for a cell and its tilings."""
+        """Values divided by the number of atoms (S20), shaped as `values`; the same for a cell and its tilings."""
         return self.values / self.atom_counts[..., None]
 
     def to_dataframe(self) -> pandas.DataFrame:

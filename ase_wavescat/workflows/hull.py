@@ -141,11 +141,14 @@ def formation_energies(
     energies: np.ndarray | Sequence[float],
     references: References | Mapping[str, float],
 ) -> np.ndarray:
-    """(n,) eV/atom: (E - sum over elements N_z e_z) / N.
+    """Energies of formation, (E - sum over elements N_z e_z) / N.
 
     Args:
         energies: (n,) eV of the whole structures.
         references: e_z, eV/atom by element.
+
+    Returns:
+        (n,) eV/atom.
 
     Raises:
         DataError: For a reference energy that is missing.
@@ -191,12 +194,15 @@ def _check_references(references: References, elements: Iterable[str]) -> None:
 
 
 def energies_above_hull(compositions: Sequence[Composition], formation: np.ndarray) -> np.ndarray:
-    """Energies above the lower convex hull of all entries and the elements, eV/atom, never negative.
+    """Energies above the lower convex hull of all entries and the elements, never negative.
 
     The elements' references are entries of energy zero. Any number of elements.
 
     Args:
-        formation: (n,) eV/atom, or (n, M) of M members, of which each has its own hull; the result has the same shape.
+        formation: (n,) eV/atom, or (n, M) of M members, of which each has its own hull.
+
+    Returns:
+        eV/atom, shaped as `formation`.
     """
     _, counts = composition_table(compositions)
     fractions = counts / counts.sum(axis=1, keepdims=True)

@@ -55,7 +55,7 @@ class Result(ABC):
 
     @property
     def incomplete(self) -> str:
-        """In what the result is not what was asked for, such as a relaxation that was stopped; "": in nothing."""
+        """In what the result is not what was asked for, such as a relaxation that was stopped; "" in nothing."""
         return ""
 
     @abstractmethod
