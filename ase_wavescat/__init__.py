@@ -24,6 +24,14 @@ if TYPE_CHECKING:
     from ase_wavescat.representation.labelled_features import scattering_features as scattering_features
     from ase_wavescat.representation.presets import preset as preset
     from ase_wavescat.representation.specification import ScatteringSpec as ScatteringSpec
+    from ase_wavescat.representation.specification import SpecError as SpecError
+    from ase_wavescat.system.atomic_write import FileWriteError as FileWriteError
+    from ase_wavescat.system.errors import CalculatorError as CalculatorError
+    from ase_wavescat.system.errors import DataError as DataError
+    from ase_wavescat.system.errors import ModelFileError as ModelFileError
+    from ase_wavescat.system.errors import ModelNotFoundError as ModelNotFoundError
+    from ase_wavescat.system.errors import PathError as PathError
+    from ase_wavescat.system.errors import StructureError as StructureError
     from ase_wavescat.system.errors import WaveScatError as WaveScatError
     from ase_wavescat.system.errors import WaveScatWarning as WaveScatWarning
 
@@ -36,6 +44,14 @@ _MODULE_OF = {
     "Ensemble": "potentials.ensemble",
     "Assessment": "evaluation.assessment",
     "evaluate": "evaluation.assessment",
+    "CalculatorError": "system.errors",
+    "DataError": "system.errors",
+    "FileWriteError": "system.atomic_write",
+    "ModelFileError": "system.errors",
+    "ModelNotFoundError": "system.errors",
+    "PathError": "system.errors",
+    "SpecError": "representation.specification",
+    "StructureError": "system.errors",
     "WaveScatError": "system.errors",
     "WaveScatWarning": "system.errors",
     "ScatteringFeatures": "representation.labelled_features",

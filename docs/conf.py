@@ -91,6 +91,12 @@ def own_docstring(value: Any) -> str:
     return "" if inspect.isclass(value) and text.startswith(f"{value.__name__}(") else text
 
 
+def keep_first_line(app: Sphinx, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
+    """Napoleon takes what stands before a colon in a property's first line for a type: let it look at another line."""
+    if what == "property":
+        lines.insert(0, "\\ ")  # nothing, as reStructuredText
+
+
 def readable_defaults(
     app: Sphinx, what: str, name: str, value: Any, options: dict[str, Any], signature: str | None, returned: str | None
 ) -> tuple[str | None, str | None]:
@@ -99,5 +105,6 @@ def readable_defaults(
 
 
 def setup(app: Sphinx) -> None:
+    app.connect("autodoc-process-docstring", keep_first_line, priority=400)  # before Napoleon, which has 500
     app.connect("autodoc-process-signature", readable_defaults)
     app.connect("env-check-consistency", require_public_names)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ase_wavescat.evaluation.reliability import Reliability as Reliability
     from ase_wavescat.evaluation.report import Report as Report
     from ase_wavescat.evaluation.run import run_report as run_report
+    from ase_wavescat.evaluation.short_range import Approach as Approach
+    from ase_wavescat.evaluation.short_range import ShortRange as ShortRange
+    from ase_wavescat.evaluation.short_range import check_short_range as check_short_range
 
 _MODULE_OF: dict[str, str] = {
     "Assessment": "assessment",
@@ -28,6 +31,9 @@ _MODULE_OF: dict[str, str] = {
     "Reliability": "reliability",
     "Report": "report",
     "run_report": "run",
+    "Approach": "short_range",
+    "ShortRange": "short_range",
+    "check_short_range": "short_range",
 }
 
 __all__ = list(_MODULE_OF)

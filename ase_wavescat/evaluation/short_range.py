@@ -56,7 +56,7 @@ class Approach:
 
     @property
     def judged(self) -> np.ndarray:
-        """Mask (K,) of the coordinates that are judged: the contact and all below."""
+        """Mask (K,) of the coordinates that are judged, the contact and all below."""
         return self.coordinates <= self.contact + 1e-9
 
     @property
@@ -84,12 +84,20 @@ class Approach:
 
     @property
     def is_safe(self) -> bool:
+        """Whether the energy rises with every step that is judged."""
         return self.first_fall is None
 
 
 @dataclass(frozen=True, eq=False)
 class ShortRange:
-    """Approaches of every kind; contacts: the distance (A) of each pair below which a repulsion is asked for."""
+    """Approaches of every kind.
+
+    Attributes:
+        contacts: The distance (A) of each pair below which a repulsion is asked for.
+        dimers: Two atoms.
+        compressed: Structures of the data.
+        crystals: Simple crystals of each species and pair.
+    """
 
     contacts: Mapping[tuple[int, int], float]
     dimers: tuple[Approach, ...]
@@ -98,6 +106,7 @@ class ShortRange:
 
     @property
     def is_safe(self) -> bool:
+        """Whether all approaches are."""
         return all(approach.is_safe for approach in (*self.dimers, *self.compressed, *self.crystals))
 
 
