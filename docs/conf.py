@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
@@ -67,14 +68,17 @@ def require_public_names(app: Sphinx, env: BuildEnvironment) -> None:
     """Every public name stands in the reference, and says what it is."""
     logger = logging.getLogger(__name__)
     documented = env.get_domain("py").objects  # type: ignore[attr-defined]
+    described_elsewhere = said_by_protocols()
     for name in public_names():
         module, _, last = name.rpartition(".")
         value = getattr(importlib.import_module(module), last)
         if name not in documented:
             logger.warning("%s is public and stands on no page of docs/reference", name)
-        for what, described in ((name, value), *((f"{name}.{part}", one) for part, one in public_members(value))):
-            if not own_docstring(described):
-                logger.warning("%s is public and has no docstring", what)
+        if not own_docstring(value):
+            logger.warning("%s is public and has no docstring", name)
+        for part, member in public_members(value):
+            if part not in described_elsewhere and not own_docstring(member):
+                logger.warning("%s.%s is public and has no docstring", name, part)
 
 
 def public_members(value: Any) -> Iterator[tuple[str, Any]]:
@@ -85,10 +89,29 @@ def public_members(value: Any) -> Iterator[tuple[str, Any]]:
             yield name, member
 
 
+def said_by_protocols() -> set[str]:
+    """What protocols of the package ask for, and describe for all that have it."""
+    modules = [module for name, module in sys.modules.items() if name.split(".")[0] == "ase_wavescat"]
+    classes = {value for module in modules for value in vars(module).values() if inspect.isclass(value)}
+    return {
+        name
+        for protocol in classes
+        if getattr(protocol, "_is_protocol", False) and protocol.__module__.startswith("ase_wavescat.")
+        for name in vars(protocol)
+        if not name.startswith("_")
+    }
+
+
 def own_docstring(value: Any) -> str:
     """Without those that dataclasses make: the signature once more."""
     text = inspect.getdoc(value) or ""
     return "" if inspect.isclass(value) and text.startswith(f"{value.__name__}(") else text
+
+
+def keep_members(app: Sphinx, what: str, name: str, value: Any, skip: bool, options: Any) -> bool | None:
+    """Methods and properties that only a protocol describes stand there, too."""
+    plain = isinstance(value, property) or inspect.isroutine(value)
+    return False if plain and not inspect.getdoc(value) and name in said_by_protocols() else None
 
 
 def keep_first_line(app: Sphinx, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
@@ -105,6 +128,7 @@ def readable_defaults(
 
 
 def setup(app: Sphinx) -> None:
+    app.connect("autodoc-skip-member", keep_members)
     app.connect("autodoc-process-docstring", keep_first_line, priority=400)  # before Napoleon, which has 500
     app.connect("autodoc-process-signature", readable_defaults)
     app.connect("env-check-consistency", require_public_names)

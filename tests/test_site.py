@@ -71,12 +71,8 @@ def test_docstrings_name_parameters_and_fields_that_are_there(conf: ModuleType) 
     assert seen > 300
 
 
-INSIDE = {
-    "ase_wavescat.potentials.model_file.bundled_folder",
-    "ase_wavescat.representation.parameter_rules",
-    "ase_wavescat.representation.specification.Bands",
-    "ase_wavescat.system.plotting",
-}
+PARAMETER_RULES = {"largest_scale", "room", "spacing_from_tolerance", "width_from_overlap"}
+INSIDE = PARAMETER_RULES | {"Bands", "BLUE", "ORANGE", "bundled_folder", "save_figure"}
 """Not public, and yet used by a page or an example: what only those need who look inside."""
 
 
@@ -93,11 +89,9 @@ def test_pages_and_examples_use_public_names(conf: ModuleType, file: Path) -> No
     blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL) if file.suffix == ".md" else [text]
     for node in (node for block in blocks for node in ast.walk(ast.parse(block))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "ase_wavescat":
-            exported = conf.PACKAGES if node.module == "ase_wavescat" else ()
-            for name in (alias.name for alias in node.names):
+            for name in {alias.name for alias in node.names} - INSIDE:
                 known = node.module in conf.PACKAGES and name in importlib.import_module(node.module).__all__
-                inside = {node.module, f"{node.module}.{name}"} & INSIDE
-                assert known or inside or f"{node.module}.{name}" in exported, (node.module, name)
+                assert known or f"{node.module}.{name}" in conf.PACKAGES, (node.module, name)
 
 
 def section_names(docstring: str) -> set[str]:
