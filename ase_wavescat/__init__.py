@@ -32,6 +32,14 @@ if TYPE_CHECKING:
     from ase_wavescat.representation.presets import preset as preset
     from ase_wavescat.representation.specification import ScatteringSpec as ScatteringSpec
     from ase_wavescat.structure.structure import Structure as Structure
+    from ase_wavescat.system.atomic_write import FileWriteError as FileWriteError
+    from ase_wavescat.system.errors import CalculatorError as CalculatorError
+    from ase_wavescat.system.errors import DataError as DataError
+    from ase_wavescat.system.errors import ModelFileError as ModelFileError
+    from ase_wavescat.system.errors import ModelNotFoundError as ModelNotFoundError
+    from ase_wavescat.system.errors import PathError as PathError
+    from ase_wavescat.system.errors import SpecError as SpecError
+    from ase_wavescat.system.errors import StructureError as StructureError
     from ase_wavescat.system.errors import WaveScatError as WaveScatError
     from ase_wavescat.system.errors import WaveScatWarning as WaveScatWarning
 
@@ -52,6 +60,14 @@ _MODULE_OF = {
     "Structure": "structure.structure",
     "Assessment": "evaluation.assessment",
     "evaluate": "evaluation.assessment",
+    "CalculatorError": "system.errors",
+    "DataError": "system.errors",
+    "FileWriteError": "system.atomic_write",
+    "ModelFileError": "system.errors",
+    "ModelNotFoundError": "system.errors",
+    "PathError": "system.errors",
+    "SpecError": "system.errors",
+    "StructureError": "system.errors",
     "WaveScatError": "system.errors",
     "WaveScatWarning": "system.errors",
     "ScatteringFeatures": "representation.labelled_features",

@@ -11,11 +11,16 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from ase.calculators.calculator import (
+    Calculator,
+    PropertyNotImplementedError,
+    all_changes,
+    external_calculators,
+    register_calculator_class,
+)
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from ase_wavescat import __version__
-from ase_wavescat.ase_plugin import NAME
 from ase_wavescat.potentials.file.model_file import load_model
 from ase_wavescat.potentials.model import Model, ModelPrediction
 from ase_wavescat.potentials.protocol import Potential
@@ -26,6 +31,9 @@ from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.blas import one_blas_thread
 from ase_wavescat.system.errors import CalculatorError, ModelNotFoundError, StructureError, warn
 from ase_wavescat.system.forks import renew_in_child
+
+NAME = "wavescat"
+"""What ASE calls it."""
 
 _REMEDY = {
     "composition": "train with such compositions or do not trust the energies",
@@ -45,21 +53,30 @@ class WaveScatCalculator(Calculator):
     forces then need no cell vector along it; the stress, (1/V) dE/dstrain with V the volume of `atoms.cell`, needs all
     three, and raises PropertyNotImplementedError without.
 
-    model: name of a bundled model ("lisi.h5"), a path, a Model or any potential; there is no default.
-    atoms: get this calculator.  label, directory: as ASE hands them to every calculator; no file is written.
-    forces: "analytic" (exact derivatives by reverse mode) or "finite-difference" (central differences of the energy,
-        for checking: 6 N + 12 energies).
-    reference_cell: (3, 3) cell (A) whose grids and reciprocal vectors are kept, so that energies along a strain or a
-        volume scan are comparable to the last digit; None: each cell has its own. Its rows along open directions do
-        not matter and may be zero. Structures whose cell is no moderate strain of it are refused.
-    step: of the finite differences, in A for positions, without unit for strains.
-    threads: that share the work of one structure; worth it from some hundred atoms on, results are the same.
-    precision: "double", or "single" for fields and FFTs in 32 bits: for large cells, errors below 0.1 meV/A.
-
-    Raises ModelNotFoundError and ModelFileError here, StructureError when a structure cannot be evaluated.
-    Warns (WaveScatWarning, each kind once) outside the domain that the model has recorded.
     Threads may share one calculator, and forked children use it whatever these were at; pickles and copies carry the
     model and the results, not the caches. `parameters` record the model's file, its digest and the package's version.
+
+    Args:
+        model: Name of a bundled model ("lisi.h5"), a path, a Model or any potential; there is no
+            default.
+        atoms: Get this calculator.
+        label, directory: As ASE hands them to every calculator; no file is written.
+        forces: "analytic" (exact derivatives by reverse mode) or "finite-difference" (central differences of the
+            energy, for checking: 6 N + 12 energies).
+        reference_cell: (3, 3) cell (A) whose grids and reciprocal vectors are kept, so that energies along a strain or
+            a volume scan are comparable to the last digit; None: each cell has its own. Its rows along open directions
+            do not matter and may be zero. Structures whose cell is no moderate strain of it are refused.
+        step: Of the finite differences, in A for positions, without unit for strains.
+        threads: That share the work of one structure; worth it from some hundred atoms on, results are the same.
+        precision: "double", or "single" for fields and FFTs in 32 bits: for large cells, errors below 0.1 meV/A.
+
+    Raises:
+        ModelNotFoundError: For a name that is no model's.
+        ModelFileError: For a file that holds no model.
+        StructureError: Later, when a structure cannot be evaluated.
+
+    Warns:
+        WaveScatWarning: Each kind once, outside the domain that the model has recorded.
     """
 
     # ASE declares these as lists and dicts on the class
@@ -166,7 +183,10 @@ class WaveScatCalculator(Calculator):
         """A calculator of the same model that shares what is prepared for cells (grids, filters) and costs next to
         nothing, with parameters, results and a lock of its own: for work that must neither change this one nor wait.
 
-        parameters: those that differ, as for `set`. What one has warned of, the other does not warn of again.
+        What one has warned of, the other does not warn of again.
+
+        Args:
+            parameters: Those that differ, as for `set`.
         """
         with self._lock:
             twin = type(self).__new__(type(self))
@@ -239,7 +259,10 @@ class WaveScatCalculator(Calculator):
     def get_member_stresses(self, atoms: Atoms | None = None) -> np.ndarray:
         """(M, 6) eV/A^3 in ASE's order (xx, yy, zz, yz, xz, xy): the analytic stress of each member.
 
-        A reverse pass for each. Raises PropertyNotImplementedError without a volume, as the stress does.
+        A reverse pass for each.
+
+        Raises:
+            PropertyNotImplementedError: Without a volume, as the stress does.
         """
         with self._working():
             structure = self.atoms if atoms is None else atoms
@@ -268,7 +291,10 @@ class WaveScatCalculator(Calculator):
     def get_extrapolation_grades(self, atoms: Atoms | None = None) -> np.ndarray:
         """(N,) how unlike the environment of each atom is to those of the training set; beyond 1, unlike any seen.
 
-        A leverage, see `ase_wavescat.potentials.environments`. Raises CalculatorError for a model that records none.
+        A leverage, see `ase_wavescat.potentials.environments`.
+
+        Raises:
+            CalculatorError: For a model that records none.
         """
         with self._working():
             grades = self._predict(atoms).grades
@@ -397,3 +423,7 @@ def _same_structure(structure: Structure, atoms: Atoms) -> bool:
         and np.array_equal(structure.positions, atoms.positions)
         and np.array_equal(structure.cell[atoms.pbc], atoms.cell.array[atoms.pbc])
     )
+
+
+if NAME not in external_calculators:  # where `ase.io`, which reads the package's entry points, is not imported
+    register_calculator_class(NAME, WaveScatCalculator)

@@ -17,8 +17,7 @@ from ase import Atoms
 from ase.calculators.emt import EMT
 
 from ase_wavescat.active_learning import Campaign, Learning, Limits, Plan, Watch, explore, label, learn
-from ase_wavescat.training.run_file import Features, Run
-from ase_wavescat.training.settings import Settings
+from ase_wavescat.training import Features, Run, Settings
 from ase_wavescat.workflows import random_packings
 
 COMPOSITIONS = ("Cu3Au", "CuAu", "CuAu3")

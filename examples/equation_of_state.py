@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ase_wavescat import WaveScatCalculator
-from ase_wavescat.workflows import eos, relax
-from ase_wavescat.workflows.demo import shipped_structure
+from ase_wavescat.workflows import eos, relax, shipped_structure
 
 
 def main(output: Path, *, points: int = 9, fmax: float = 0.03, steps: int = 300) -> None:

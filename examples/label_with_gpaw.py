@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from ase_wavescat.active_learning.labelling import Labelling, label
-from ase_wavescat.io.structures import named, structures_of
+from ase_wavescat.active_learning import Labelling, label
+from ase_wavescat.io import structures_of
 
 CONVERGED = 23.5
 
@@ -52,8 +52,7 @@ def calculator(atoms: Atoms, length: float) -> Any:
 
 
 def main(pool: Path, folder: Path, length: float = CONVERGED) -> Labelling:
-    ((_, name),) = named([pool])
-    stem = name.partition(".")[0]
+    stem = pool.name.partition(".")[0]
     structures = {f"{stem}-{index:04d}": atoms for index, atoms in enumerate(structures_of(pool))}
     for atoms in structures.values():
         atoms.info["kpts"] = "x".join(map(str, mesh(atoms, length)))

@@ -14,8 +14,7 @@ from pathlib import Path
 
 from ase import Atoms
 
-from ase_wavescat import WaveScatCalculator
-from ase_wavescat.system.errors import PathError
+from ase_wavescat import PathError, WaveScatCalculator
 from ase_wavescat.workflows import find_hops, neb, random_packing, relax
 
 

@@ -21,7 +21,7 @@ from ase.md.langevin import Langevin
 
 from ase_wavescat import WaveScatCalculator, WaveScatWarning
 from ase_wavescat.system.plotting import BLUE, ORANGE, save_figure
-from ase_wavescat.workflows.demo import shipped_structure
+from ase_wavescat.workflows import shipped_structure
 
 COLUMNS = ("step", "time_fs", "temperature_k", "energy_ev_per_atom", "uncertainty_mev_per_atom", "largest_grade")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from ase import Atoms
 
 from ase_wavescat import WaveScatCalculator
-from ase_wavescat.io.structures import structures_of
+from ase_wavescat.io import structures_of
 from ase_wavescat.potentials.file.search import bundled_folder
 from ase_wavescat.workflows import reference_energies, relax, voltage
 

@@ -43,6 +43,15 @@ def test_versions_agree() -> None:
     assert f"## {ase_wavescat.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
+def test_hosted_checks_run_on_all_versions_of_python_that_are_supported() -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    supported = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', project)
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    matrix = re.search(r"^ +python: \[(.*)\]$", workflow, re.MULTILINE)
+    assert matrix is not None and re.findall(r'"([\d.]+)"', matrix[1]) == supported
+    assert f'requires-python = ">={supported[0]}"' in project
+
+
 def test_entry_points_are_registered() -> None:
     assert "ase_wavescat" in {point.name for point in entry_points(group="ase.plugins")}
     assert "wavescat" in {point.name for point in entry_points(group="console_scripts")}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ase_wavescat.active_learning.exploration import Exploration as Exploration
     from ase_wavescat.active_learning.exploration import Plan as Plan
     from ase_wavescat.active_learning.exploration import explore as explore
+    from ase_wavescat.active_learning.labelling import Labelling as Labelling
     from ase_wavescat.active_learning.labelling import label as label
     from ase_wavescat.active_learning.loop import Campaign as Campaign
     from ase_wavescat.active_learning.loop import learn as learn
@@ -31,6 +32,7 @@ _MODULE_OF = {
     "Exploration": "exploration",
     "Plan": "exploration",
     "explore": "exploration",
+    "Labelling": "labelling",
     "label": "labelling",
     "Campaign": "loop",
     "learn": "loop",

@@ -36,8 +36,11 @@ DOMAIN, UNCERTAIN, RUNAWAY = "outside", "uncertain", "runaway"
 class Watch:
     """How dynamics are followed.
 
-    temperature: K.  picoseconds: at most so long.  timestep: fs.
-    every: steps from one look at the domain and the spreads to the next; a look costs about ten steps.
+    Attributes:
+        temperature: K.
+        picoseconds: At most so long.
+        timestep: fs.
+        every: Steps from one look at the domain and the spreads to the next; a look costs about ten steps.
     """
 
     temperature: float = 600.0
@@ -68,11 +71,12 @@ class Watch:
 class Endurance(Result):
     """Dynamics from several structures, each until the model leaves what it knows.
 
-    watch, limits: as asked for.
-    times: (n,) ps to the last look at which all was well, `watch.longest` for those that lasted.
-    reasons: (n,) why each ended ("outside: ...", "uncertain: ...", "runaway: ..."), "" for those that lasted.
-    ends: the states at which they ended; info: `config_type` exit, or lasted, `temperature` (K), and the `group` of the
-        structure given. That before a runaway.
+    Attributes:
+        watch, limits: As asked for.
+        times: (n,) ps to the last look at which all was well, `watch.longest` for those that lasted.
+        reasons: (n,) why each ended ("outside: ...", "uncertain: ...", "runaway: ..."), "" for those that lasted.
+        ends: The states at which they ended; info: `config_type` exit, or lasted, `temperature` (K), and the `group` of
+            the structure given. That before a runaway.
     """
 
     watch: Watch
@@ -143,11 +147,13 @@ def endure(
     An exit is a state outside the model's training domain, one with a spread of its energy or of its forces above the
     limits (root mean square over components, calibrated), or a runaway.
 
-    limits: by default the model's held-out root mean square errors; to compare models give them.
-    seed: the same gives the same dynamics, whatever the number of workers (processes; default: all cores).
+    Args:
+        limits: By default the model's held-out root mean square errors; to compare models give them.
+        seed: The same gives the same dynamics, whatever the number of workers (processes; default: all cores).
 
-    Raises DataError, before any dynamics, without structures, for structures that cannot be evaluated, and for a model
-    without members or domain.
+    Raises:
+        DataError: Before any dynamics, without structures, for structures that cannot be evaluated, and for a model
+            without members or domain.
     """
     check_starts({f"structure {number}": atoms for number, atoms in enumerate(starts)}, model)
     limits = limits or held_out_limits(model)

@@ -32,10 +32,13 @@ BAND_STEPS = 20  # the way of a hop need not be exact to be worth a label
 class Plan:
     """What to do with each structure.
 
-    temperatures: K, of one run of dynamics each, from the relaxed structure.
-    picoseconds: length of each.  timestep: fs.  snapshots: taken evenly from each.
-    strains: linear, hydrostatic, ions relaxed again.
-    hops: of single atoms of `species` into voids; the middle images of their bands are taken.
+    Attributes:
+        temperatures: K, of one run of dynamics each, from the relaxed structure.
+        picoseconds: Length of each.
+        timestep: fs.
+        snapshots: Taken evenly from each.
+        strains: Linear, hydrostatic, ions relaxed again.
+        hops: Of single atoms of `species` into voids; the middle images of their bands are taken.
     """
 
     temperatures: tuple[float, ...] = (300.0, 600.0, 1000.0)
@@ -60,12 +63,13 @@ class Plan:
 class Exploration(Result):
     """States that a calculator leads to from one structure.
 
-    states: bare structures; info: `config_type` (relaxation, relaxed, md, strain, hop), for dynamics `temperature` (K),
-        and the `group` of the structure given.
-    kinds: of each state.
-    energies: (n,) eV/atom.
-    spreads: (n,) eV/atom, calibrated standard deviations over members; None without members.
-    ended: parts that ended before they were done, and why.
+    Attributes:
+        states: Bare structures; info: `config_type` (relaxation, relaxed, md, strain, hop), for dynamics `temperature`
+            (K), and the `group` of the structure given.
+        kinds: Of each state.
+        energies: (n,) eV/atom.
+        spreads: (n,) eV/atom, calibrated standard deviations over members; None without members.
+        ended: Parts that ended before they were done, and why.
     """
 
     states: list[Atoms]
@@ -115,7 +119,11 @@ def explore(atoms: Atoms, plan: Plan = Plan(), *, seed: int = 0) -> Exploration:
 
     What runs away ends that part, with the states before it: where a model fails is worth a label. The same seed gives
     the same states.
-    Raises CalculatorError, DataError and StructureError before the first step.
+
+    Raises:
+        CalculatorError: Without a calculator with forces; this and the others before the first step.
+        DataError: For structures that no code could evaluate.
+        StructureError: For structures that the calculator cannot evaluate.
     """
     calculator = calculator_of(atoms, "forces")
     relaxation = relax(atoms, fmax=0.05)

@@ -60,14 +60,19 @@ def label(
     tried again unless that file is removed. What concerns all of them, a full disk or a code that is not installed,
     ends the run by its own error, and nothing is named as failed.
 
-    pool: structures by names fit for files.  calculator: makes the calculator of a structure; where it knows a
-    free energy, that is the label, since forces are its derivative; the energy extrapolated to no smearing, where it is
-    another, is in info["energy_sigma0"].
-    settings: what the labels depend on, written with every label and into FOLDER/settings.json; a folder takes labels
-    of one kind only.  report: called with one line a structure.
+    Args:
+        pool: Structures by names fit for files.
+        calculator: Makes the calculator of a structure; where it knows a free energy, that is the label, since forces
+            are its derivative; the energy extrapolated to no smearing, where it is another, is in
+            info["energy_sigma0"].
+        settings: What the labels depend on, written with every label and into FOLDER/settings.json; a folder takes
+            labels of one kind only.
+        report: Called with one line a structure.
 
-    Raises DataError for structures that no code could label, names that are none for files, and a folder with labels
-    of other settings or of other structures by these names; FileWriteError where labels cannot be written.
+    Raises:
+        DataError: For structures that no code could label, names that are none for files, and a folder with labels of
+            other settings or of other structures by these names.
+        FileWriteError: Where labels cannot be written.
     """
     folder = Path(folder)
     for name, atoms in pool.items():
@@ -132,7 +137,11 @@ def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
 
 
 def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """As a file gives them back. Raises DataError for what a file cannot hold."""
+    """As a file gives them back.
+
+    Raises:
+        DataError: For what a file cannot hold.
+    """
     try:
         return dict(json.loads(json.dumps(dict(settings))))
     except TypeError as error:

@@ -51,15 +51,17 @@ WAITING = 5.0  # s between looks at labels that other processes make
 class Campaign:
     """What a loop does in each round, and when it ends.
 
-    limits: spreads that are good enough: the aim, the same in all rounds.
-    rounds: of labels after the first model, at most.  count: structures to label in each.
-    starts: structures to explore from in each, taken in turn from a random order of all, those that round 0 labels
-        last; with enough of them every round has its own, and the shares of uncertain states are those of structures
-        that no label knows of.
-    plan, watch: of the exploration and of the dynamics that are followed until they leave what the model knows.
-    tolerance: the loop ends after a round in which neither the held-out errors of energies and forces nor the share of
-        uncertain states falls by more than this share below the lowest of the rounds before.
-    seed: of everything.
+    Attributes:
+        limits: Spreads that are good enough: the aim, the same in all rounds.
+        rounds: Of labels after the first model, at most.
+        count: Structures to label in each.
+        starts: Structures to explore from in each, taken in turn from a random order of all, those that round 0 labels
+            last; with enough of them every round has its own, and the shares of uncertain states are those of
+            structures that no label knows of.
+        plan, watch: Of the exploration and of the dynamics that are followed until they leave what the model knows.
+        tolerance: The loop ends after a round in which neither the held-out errors of energies and forces nor the share
+            of uncertain states falls by more than this share below the lowest of the rounds before.
+        seed: Of everything.
     """
 
     limits: Limits
@@ -99,19 +101,23 @@ def learn(
     stopped goes on where it was when called again; the same seed gives the same rounds. Every labelled frame carries
     `round` and `group` (that of its start).
 
-    starts: structures to explore from; what comes of one is one group, info["group"] or start-NNN.
-    calculator, settings: as `label`. Other processes may label FOLDER/round-NN/selected.extxyz into its labels/ at the
-        same time, in the same settings, each structure by the name selected-NNNN; None: all labels are theirs, and are
-        waited for.
-    run: how to train; `output` becomes the model of the last round, `store` (default: FOLDER/features) keeps the
-        features, so that only new frames are computed. New labels are total energies, and belong to the first source of
-        `run.data`: they have its name, weight and zero of energy.
-    test: labelled structures that are never trained on, for the held-out errors; without, these are cross-validated.
+    Args:
+        starts: Structures to explore from; what comes of one is one group, info["group"] or start-NNN.
+        calculator, settings: As `label`. Other processes may label FOLDER/round-NN/selected.extxyz into its labels/ at
+            the same time, in the same settings, each structure by the name selected-NNNN; None: all labels are theirs,
+            and are waited for.
+        run: How to train; `output` becomes the model of the last round, `store` (default: FOLDER/features) keeps the
+            features, so that only new frames are computed. New labels are total energies, and belong to the first
+            source of `run.data`: they have its name, weight and zero of energy.
+        test: Labelled structures that are never trained on, for the held-out errors; without, these are
+            cross-validated.
 
-    Raises DataError before any work for starts that cannot be evaluated, a test set that shares a group or a structure
-    with what is trained on, elements and groups that the first model would not have, a run whose model could not judge
-    states or not take new labels, and a folder of another loop or in use by another process; DataError where all labels
-    of a round fail; and what `train` raises.
+    Raises:
+        DataError: Before any work for starts that cannot be evaluated, a test set that shares a group or a structure
+            with what is trained on, elements and groups that the first model would not have, a run whose model could
+            not judge states or not take new labels, and a folder of another loop or in use by another process; later
+            where all labels of a round fail.
+        WaveScatError: What `train` raises.
     """
     named, folder = _named(starts), Path(folder)
     frames = read_frames(test) if test is not None else []

@@ -27,12 +27,18 @@ FALLING = ("energy_error", "force_error", "uncertain")
 class Round:
     """A model and what it was measured to be.
 
-    labels: structures that it was trained on;  new: those labelled in this round;  failed: those that could not be.
-    energy_error (eV/atom), force_error (eV/A): mean absolute, held out; NaN without labels.
-    states: that the model led to;  uncertain: share of them with a spread above its limit.
     energy_spread (eV/atom), force_spread (eV/A, root mean square over components): means over these states.
-    endurance: ps, median time that dynamics stay inside the domain and below the limits;  lasted, runs: how many of how
-        many did so for `longest` ps: the median is a lower bound where at least half did.
+
+    Attributes:
+        labels: Structures that it was trained on.
+        new: Those labelled in this round.
+        failed: Those that could not be.
+        energy_error, force_error: eV/atom and eV/A, mean absolute, held out; NaN without labels.
+        states: That the model led to.
+        uncertain: Share of them with a spread above its limit.
+        endurance: ps, median time that dynamics stay inside the domain and below the limits.
+        lasted, runs: How many of how many did so for `longest` ps: the median is a lower bound where at least half did.
+        longest: ps, of the dynamics.
     """
 
     number: int
@@ -103,9 +109,10 @@ def stop_reason(rounds: Sequence[Round], tolerance: float) -> str | None:
 class Learning(Result):
     """A loop of active learning.
 
-    rounds: in order, the first is the model to begin with.
-    stop_reason: why it ended.
-    labelled: the structures labelled in the loop, with their labels; info: `round`, `group`, `config_type` ...
+    Attributes:
+        rounds: In order, the first is the model to begin with.
+        stop_reason: Why it ended.
+        labelled: The structures labelled in the loop, with their labels; info: `round`, `group`, `config_type` ...
     """
 
     rounds: tuple[Round, ...]

@@ -39,10 +39,12 @@ SHORTLIST = 4
 class Candidate:
     """What a model says of a structure of the pool.
 
-    features: (F,) of the cell, divided by the number of atoms.
-    energy_spread: eV/atom;  force_spread: eV/A, root mean square over components; both calibrated.
-    outside: in what the structure lies outside the training domain.
-    grade: the largest of its atoms, beyond 1: an environment unlike any seen; 0 where the model records none.
+    Attributes:
+        features: (F,) of the cell, divided by the number of atoms.
+        energy_spread: eV/atom.
+        force_spread: eV/A, root mean square over components; both calibrated.
+        outside: In what the structure lies outside the training domain.
+        grade: The largest of its atoms, beyond 1: an environment unlike any seen; 0 where the model records none.
     """
 
     name: str
@@ -76,11 +78,12 @@ class Limits:
 class Selection(Result):
     """Chosen structures, most needed first in each composition, among all candidates.
 
-    chosen: indices into candidates, in the order they were taken.
-    uncertain: how many candidates exceed the limits, or hold an atom unlike any seen.
-    repeated: how many of these have the features of another that is taken or known, and were passed over. Where fewer
-        than asked for are chosen, the pool is exhausted.
-    failed: names and reasons of structures that the model cannot evaluate.
+    Attributes:
+        chosen: Indices into candidates, in the order they were taken.
+        uncertain: How many candidates exceed the limits, or hold an atom unlike any seen.
+        repeated: How many of these have the features of another that is taken or known, and were passed over. Where
+            fewer than asked for are chosen, the pool is exhausted.
+        failed: Names and reasons of structures that the model cannot evaluate.
     """
 
     candidates: tuple[Candidate, ...]
@@ -181,10 +184,14 @@ def select(
     shortlists those are taken, the compositions in turn, that are farthest from all that are taken or known. Distances
     are those of the features an atom, each in units of its spread over the training set.
 
-    pool: structures by name.  limits: by default the model's held-out root mean square errors.  known: structures that
-    have or will have a label, and are not to be repeated.  workers: processes (default: all cores).
+    Args:
+        pool: Structures by name.
+        limits: By default the model's held-out root mean square errors.
+        known: Structures that have or will have a label, and are not to be repeated.
+        workers: Processes (default: all cores).
 
-    Raises DataError for a model without members or domain, for an empty pool, and where no structure can be evaluated.
+    Raises:
+        DataError: For a model without members or domain, for an empty pool, and where no structure can be evaluated.
     """
     if count < 1:
         raise DataError(f"at least one structure must be asked for, got {count}")

@@ -37,8 +37,9 @@ _Item = tuple[str, Atoms, Path, Plan, Watch, Limits, int]
 class Trial:
     """What came of it.
 
-    pool: states of the explorations by name, and, with `config_type` exit, those at which dynamics ended.
-    endurance: of the dynamics from the relaxed structures.
+    Attributes:
+        pool: States of the explorations by name, and, with `config_type` exit, those at which dynamics ended.
+        endurance: Of the dynamics from the relaxed structures.
     """
 
     pool: dict[str, Atoms]
@@ -80,13 +81,15 @@ def try_out(
 ) -> Trial:
     """Explore from each structure, and follow dynamics from what it relaxes to until the model leaves what it knows.
 
-    starts: by names fit for files.
-    folder: NAME.extxyz (states), NAME-exit.extxyz (end of the dynamics) and NAME.json of each structure; what is there
-        is kept, so that a run that was stopped goes on. It must be of this model and settings.
-    seed: the same gives the same states, whatever the number of workers (processes; default: all cores).
+    Args:
+        starts: By names fit for files.
+        folder: NAME.extxyz (states), NAME-exit.extxyz (end of the dynamics) and NAME.json of each structure; what is
+            there is kept, so that a run that was stopped goes on. It must be of this model and settings.
+        seed: The same gives the same states, whatever the number of workers (processes; default: all cores).
 
-    Raises DataError, before any work, without structures, for structures that cannot be evaluated, and for a model
-    without members or domain.
+    Raises:
+        DataError: Before any work, without structures, for structures that cannot be evaluated, and for a model without
+            members or domain.
     """
     check_starts(starts, model)
     folder = Path(folder)
@@ -140,7 +143,8 @@ def _read(names: list[str], folder: Path, watch: Watch, limits: Limits) -> Trial
 def sureness(candidates: tuple[Candidate, ...], limits: Limits) -> Sureness:
     """Of the candidates of a trial's pool, without the states at which dynamics ended: these are uncertain by choice.
 
-    Raises DataError where nothing is left.
+    Raises:
+        DataError: Where nothing is left.
     """
     own = [one for one in candidates if one.structure.info.get("config_type") != "exit"]
     if not own:

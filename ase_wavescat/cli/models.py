@@ -196,8 +196,8 @@ def train(
         return
     from ase_wavescat.representation.specification_file import read_spec
     from ase_wavescat.training.data.sources import Source
+    from ase_wavescat.training.fitting import train as run
     from ase_wavescat.training.settings import Settings
-    from ase_wavescat.training.train import train as run
 
     if output is None:
         raise click.UsageError("--output (-o) is missing: the model file to write")

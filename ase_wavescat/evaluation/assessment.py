@@ -51,9 +51,12 @@ class DataFile:
 class FrameResult:
     """What a model says of one frame; None where the frame has no label to compare with.
 
-    energy: eV, whole cell; forces (N, 3) eV/A; stress (6,) eV/A^3, Voigt, ASE's order and sign.
-    energy_spread (eV), forces_spread (N, 3): calibrated standard deviations over the members.
-    outside: kinds of departure from the training domain (composition, distance, features).
+    Attributes:
+        energy: eV, whole cell.
+        forces: (N, 3) eV/A.
+        stress: (6,) eV/A^3, Voigt, ASE's order and sign.
+        energy_spread, forces_spread: eV and (N, 3) eV/A, calibrated standard deviations over the members.
+        outside: Kinds of departure from the training domain (composition, distance, features).
     """
 
     energy: float
@@ -89,7 +92,8 @@ class Deviation:
 class Errors:
     """Of some frames: energies in eV/atom, components of forces in eV/A and of stresses in eV/A^3.
 
-    shifted: of the energies after offsets linear in the composition are removed (`Assessment.offsets`).
+    Attributes:
+        shifted: Of the energies after offsets linear in the composition are removed (`Assessment.offsets`).
     """
 
     frames: int
@@ -118,7 +122,12 @@ class Speed:
 class Assessment:
     """A model's predictions for labelled frames, and all that follows from them.
 
-    name: the model's; files: where the frames come from, empty for frames given as such.
+    Attributes:
+        name: The model's.
+        model: The model itself.
+        files: Where the frames come from, empty for frames given as such.
+        frames: The labelled structures.
+        results: What the model says of each.
     """
 
     name: str
@@ -131,7 +140,7 @@ class Assessment:
 
     @cached_property
     def atoms(self) -> np.ndarray:
-        """(n,)."""
+        """(n,) atoms of each frame."""
         return np.array([len(frame) for frame in self.frames], dtype=float)
 
     @cached_property
@@ -223,6 +232,7 @@ class Assessment:
 
     @property
     def by_config_type(self) -> dict[str, Errors]:
+        """By what the frames are called in their data."""
         return self.errors_by([frame.config_type for frame in self.frames])
 
     @property
@@ -277,8 +287,9 @@ class Assessment:
     def calibrated(self) -> Model:
         """The model with the scales of its uncertainties that these data ask for, recorded in its provenance.
 
-        Raises DataError for data that cannot calibrate: see `check_calibration`; labels with another zero of energy;
-        members without spread.
+        Raises:
+            DataError: For data that cannot calibrate: see `check_calibration`; labels with another zero of energy;
+                members without spread.
         """
         check_calibration(self.model, self.files, self.frames)
         if self.has_other_zero:
@@ -315,13 +326,16 @@ def evaluate(
 ) -> Assessment:
     """Predict labelled structures and compare.
 
-    model: a path, a bundled name, or a Model.  data: files, folders, globs (see `files_of`), or frames.
-    group_key, virial: info key of frames that belong together, and virials in place of stresses, see `read_frames`;
-        where frames lack the usual group key, each is its own group, and a WaveScatWarning says so.
-    workers: processes (default: all cores this process may use); the results do not depend on their number. More than
-        one are started with the spawn method, so a script needs the usual `if __name__ == "__main__"`.
+    Args:
+        model: A path, a bundled name, or a Model.
+        data: Files, folders, globs (see `files_of`), or frames.
+        group_key, virial: Info key of frames that belong together, and virials in place of stresses, see `read_frames`;
+            where frames lack the usual group key, each is its own group, and a WaveScatWarning says so.
+        workers: Processes (default: all cores this process may use); the results do not depend on their number. More
+            than one are started with the spawn method, so a script needs the usual `if __name__ == "__main__"`.
 
-    Raises DataError for data that cannot be read, hold no frames or elements that the model does not know.
+    Raises:
+        DataError: For data that cannot be read, hold no frames or elements that the model does not know.
     """
     judged = model if isinstance(model, Model) else load_model(model)
     name = "in memory" if isinstance(model, Model) else find_model(model).name
@@ -336,9 +350,12 @@ def read_data(
 ) -> tuple[tuple[DataFile, ...], list[Frame]]:  # fmt: skip
     """Files (none for frames given as such) and their frames, checked against the model's species.
 
-    grouped: whether frames must have groups; else, where they lack the usual key, each is its own group, and a
-        WaveScatWarning says so.
-    Raises DataError.
+    Args:
+        grouped: Whether frames must have groups; else, where they lack the usual key, each is its own group, and a
+            WaveScatWarning says so.
+
+    Raises:
+        DataError: For data that cannot be read, hold no frames or elements that the model does not know.
     """
     given = [data] if isinstance(data, (str, Path)) else list(data)
     frames = [item for item in given if isinstance(item, Frame)]
@@ -420,7 +437,11 @@ def check_calibration(model: Model, files: Sequence[DataFile], frames: Sequence[
 def predict(
     model: Model, frames: Sequence[Frame], workers: int | None = None, progress: bool = True
 ) -> tuple[FrameResult, ...]:
-    """The model's results for frames, in their order; see `evaluate`. Raises DataError naming the frame."""
+    """The model's results for frames, in their order; see `evaluate`.
+
+    Raises:
+        DataError: Naming the frame.
+    """
     count = min(workers or cores(), len(frames))
     with tqdm(total=len(frames), unit="frame", desc="predictions", disable=hidden(progress)) as bar:
         results = []

@@ -18,8 +18,9 @@ _NO_SPREAD = 1e-4  # of the root mean square spread: smaller ones are rounding
 class Reliability:
     """Errors (n,) and their predicted standard deviations (n,), in the same unit, all finite, spreads positive.
 
-    groups (n,): labels of what belongs together (a melt, a trajectory); stored_scale: the calibrated factor that the
-    spreads hold already.
+    Attributes:
+        groups: (n,) labels of what belongs together (a melt, a trajectory).
+        stored_scale: The calibrated factor that the spreads hold already.
     """
 
     errors: np.ndarray
@@ -29,7 +30,7 @@ class Reliability:
 
     @cached_property
     def scale(self) -> float:
-        """The factor that these data ask for: rms error over rms spread of the bare members."""
+        """The factor that these data ask for, rms error over rms spread of the bare members."""
         return self.stored_scale * float(np.sqrt(np.mean(self.errors**2) / np.mean(self.spreads**2)))
 
     @cached_property
@@ -59,13 +60,13 @@ class Reliability:
 
     @property
     def miscalibration(self) -> float:
-        """Mean over the bins of |rms error - rms spread| / rms spread (Levi et al., Sensors 22, 5540, 2022)."""
+        """Mean over the bins of `|rms error - rms spread| / rms spread` (Levi et al., Sensors 22, 5540, 2022)."""
         spreads, errors = self.bins
         return float(np.mean(np.abs(errors - spreads) / spreads))
 
     @cached_property
     def rank_correlation(self) -> float | None:
-        """Spearman's, of |error| with spread: 1 where larger errors have larger spreads; None if undefined."""
+        """Spearman's, of the errors' sizes with spread; 1 where larger ones have larger spreads; None if undefined."""
         size = np.abs(self.errors)
         if np.ptp(size) == 0 or np.ptp(self.spreads) == 0:
             return None
@@ -73,7 +74,7 @@ class Reliability:
 
     @property
     def z_scores(self) -> np.ndarray:
-        """Errors over spreads, (n,): normal with deviation 1 if the spreads were exact."""
+        """Errors over spreads, (n,); normal with deviation 1 if the spreads were exact."""
         return self.errors / self.spreads
 
     def coverage(self, levels: Sequence[float] = LEVELS) -> dict[float, float]:

@@ -46,7 +46,7 @@ class Report:
 
     @property
     def training(self) -> dict[str, Any]:
-        """What the training run recorded: learning_curve, size_curve, greedy, as far as they are there."""
+        """What the training run recorded of learning_curve, size_curve, greedy, as far as they are there."""
         metrics = self.assessment.model.provenance.get("metrics") or {}
         return {name: metrics[name] for name in _CURVES if metrics.get(name)}
 

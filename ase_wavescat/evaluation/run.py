@@ -35,12 +35,15 @@ def run_report(
 ) -> Report:
     """What `wavescat evaluate` does: evaluate a model on files, write the report, and calibrate the model on request.
 
-    model, data, group_key, virial, workers: see `evaluation.evaluate`.  folder: for report.html and report.json.
-    calibrate: replace the scales of the uncertainties in the model file by those that the data ask for. The report
-        shows the model as it was.
-    extra: further entries of report.json.
+    Args:
+        model, data, group_key, virial, workers: See `evaluation.evaluate`.
+        folder: For report.html and report.json.
+        calibrate: Replace the scales of the uncertainties in the model file by those that the data ask for. The report
+            shows the model as it was.
+        extra: Further entries of report.json.
 
-    Raises DataError, before any work is done, for data that the model cannot predict or that cannot calibrate it.
+    Raises:
+        DataError: Before any work is done, for data that the model cannot predict or that cannot calibrate it.
     """
     path = find_model(model)
     judged = load_model(path)
@@ -60,7 +63,8 @@ def run_report(
 def write_report(report: Report, folder: str | Path, extra: Mapping[str, Any] | None = None) -> Path:
     """report.html and report.json in a folder, made when missing; each appears complete or not at all. The page.
 
-    extra: further entries of report.json.
+    Args:
+        extra: Further entries of report.json.
     """
     folder, figures = make_folder(folder), report.figures()
     with atomic_path(folder / PAGE) as shown, atomic_path(folder / FIGURES) as plain:  # replaced when both are complete

@@ -34,11 +34,13 @@ _DIMER_CELL = 14.0  # A, periodic: the images stay put, so they add next to noth
 class Approach:
     """Energies of a structure whose atoms come closer and closer.
 
-    coordinates (K,): descending: a distance (A), or for compressed structures the share of the cell's side.
-    energies (K,): eV, of dimers less that of the largest distance; eV/atom for the others, less the first.
-    contact: from this coordinate downwards the energy must rise with every step; it is one of the coordinates.
+    Attributes:
+        coordinates: (K,) descending: a distance (A), or for compressed structures the share of the cell's side.
+        energies: (K,) eV, of dimers less that of the largest distance; eV/atom for the others, less the first.
+        contact: From this coordinate downwards the energy must rise with every step; it is one of the coordinates.
 
-    Raises ValueError for coordinates that do not descend, and where none is below the contact.
+    Raises:
+        ValueError: For coordinates that do not descend, and where none is below the contact.
     """
 
     name: str
@@ -54,7 +56,7 @@ class Approach:
 
     @property
     def judged(self) -> np.ndarray:
-        """Mask (K,) of the coordinates that are judged: the contact and all below."""
+        """Mask (K,) of the coordinates that are judged, the contact and all below."""
         return self.coordinates <= self.contact + 1e-9
 
     @property
@@ -82,12 +84,20 @@ class Approach:
 
     @property
     def is_safe(self) -> bool:
+        """Whether the energy rises with every step that is judged."""
         return self.first_fall is None
 
 
 @dataclass(frozen=True, eq=False)
 class ShortRange:
-    """Approaches of every kind; contacts: the distance (A) of each pair below which a repulsion is asked for."""
+    """Approaches of every kind.
+
+    Attributes:
+        contacts: The distance (A) of each pair below which a repulsion is asked for.
+        dimers: Two atoms.
+        compressed: Structures of the data.
+        crystals: Simple crystals of each species and pair.
+    """
 
     contacts: Mapping[tuple[int, int], float]
     dimers: tuple[Approach, ...]
@@ -96,6 +106,7 @@ class ShortRange:
 
     @property
     def is_safe(self) -> bool:
+        """Whether all approaches are."""
         return all(approach.is_safe for approach in (*self.dimers, *self.compressed, *self.crystals))
 
 
@@ -107,8 +118,9 @@ def check_short_range(
 ) -> ShortRange:
     """Dimers of all pairs of the species, simple crystals of each species and pair, and given structures compressed.
 
-    closest: shortest distances (A) of the data by pair of atomic numbers; where none is known, see `contacts`.
-    structures: names and structures near their equilibrium volume.
+    Args:
+        closest: Shortest distances (A) of the data by pair of atomic numbers; where none is known, see `contacts`.
+        structures: Names and structures near their equilibrium volume.
     """
     distances = contacts(species, closest or {})
     pairs = list(distances)
@@ -139,7 +151,8 @@ def dimer_approach(
 ) -> Approach:
     """Two atoms, alone in a periodic cell of 14 A, at the distances (A) and at the contact.
 
-    distances: by default from 6 A down to 0.8 A, or to 60 % of the contact where that is shorter.
+    Args:
+        distances: By default from 6 A down to 0.8 A, or to 60 % of the contact where that is shorter.
     """
     if distances is None:
         shortest = min(SHORTEST_DIMER, 0.6 * contact)
@@ -169,7 +182,8 @@ def crystal_approach(
 ) -> Approach:
     """A simple crystal at nearest-neighbour distances that are shares of the contact.
 
-    name: sc, bcc, fcc, diamond for two times the same element, cesiumchloride, rocksalt, zincblende for two.
+    Args:
+        name: sc, bcc, fcc, diamond for two times the same element, cesiumchloride, rocksalt, zincblende for two.
     """
     path = _descending(contact * np.asarray(shares), contact)
     cells = [crystal(pair, name, distance) for distance in path]

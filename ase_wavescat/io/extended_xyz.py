@@ -69,10 +69,13 @@ class Column(NamedTuple):
 def parse(text: str, texts: Collection[str] = ()) -> tuple[list[Atoms], list[str]]:
     """The structures of a file's text, and what is to be said of it.
 
-    texts: keys whose values are kept as they are written, besides `TEXTS`.
-    Raises ValueError, which names frame and line, for what ASE would take silently (the last of two values of a key,
-    the frames before an empty line, what is no truth value for false), for ever (any number of atoms), or refuse
-    without saying where.
+    Args:
+        texts: Keys whose values are kept as they are written, besides `TEXTS`.
+
+    Raises:
+        ValueError: Which names frame and line, for what ASE would take silently (the last of two values of a key, the
+            frames before an empty line, what is no truth value for false), for ever (any number of atoms), or refuse
+            without saying where.
     """
     lines, total = io.StringIO(text), text.count("\n") + 1
     reader = _Reader({*TEXTS, *texts})

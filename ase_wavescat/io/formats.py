@@ -23,10 +23,13 @@ _LOOKED_AT = 2**15
 class FileFormat:
     """A format that is read.
 
-    name: ASE's.  suffixes: in lower case, the format whatever the file holds.  words: parts of the names of files
-    without such a suffix.  signature: what is found at the beginning of every such file.
-    energy: of the output of a program, the energy that is read; "" for formats that store what ASE calls energy.
-    listed: whether folders stand for these files.
+    Attributes:
+        name: ASE's.
+        suffixes: In lower case, the format whatever the file holds.
+        words: Parts of the names of files without such a suffix.
+        signature: What is found at the beginning of every such file.
+        energy: Of the output of a program, the energy that is read; "" for formats that store what ASE calls energy.
+        listed: Whether folders stand for these files.
     """
 
     name: str

@@ -41,8 +41,10 @@ def files_of(paths: Paths) -> list[Path]:
 
     A folder stands for the structure files in it, not for trajectories (.traj, XDATCAR), outputs of programs, hidden
     files and those in folders below; a glob for the files that match ("**" goes through folders); both sorted, 2 before
-    10. Raises DataError for a folder or glob that stands for nothing, and for files that are missing or of unknown
-    format.
+    10.
+
+    Raises:
+        DataError: For a folder or glob that stands for nothing, and for files that are missing or of unknown format.
     """
     files: dict[Path, Path] = {}
     for path in [paths] if isinstance(paths, (str, Path)) else paths:
@@ -95,13 +97,21 @@ def named(files: Iterable[Path]) -> list[tuple[Path, str]]:
 
 
 def structures_of(path: str | Path, texts: Collection[str] = ()) -> list[Atoms]:
-    """All structures of a file; DataError says what is wrong with it.
+    """All structures of a file.
 
-    texts: keys of extended XYZ whose values are names, even where they look like numbers (besides group, config_type
-        and name, which always are).
     The energy of a program's output is the free energy where there is one, as the forces are its derivatives; the one
     extrapolated to no smearing is in info["energy_sigma0"] where it is another.
-    Notes (WaveScatNote) what was read of outputs; warns (WaveScatWarning) of columns that are not read and the like.
+
+    Args:
+        texts: Keys of extended XYZ whose values are names, even where they look like numbers (besides group,
+            config_type and name, which always are).
+
+    Raises:
+        DataError: That says what is wrong with the file.
+
+    Warns:
+        WaveScatNote: What was read of outputs.
+        WaveScatWarning: Of columns that are not read and the like.
     """
     path = Path(path)
     known = _format(path)

@@ -31,8 +31,11 @@ LONGEST_CUTOFF = 10.0
 class PairRepulsion:
     """Screened nuclear repulsion of Ziegler, Biersack and Littmark, switched off smoothly between two radii.
 
-    V(r) = k Z Z' / r * sum_i c_i exp(-d_i r / a) * S(r),   a = 0.8854 a_0 / (Z^0.23 + Z'^0.23),  k = e^2 / (4 pi eps_0)
-    S(r) = 1 - 10 t^3 + 15 t^4 - 6 t^5 with t = (r - r_c / 2) / (r_c / 2) clipped to [0, 1]: twice differentiable.
+    With t = (r - r_c / 2) / (r_c / 2) clipped to [0, 1], twice differentiable::
+
+        V(r) = k Z Z' / r * sum_i c_i exp(-d_i r / a) * S(r)
+        a = 0.8854 a_0 / (Z^0.23 + Z'^0.23),  k = e^2 / (4 pi eps_0)
+        S(r) = 1 - 10 t^3 + 15 t^4 - 6 t^5
 
     Attributes:
         cutoffs: Radius r_c (A) for each unordered pair of atomic numbers; pairs that are not named do not repel.
@@ -71,6 +74,7 @@ class PairRepulsion:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> PairRepulsion:
+        """From what `to_dict` gives."""
         cutoffs: dict[tuple[int, int], float] = {}
         for name, cutoff in data.items():
             symbols = name.split("-")

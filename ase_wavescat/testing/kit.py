@@ -55,7 +55,11 @@ CHECKS = (
 
 
 def chosen_checks(names: Sequence[str]) -> tuple[Check, ...]:
-    """Checks by their names, in the order of `CHECKS`.  Raises DataError for a name that is not among them."""
+    """Checks by their names, in the order of `CHECKS`.
+
+    Raises:
+        DataError: For a name that is not among them.
+    """
     known = [check.name for check in CHECKS]
     for name in names:
         if name not in known:
@@ -66,7 +70,8 @@ def chosen_checks(names: Sequence[str]) -> tuple[Check, ...]:
 def check_calculator(subject: Subject, checks: Sequence[Check] = CHECKS) -> Conformance:
     """Run the checks; a calculator's errors fail the check they came in, and the others go on.
 
-    Raises CalculatorError, before any work, when what `subject.make` makes is no ASE calculator that gives energies.
+    Raises:
+        CalculatorError: Before any work, when what `subject.make` makes is no ASE calculator that gives energies.
     """
     name = type(subject.new()).__name__
     outcomes = []

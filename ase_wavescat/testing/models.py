@@ -17,8 +17,13 @@ def model_subject(
 ) -> Subject:
     """A WaveScatCalculator of a model, with all that is said of it: its species, pickles, threads that share it.
 
-    model: name of a bundled model, or a path; read once.  The others are those of `Subject`.
-    Raises ModelNotFoundError and ModelFileError.
+    Args:
+        model: Name of a bundled model, or a path; read once.
+        calls, seed, progress: As `Subject` has them.
+
+    Raises:
+        ModelNotFoundError: For a name that is no model's.
+        ModelFileError: For a file that holds no model.
     """
     loaded = load_model(model)
     species = [chemical_symbols[number] for number in loaded.species]

@@ -35,6 +35,7 @@ class Figure:
 
     @property
     def verdict(self) -> str:
+        """`passes`, in a word."""
         return PASSES if self.passes else FAILS
 
 
@@ -47,6 +48,7 @@ class Findings:
 
     @property
     def figures(self) -> tuple[Figure, ...]:
+        """One of each quantity, in the order in which they came."""
         return tuple(self._figures.values())
 
     def add(self, quantity: str, value: float, unit: str, limit: float) -> None:
@@ -62,7 +64,8 @@ class Findings:
     def compare(self, before: Answer, after: Answer, energy: float, forces: float, stress: float | None = None) -> None:
         """Add the largest changes between two answers; the limits are in eV/atom, eV/A and eV/A^3.
 
-        stress: None where it is not compared, because it is of another cell.
+        Args:
+            stress: None where it is not compared, because it is of another cell.
         """
         self.add("energy", abs(after.energy - before.energy), "eV/atom", energy)
         if before.forces is not None and after.forces is not None:
@@ -79,7 +82,9 @@ def _largest(change: np.ndarray) -> float:
 class Outcome:
     """What one check found of one calculator.
 
-    note: why it does not apply, what was raised, or what the figures leave out.  error: what was raised, if anything.
+    Attributes:
+        note: Why it does not apply, what was raised, or what the figures leave out.
+        error: What was raised, if anything.
     """
 
     check: str

@@ -28,7 +28,9 @@ def packing(
 ) -> Atoms:
     """An atom on each site of a jittered lattice, species in turn over shuffled sites; periodic.
 
-    shape: sites along the three vectors.  skew: (3, 3) rows that turn a cubic cell into another of any volume.
+    Args:
+        shape: Sites along the three vectors.
+        skew: (3, 3) rows that turn a cubic cell into another of any volume.
     """
     count = int(np.prod(shape))
     form = np.eye(3) if skew is None else skew / np.linalg.det(skew) ** (1 / 3)

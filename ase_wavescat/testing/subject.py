@@ -55,18 +55,20 @@ def energy_of(calculator: BaseCalculator, atoms: Atoms) -> float:
 class Subject:
     """A calculator to check.
 
-    make: makes a new calculator, without arguments; to be checked in other processes it must be picklable: a class, a
-        function of a module, a functools.partial of these.
-    species: symbols of the elements that the calculator is said to know; the kit's structures are made of them.
-    given: fully periodic structures to check with in place of the kit's own, which are `usual_structures`.
-    tolerances: limits.
-    thread_safe: whether it is said that threads may share one calculator.
-    picklable: whether it is said that calculators can be copied and pickled.
-    calls: calls over which the memory of the process is watched.
-    seed: of everything random.
-    progress: whether the long check shows how far it is.
+    Attributes:
+        make: Makes a new calculator, without arguments; to be checked in other processes it must be picklable: a class,
+            a function of a module, a functools.partial of these.
+        species: Symbols of the elements that the calculator is said to know; the kit's structures are made of them.
+        given: Fully periodic structures to check with in place of the kit's own, which are `usual_structures`.
+        tolerances: Limits.
+        thread_safe: Whether it is said that threads may share one calculator.
+        picklable: Whether it is said that calculators can be copied and pickled.
+        calls: Calls over which the memory of the process is watched.
+        seed: Of everything random.
+        progress: Whether the long check shows how far it is.
 
-    Raises DataError for species, structures and counts that make no sense.
+    Raises:
+        DataError: For species, structures and counts that make no sense.
     """
 
     make: Callable[[], BaseCalculator]
@@ -102,14 +104,22 @@ class Subject:
         return usual_structures(self.species, self.seed)
 
     def new(self) -> BaseCalculator:
-        """A fresh calculator.  Raises CalculatorError for one without energies."""
+        """A fresh calculator.
+
+        Raises:
+            CalculatorError: For one without energies.
+        """
         calculator = self.make()
         if "energy" not in getattr(calculator, "implemented_properties", ()):
             raise CalculatorError(f"{type(calculator).__name__} gives no energy; make must make an ASE calculator")
         return calculator
 
     def new_with(self, name: str) -> BaseCalculator:
-        """A fresh calculator that implements a property.  Raises NotApplicable."""
+        """A fresh calculator that implements a property.
+
+        Raises:
+            NotApplicable: Where it does not.
+        """
         calculator = self.new()
         if name not in calculator.implemented_properties:
             raise NotApplicable(f"{type(calculator).__name__} gives no {name}")

@@ -14,19 +14,22 @@ from ase_wavescat.system.errors import DataError
 class Tolerances:
     """The largest figure with which a check passes; the defaults are for calculators in double precision.
 
-    energy, forces, stress: eV/atom, eV/A, eV/A^3, where nothing but rounding may differ: symmetries, sizes, threads.
-    repeat: eV/atom, eV/A and eV/A^3 between two calculations of the same structure; 0: the same bits.
-    vacuum_energy, vacuum_forces: eV/atom, eV/A along open directions; methods on grids put vacuum there, and what it
-        leaves changes with the box.
-    numerical_forces, numerical_stress: eV/A, eV/A^3 between derivatives and differences of the energy.
-    roughness: eV/atom beside a smooth curve through the energies of slightly strained cells; methods on grids choose
-        them by the cell.
-    dimer_energy, dimer_forces: eV, eV/A by which the energy and the force between two atoms may jump.
-    hole: eV by which the energy of two atoms may fall where they come closer than any bond.
-    drift: eV/atom/ps of the total energy at constant volume.
-    memory: MB by which the process may grow over all calls; of the usual 2500, 0.8 kB a call.
+    Attributes:
+        energy, forces, stress: eV/atom, eV/A, eV/A^3, where nothing but rounding may differ: symmetries, sizes,
+            threads.
+        repeat: eV/atom, eV/A and eV/A^3 between two calculations of the same structure; 0: the same bits.
+        vacuum_energy, vacuum_forces: eV/atom, eV/A along open directions; methods on grids put vacuum there, and what
+            it leaves changes with the box.
+        numerical_forces, numerical_stress: eV/A, eV/A^3 between derivatives and differences of the energy.
+        roughness: eV/atom beside a smooth curve through the energies of slightly strained cells; methods on grids
+            choose them by the cell.
+        dimer_energy, dimer_forces: eV, eV/A by which the energy and the force between two atoms may jump.
+        hole: eV by which the energy of two atoms may fall where they come closer than any bond.
+        drift: eV/atom/ps of the total energy at constant volume.
+        memory: MB by which the process may grow over all calls; of the usual 2500, 0.8 kB a call.
 
-    Raises DataError for a value that is negative or not a number.
+    Raises:
+        DataError: For a value that is negative or not a number.
     """
 
     energy: float = 1e-8

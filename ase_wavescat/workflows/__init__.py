@@ -12,6 +12,7 @@ from ase_wavescat.system.lazy import lazy_names
 if TYPE_CHECKING:
     from ase_wavescat.workflows.barriers import Barrier as Barrier
     from ase_wavescat.workflows.barriers import neb as neb
+    from ase_wavescat.workflows.demo import shipped_structure as shipped_structure
     from ase_wavescat.workflows.distribution import Distribution as Distribution
     from ase_wavescat.workflows.distribution import rdf as rdf
     from ase_wavescat.workflows.elasticity import ElasticConstants as ElasticConstants
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 _MODULE_OF: dict[str, str] = {
     "Barrier": "barriers",
     "neb": "barriers",
+    "shipped_structure": "demo",
     "Distribution": "distribution",
     "rdf": "distribution",
     "Tiling": "tilings",

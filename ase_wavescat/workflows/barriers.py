@@ -34,14 +34,15 @@ RUNAWAY = 3.0
 class Barrier(Band):
     """A band that was relaxed towards a minimum-energy path.
 
-    converged: whether no force is larger than fmax, of the band and of both ends.
-    fmax: eV/A, what was asked for.
-    residual_force: eV/A, largest force on an atom of the band, across the path (at the climbing image: reversed along
-        it), springs included.
-    endpoint_forces: (2,) eV/A, largest force on an atom of the first and the last image.
-    climbed: whether the highest image climbed; else the saddle is only as high as the images have it.
-    steps: of the band, both stages together.
-    residual_forces: (steps + 1,) eV/A, by step.
+    Attributes:
+        converged: Whether no force is larger than fmax, of the band and of both ends.
+        fmax: eV/A, what was asked for.
+        residual_force: eV/A, largest force on an atom of the band, across the path (at the climbing image: reversed
+            along it), springs included.
+        endpoint_forces: (2,) eV/A, largest force on an atom of the first and the last image.
+        climbed: Whether the highest image climbed; else the saddle is only as high as the images have it.
+        steps: Of the band, both stages together.
+        residual_forces: (steps + 1,) eV/A, by step.
     """
 
     converged: bool
@@ -92,22 +93,30 @@ def neb(
 ) -> Barrier:
     """Minimum-energy path between two minima, by a nudged elastic band with the calculator of `initial`.
 
-    The band is ASE's, with improved tangents and springs of 0.1 eV/A^2. The ends are brought into one frame (every
-    atom at its nearest image, common drift taken away) and relaxed at fixed cell; the images between them begin on
-    ASE's image-dependent pair potential (IDPP) and relax by FIRE, from a residual force of 0.2 eV/A on with a climbing
-    image. Where that runs away, which happens beside shallow minima, the band relaxes without it.
+    The band is ASE's, with improved tangents and springs of 0.1 eV/A^2. The ends are brought into one frame (every atom
+    at its nearest image, common drift taken away) and relaxed at fixed cell; the images between them begin on ASE's
+    image-dependent pair potential (IDPP) and relax by FIRE, from a residual force of 0.2 eV/A on with a climbing image.
+    Where that runs away, which happens beside shallow minima, the band relaxes without it.
 
-    images: how many, both ends included; or the images between the ends to begin with.
-    fmax: eV/A, largest force on an atom of the ends and of the band.
-    steps: at most so many for each end, and for the band.
-    shared: one calculator for all images, or (False) a copy for each; the path is the same.
-    progress: show a bar.
+    The result says whether it converged.
 
-    The result says whether it converged. Raises PathError for ends that are equal, differ in atoms, order or cell, run
-    away or relax into one minimum; CalculatorError and DataError before any work. Warns (WaveScatWarning) where the
-    result's `remarks` have something to say, and where like atoms change places.
     G. Henkelman, H. Jonsson, J. Chem. Phys. 113, 9978 (2000); G. Henkelman, B. P. Uberuaga, H. Jonsson, J. Chem. Phys.
     113, 9901 (2000); S. Smidstrup, A. Pedersen, K. Stokbro, H. Jonsson, J. Chem. Phys. 140, 214106 (2014).
+
+    Args:
+        images: How many, both ends included; or the images between the ends to begin with.
+        fmax: eV/A, largest force on an atom of the ends and of the band.
+        steps: At most so many for each end, and for the band.
+        shared: One calculator for all images, or (False) a copy for each; the path is the same.
+        progress: Show a bar.
+
+    Raises:
+        PathError: For ends that are equal, differ in atoms, order or cell, run away or relax into one minimum.
+        CalculatorError: Without a calculator with forces; before any work.
+        DataError: For numbers of images, limits and structures that make no sense; before any work.
+
+    Warns:
+        WaveScatWarning: Where the result's `remarks` have something to say, and where like atoms change places.
     """
     calculator = calculator_of(initial, "forces")
     images = list(images) if isinstance(images, Iterable) else int(images)

@@ -18,9 +18,12 @@ def calculator_of(atoms: Atoms, *needed: str, stored: bool = False) -> BaseCalcu
     """A calculator for the structure, which must give energies and what else is `needed` ("forces", "stress"): its own,
     or its twin where it can have one, so that the parameters and results of the one that was given stay as they are.
 
-    stored: whether results read from a file will do, which are those of the structure as it is.
-    Raises DataError for a structure that no code could evaluate and for constraints with energies or forces of their
-    own, CalculatorError without a calculator that can.
+    Args:
+        stored: Whether results read from a file will do, which are those of the structure as it is.
+
+    Raises:
+        DataError: For a structure that no code could evaluate and for constraints with energies or forces of their own.
+        CalculatorError: Without a calculator that can.
     """
     check_structure(atoms, atoms.get_chemical_formula() or "the structure")
     check_constraints(atoms)

@@ -18,9 +18,10 @@ _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 class CrystalConstants:
     """A stiffness in the conventional axes of a crystal.
 
-    space_group: international symbol and number.
-    axes: (3, 3), rows: the conventional axes x, y, z in those of the structure.
-    stiffness: (6, 6) GPa, order xx, yy, zz, yz, xz, xy with engineering shear strains.
+    Attributes:
+        space_group: International symbol and number.
+        axes: (3, 3), rows: the conventional axes x, y, z in those of the structure.
+        stiffness: (6, 6) GPa, order xx, yy, zz, yz, xz, xy with engineering shear strains.
     """
 
     space_group: str

@@ -34,9 +34,10 @@ _GAP = 0.3  # A without any neighbour up to the end of the range, which close a 
 class Shell:
     """The first shell of neighbours.
 
-    peak, minimum: A, places of the first peak of g(r) and of the first minimum behind it, or the middle of the gap
-        behind it where g does not rise again within the range.
-    number: neighbours up to the minimum.
+    Attributes:
+        peak, minimum: A, places of the first peak of g(r) and of the first minimum behind it, or the middle of the gap
+            behind it where g does not rise again within the range.
+        number: Neighbours up to the minimum.
     """
 
     peak: float
@@ -48,13 +49,15 @@ class Shell:
 class Distribution(Result):
     """Radial distribution functions of each pair of elements, averages over frames.
 
-    frames: the structures.
-    r: (B,) A, middles of the bins.
-    edges: (B + 1,) A.
-    pairs: names as "Li-Si": Si around Li.
-    g: (B,) by pair, without unit; of ordered pairs, though g of Li-Si is that of Si-Li.
-    running: (B,) by pair, mean number of the second element around an atom of the first, up to the bin's upper edge.
-    shells: by pair; None where g has no peak with a minimum or a gap behind it within the range.
+    Attributes:
+        frames: The structures.
+        r: (B,) A, middles of the bins.
+        edges: (B + 1,) A.
+        pairs: Names as "Li-Si": Si around Li.
+        g: (B,) by pair, without unit; of ordered pairs, though g of Li-Si is that of Si-Li.
+        running: (B,) by pair, mean number of the second element around an atom of the first, up to the bin's upper
+            edge.
+        shells: By pair; None where g has no peak with a minimum or a gap behind it within the range.
     """
 
     frames: list[Atoms]
@@ -112,14 +115,21 @@ class Distribution(Result):
 
 
 def rdf(structures: Sequence[Atoms] | Atoms, *, cutoff: float = 8.0, bins: int = 160) -> Distribution:
-    """Partial g_ab(r) = <n_ab(r)> / (N_a (N_b / V) 4/3 pi (r_+^3 - r_-^3)) and running numbers of neighbours.
+    """Partial radial distribution functions of pairs of elements, and running numbers of neighbours.
 
-    n_ab counts ordered pairs in the bin (r_-, r_+], with all periodic images: the range may be larger than half the
-    cell, and cells may have any shape. That is the g of `ase.geometry.rdf.get_rdf`, where that works. Means are over
-    the frames that hold both elements. No calculator is needed.
+    Of elements a and b, with n_ab ordered pairs in the bin from r1 to r2::
 
-    cutoff: A, where the last bin ends.
-    Raises DataError without frames, for a range or bins that are not positive, and for frames without a volume.
+        g_ab(r) = <n_ab(r)> / (N_a (N_b / V) 4/3 pi (r2^3 - r1^3))
+
+    All periodic images are counted: the range may be larger than half the cell, and cells may have any shape. That is
+    the g of `ase.geometry.rdf.get_rdf`, where that works. Means are over the frames that hold both elements. No
+    calculator is needed.
+
+    Args:
+        cutoff: A, where the last bin ends.
+
+    Raises:
+        DataError: Without frames, for a range or bins that are not positive, and for frames without a volume.
     """
     frames = [structures] if isinstance(structures, Atoms) else list(structures)
     _check(frames, cutoff, bins)

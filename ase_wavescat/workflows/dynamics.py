@@ -22,7 +22,10 @@ def run_langevin(
 ) -> str | None:  # fmt: skip
     """ASE's Langevin dynamics of `atoms`, with the velocities they have; None, or why it was stopped.
 
-    target: K that the bath has at a step.  timestep: fs.  record: called after each step in which nothing was wrong.
+    Args:
+        target: K that the bath has at a step.
+        timestep: fs.
+        record: Called after each step in which nothing was wrong.
     """
     dynamics = Langevin(
         atoms, timestep * units.fs, temperature_K=target(0), friction=FRICTION / units.fs, fixcm=False, rng=generator,

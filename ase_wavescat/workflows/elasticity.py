@@ -36,13 +36,17 @@ _KELVIN = np.array([1, 1, 1, np.sqrt(2), np.sqrt(2), np.sqrt(2)])
 class ElasticTensor:
     """Stiffness and its isotropic averages (Voigt, Reuss, Hill: R. Hill, Proc. Phys. Soc. A 65, 349, 1952).
 
-    stiffness: (6, 6) GPa, symmetric, order xx, yy, zz, yz, xz, xy with engineering shear strains (2 e_yz ...).
-    bulk_modulus, shear_modulus: GPa, Hill's means of the bounds.  youngs_modulus: GPa.  poisson_ratio: no unit.
-    bulk_bounds, shear_bounds: GPa, Reuss (equal stress) and Voigt (equal strain).
-    eigenvalues: (6,) GPa, ascending, in Kelvin's notation, where they do not depend on the axes.
-    residual: GPa, root mean square of the stresses of clamped ions about the fit.
-    asymmetry: GPa, largest |C_ij - C_ji| / 2 of clamped ions before the fit was made symmetric.
     Hill's means and what follows from them are nan where the tensor is not positive definite.
+
+    Attributes:
+        stiffness: (6, 6) GPa, symmetric, order xx, yy, zz, yz, xz, xy with engineering shear strains (2 e_yz ...).
+        bulk_modulus, shear_modulus: GPa, Hill's means of the bounds.
+        youngs_modulus: GPa.
+        poisson_ratio: No unit.
+        bulk_bounds, shear_bounds: GPa, Reuss (equal stress) and Voigt (equal strain).
+        eigenvalues: (6,) GPa, ascending, in Kelvin's notation, where they do not depend on the axes.
+        residual: GPa, root mean square of the stresses of clamped ions about the fit.
+        asymmetry: GPa, largest |C_ij - C_ji| / 2 of clamped ions before the fit was made symmetric.
     """
 
     stiffness: np.ndarray
@@ -66,7 +70,8 @@ class ElasticTensor:
 class ElasticSpread:
     """Calibrated standard deviations over members, each with its own tensor of clamped ions, in the units above.
 
-    unstable_members: how many have a tensor that is not positive definite; if any, those of the averages are nan.
+    Attributes:
+        unstable_members: How many have a tensor that is not positive definite; if any, those of the averages are nan.
     """
 
     stiffness: np.ndarray
@@ -81,17 +86,19 @@ class ElasticSpread:
 class ElasticConstants(Result):
     """Elastic constants of a structure, and the stresses they come from.
 
-    structure: unstrained, its ions relaxed where relaxed ions were asked for.
-    strains: (S,) of each of the six kinds (engineering shear strains).
-    clamped_stresses: (6, S, 6) GPa with fractional positions fixed, by kind of strain, strain and component.
-    clamped: fractional positions fixed.  relaxed: ions at rest in the strained cell; None where not asked for.
-    ions: how far ions move, and how well that is known; None where not asked for.
-    crystal: `best` in the conventional axes of the crystal; None without symmetry and without spglib.
-    clamped_uncertainty: None without members.
-    residual_stress: (6,) GPa of the unstrained structure.  residual_force: eV/A, its largest force on an atom; None
-        where ions stay clamped.
-    warnings: what limits the constants, in words.
-    unconverged: those of them that say which relaxations did not converge.
+    Attributes:
+        structure: Unstrained, its ions relaxed where relaxed ions were asked for.
+        strains: (S,) of each of the six kinds (engineering shear strains).
+        clamped_stresses: (6, S, 6) GPa with fractional positions fixed, by kind of strain, strain and component.
+        clamped: Fractional positions fixed.
+        relaxed: Ions at rest in the strained cell; None where not asked for.
+        ions: How far ions move, and how well that is known; None where not asked for.
+        crystal: `best` in the conventional axes of the crystal; None without symmetry and without spglib.
+        clamped_uncertainty: None without members.
+        residual_stress: (6,) GPa of the unstrained structure.
+        residual_force: eV/A, its largest force on an atom; None where ions stay clamped.
+        warnings: What limits the constants, in words.
+        unconverged: Those of them that say which relaxations did not converge.
     """
 
     structure: Atoms
@@ -218,20 +225,27 @@ def elastic(
     taken. Strains come in pairs +-e: the slope of (sigma(e) - sigma(-e)) / 2 has no error of second order. The tensor
     is the symmetric one nearest to those slopes by least squares.
 
-    strains: pairs of opposite numbers, for shear the engineering strain 2 e_yz.
-    relax_ions: the constants that experiment sees, with ions at rest in the strained cell. The unstrained structure is
-        relaxed first (`fmax` in eV/A, at most `steps` steps); then ions answer by linear response, with force constants
-        from central differences of forces (6N evaluations for N atoms):  C_ij = C_ij(clamped) - L_i K^-1 L_j / V, with
-        L = dF/de from the clamped strains, of which forces left on the unstrained structure drop out, and K = -dF/dR.
-        That is the limit of small strains, which relaxing ions at each strain approaches as `fmax` becomes small
-        beside the forces of the strain. Clamped ions are reported in any case.
-    progress: show a bar.
-
     A stress s of the unstrained cell changes the constants by as much: beyond 1 GPa a WaveScatWarning says so; relax
     the cell first (`relax(atoms, cell=True)`). Others say that ions are at no minimum, that some are loose, and that
     forces left on moved ions would change a constant by more than 0.1 GPa.
+
     With spglib, the constants are given in the conventional axes of a crystal as well (`crystal_constants`).
-    Raises CalculatorError (no stress), DataError (strains, constraints) and StructureError.
+
+    Args:
+        strains: Pairs of opposite numbers, for shear the engineering strain 2 e_yz.
+        relax_ions: The constants that experiment sees, with ions at rest in the strained cell. The unstrained structure
+            is relaxed first (`fmax` in eV/A, at most `steps` steps); then ions answer by linear response, with force
+            constants from central differences of forces (6N evaluations for N atoms),
+            `C_ij = C_ij(clamped) - L_i K^-1 L_j / V`, with L = dF/de from the clamped strains, of which forces left on
+            the unstrained structure drop out, and K = -dF/dR. That is the limit of small strains, which relaxing ions
+            at each strain approaches as `fmax` becomes small beside the forces of the strain. Clamped ions are reported
+            in any case.
+        progress: Show a bar.
+
+    Raises:
+        CalculatorError: Without a calculator that gives stress.
+        DataError: For strains that are large or do not pair, and for constraints that change strains or have energies.
+        StructureError: For a structure that is not periodic in all directions.
     """
     calculator = _checked_calculator(atoms, relax_ions)
     chosen = _checked(strains)

@@ -20,7 +20,9 @@ def matched(initial: Atoms, final: Atoms) -> Atoms:
 
     An atom that was wrapped at the boundary then does not travel through the cell. Forces on the atoms stay what they
     are. Constraints are those of `initial`; there is no calculator.
-    Raises PathError where atoms, their order, the cell or fixed atoms differ.
+
+    Raises:
+        PathError: Where atoms, their order, the cell or fixed atoms differ.
     """
     check_structure(final, "a structure of the path")
     _check_atoms(initial, final)

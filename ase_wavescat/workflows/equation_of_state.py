@@ -40,8 +40,13 @@ class Parabola:
 
     With V = V_u (1 + e)^3, V_u the unstrained volume, B = V d2E/dV2 = 2 a / (9 V_u (1 + e0)) at the minimum.
 
-    strain: e0.  volume: A^3 at e0.  energy: E0, eV.  bulk_modulus: GPa.  points: fitted.
-    residual: meV/atom, root mean square (0 for three points).
+    Attributes:
+        strain: e0.
+        volume: A^3 at e0.
+        energy: E0, eV.
+        bulk_modulus: GPa.
+        points: Fitted.
+        residual: meV/atom, root mean square (0 for three points).
     """
 
     strain: float
@@ -56,8 +61,12 @@ class Parabola:
 class BirchMurnaghan:
     """Third-order Birch-Murnaghan equation through all points, by `ase.eos`.
 
-    volume: A^3 of the minimum.  energy: eV there.  bulk_modulus: GPa.  slope: dB/dP.
-    residual: meV/atom, root mean square.
+    Attributes:
+        volume: A^3 of the minimum.
+        energy: eV there.
+        bulk_modulus: GPa.
+        slope: dB/dP.
+        residual: meV/atom, root mean square.
     """
 
     volume: float
@@ -75,16 +84,18 @@ class BirchMurnaghan:
 class EquationOfState(Result):
     """Energies along hydrostatic strain, and what follows from them.
 
-    points: the strained structures with their energies.
-    linear_strains: of the box side, L = L_u (1 + e): volumes are V_u (1 + e)^3.
-    volumes: A^3.  energies: eV, whole cell.
-    relative_uncertainties: eV, calibrated spread over members of the energy less that of the lowest point; None without
-        members.
-    relaxed_ions: whether ions moved to their equilibrium at each strain, or kept their fractional positions.
-    parabola, birch_murnaghan: None where the curve has no minimum between its ends, or no such fit.
-    volume_uncertainty (A^3), bulk_modulus_uncertainty (GPa): calibrated spread over the members' own curves, of the
-        parabola; None without members, or where a member's curve has no minimum between its ends.
-    warnings: what is wrong with the curve, in words.
+    Attributes:
+        points: The strained structures with their energies.
+        linear_strains: Of the box side, L = L_u (1 + e): volumes are V_u (1 + e)^3.
+        volumes: A^3.
+        energies: eV, whole cell.
+        relative_uncertainties: eV, calibrated spread over members of the energy less that of the lowest point; None
+            without members.
+        relaxed_ions: Whether ions moved to their equilibrium at each strain, or kept their fractional positions.
+        parabola, birch_murnaghan: None where the curve has no minimum between its ends, or no such fit.
+        volume_uncertainty, bulk_modulus_uncertainty: A^3 and GPa, calibrated spread over the members' own curves, of
+            the parabola; None without members, or where a member's curve has no minimum between its ends.
+        warnings: What is wrong with the curve, in words.
     """
 
     points: list[Atoms]
@@ -152,15 +163,21 @@ def eos(
 ) -> EquationOfState:
     """Energies along hydrostatic strains of a periodic structure, equilibrium volume and bulk modulus.
 
-    strains: linear, of the box side, ascending, at least five, on both sides of zero or at zero; the default is that of
-        Sinz et al. 2020 (J. Chem. Phys. 153, 084109), nine from -9 % to +9 %: volumes from 0.75 to 1.30 of the given.
-    relax_ions: relax positions at each strain (`fmax` in eV/A, at most `steps` steps), each strain beginning with the
-        fractional positions of its neighbour nearer to zero; else fractional positions stay.
-
     Points at which energies mean nothing (not finite, more than 10 eV/atom off, atoms fused) are left out, and that is
     said in `warnings` and by a WaveScatWarning, as is a minimum at the end of the strains, which gives no bulk modulus.
     All points are computed on the grids of the largest cell.
-    Raises CalculatorError, DataError (strains; fewer than five points left) and StructureError.
+
+    Args:
+        strains: Linear, of the box side, ascending, at least five, on both sides of zero or at zero; the default is
+            that of Sinz et al. 2020 (J. Chem. Phys. 153, 084109), nine from -9 % to +9 %: volumes from 0.75 to 1.30 of
+            the given.
+        relax_ions: Relax positions at each strain (`fmax` in eV/A, at most `steps` steps), each strain beginning with
+            the fractional positions of its neighbour nearer to zero; else fractional positions stay.
+
+    Raises:
+        CalculatorError: Without a calculator.
+        DataError: For strains that are no such row, and where fewer than five points are left.
+        StructureError: For a structure that is not periodic in all directions.
     """
     calculator = calculator_of(atoms, *(["forces"] if relax_ions else []))
     chosen = _checked(strains)

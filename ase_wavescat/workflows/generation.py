@@ -32,13 +32,16 @@ def random_packing(
 ) -> Atoms:
     """Atoms at random places of a periodic cube, pushed apart until no two are closer than they should be.
 
-    composition: a formula ("Li15Si4") or atoms by element; as many whole formula units are taken as come nearest to
-        `atoms`, at least one.
-    seed: the same numbers give the same structure.
-    volumes: A^3 an atom by element, added up to that of the cell (a linear law of volumes). Default: the volume in
-        the element's crystal as ASE builds it, but 14.8 for lithium beside other elements (`ALLOYED_LITHIUM`).
-    closest: shortest distance in units of the sum of two covalent radii.
-    Raises DataError for a composition that is none, an unknown volume, and a cell too small for the distances.
+    Args:
+        composition: A formula ("Li15Si4") or atoms by element; as many whole formula units are taken as come nearest to
+            `atoms`, at least one.
+        seed: The same numbers give the same structure.
+        volumes: A^3 an atom by element, added up to that of the cell (a linear law of volumes). Default: the volume in
+            the element's crystal as ASE builds it, but 14.8 for lithium beside other elements (`ALLOYED_LITHIUM`).
+        closest: Shortest distance in units of the sum of two covalent radii.
+
+    Raises:
+        DataError: For a composition that is none, an unknown volume, and a cell too small for the distances.
     """
     numbers = _numbers(composition, atoms)
     side = _volume(numbers, volumes) ** (1 / 3)

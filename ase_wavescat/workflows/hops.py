@@ -34,8 +34,9 @@ TRIES = 4
 class Void:
     """A place with room: as far as can be, nearby, from all atoms.
 
-    position: (3,) A, in the cell.
-    room: A, distance to the nearest atoms.
+    Attributes:
+        position: (3,) A, in the cell.
+        room: A, distance to the nearest atoms.
     """
 
     position: np.ndarray
@@ -46,13 +47,14 @@ class Void:
 class Hop:
     """One atom that may move into a void.
 
-    initial: a copy of the structure, with its calculator.
-    final: the same with the atom settled in the void, all others where they were; `neb` relaxes both.
-    atom: index of the atom that moves.
-    void: where it goes.
-    length: A, from its place to where it settles.
-    opening: A, how near the straight way to the void comes to another atom.
-    energy: eV, of `final` less that of `initial`, before the others relax.
+    Attributes:
+        initial: A copy of the structure, with its calculator.
+        final: The same with the atom settled in the void, all others where they were; `neb` relaxes both.
+        atom: Index of the atom that moves.
+        void: Where it goes.
+        length: A, from its place to where it settles.
+        opening: A, how near the straight way to the void comes to another atom.
+        energy: eV, of `final` less that of `initial`, before the others relax.
     """
 
     initial: Atoms
@@ -69,7 +71,9 @@ def find_voids(atoms: Atoms, *, room: float = 2.0) -> list[Void]:
 
     The corners of the Voronoi cells of all atoms, periodic images counted, are the places that are locally farthest
     from atoms; of corners less than 1 A apart the one with the most room stands for all.
-    Raises DataError for structures that do not repeat in all directions: what is outside would be a void.
+
+    Raises:
+        DataError: For structures that do not repeat in all directions: what is outside would be a void.
     """
     check_structure(atoms, atoms.get_chemical_formula() or "the structure")
     if not atoms.pbc.all():
@@ -121,13 +125,17 @@ def find_hops(
     energies (four times `count`) then settle, all others held. An atom that falls back to its place is left out, and
     one that settles at the same place from two voids counts once. What is left is ranked by energy.
 
-    atoms: a relaxed solid; it stays as it is.
-    room: A, least distance of a void from all atoms.
-    reach: A, from the atom to the void.
-    opening: A, least distance of the straight way from the other atoms.
+    Fewer hops than `count`, or none, are no error.
 
-    Raises DataError where nothing of that species is there, for settings that cannot be, and as `find_voids` does;
-    CalculatorError without a calculator. Fewer hops than `count`, or none, are no error.
+    Args:
+        atoms: A relaxed solid; it stays as it is.
+        room: A, least distance of a void from all atoms.
+        reach: A, from the atom to the void.
+        opening: A, least distance of the straight way from the other atoms.
+
+    Raises:
+        DataError: Where nothing of that species is there, for settings that cannot be, and as `find_voids` does.
+        CalculatorError: Without a calculator.
     """
     calculator = calculator_of(atoms, "forces")
     _check_settings(atoms, species, count, reach, opening)

@@ -35,9 +35,10 @@ _FLAT = 1e-8  # facets steeper than this stand on the border of the compositions
 class References:
     """Energies of the elements, to which formation energies are relative.
 
-    energies: eV/atom by element.
-    sources: where each comes from, in words, by element.
-    members: (M,) eV/atom by element, of the same members as the structures' energies; None where they have none.
+    Attributes:
+        energies: eV/atom by element.
+        sources: Where each comes from, in words, by element.
+        members: (M,) eV/atom by element, of the same members as the structures' energies; None where they have none.
     """
 
     energies: Mapping[str, float]
@@ -46,7 +47,11 @@ class References:
 
     @staticmethod
     def given(energies: Mapping[str, float], source: str = "given") -> References:
-        """Energies (eV/atom) known from elsewhere.  Raises DataError for unknown elements and values not finite."""
+        """Energies (eV/atom) known from elsewhere.
+
+        Raises:
+            DataError: For unknown elements and values not finite.
+        """
         for symbol, energy in energies.items():
             if (
                 symbol not in atomic_numbers
@@ -68,8 +73,9 @@ class References:
 def reference_energies(calculator: BaseCalculator, elements: Iterable[str]) -> References:
     """Energies of the elements' crystals (`ase.build.bulk`: bcc Li, diamond Si ...), their cells relaxed.
 
-    Raises CalculatorError where the calculator gives no stress or the relaxation fails, DataError for an element
-    whose crystal ASE does not build.
+    Raises:
+        CalculatorError: Where the calculator gives no stress or the relaxation fails.
+        DataError: For an element whose crystal ASE does not build.
     """
     if not calculator.implemented_properties:
         raise CalculatorError(
@@ -102,7 +108,11 @@ def _crystal(symbol: str) -> Atoms:
 
 
 def composition_table(compositions: Sequence[Composition]) -> tuple[tuple[str, ...], np.ndarray]:
-    """The elements that occur, sorted, and (n, elements) atoms of each.  Raises DataError for what has no atoms."""
+    """The elements that occur, sorted, and (n, elements) atoms of each.
+
+    Raises:
+        DataError: For what has no atoms.
+    """
     if not compositions:
         raise DataError("there are no compositions; give at least one")
     counted = [_atoms_by_element(composition) for composition in compositions]
@@ -131,10 +141,17 @@ def formation_energies(
     energies: np.ndarray | Sequence[float],
     references: References | Mapping[str, float],
 ) -> np.ndarray:
-    """(n,) eV/atom: (E - sum over elements N_z e_z) / N.
+    """Energies of formation, (E - sum over elements N_z e_z) / N.
 
-    energies: (n,) eV of the whole structures; references: e_z, eV/atom by element.
-    Raises DataError for a reference energy that is missing.
+    Args:
+        energies: (n,) eV of the whole structures.
+        references: e_z, eV/atom by element.
+
+    Returns:
+        (n,) eV/atom.
+
+    Raises:
+        DataError: For a reference energy that is missing.
     """
     named = references if isinstance(references, References) else References.given(references)
     elements, counts = composition_table(compositions)
@@ -177,10 +194,15 @@ def _check_references(references: References, elements: Iterable[str]) -> None:
 
 
 def energies_above_hull(compositions: Sequence[Composition], formation: np.ndarray) -> np.ndarray:
-    """Energies above the lower convex hull of all entries and the elements, eV/atom, never negative.
+    """Energies above the lower convex hull of all entries and the elements, never negative.
 
-    formation: (n,) eV/atom, or (n, M) of M members, of which each has its own hull; the result has the same shape.
     The elements' references are entries of energy zero. Any number of elements.
+
+    Args:
+        formation: (n,) eV/atom, or (n, M) of M members, of which each has its own hull.
+
+    Returns:
+        eV/atom, shaped as `formation`.
     """
     _, counts = composition_table(compositions)
     fractions = counts / counts.sum(axis=1, keepdims=True)
@@ -218,16 +240,17 @@ def _hull_at(fractions: np.ndarray, formation: np.ndarray) -> np.ndarray:
 class Hull(Result):
     """Formation energies and the lower convex hull of entries and elements.
 
-    entries: the structures.
-    elements: the elements that occur, sorted.
-    fractions: (n, elements) atomic fractions.
-    energies: (n,) eV, whole structures.
-    formation: (n,) eV/atom relative to `references`.
-    above_hull: (n,) eV/atom above the hull, not negative.
-    stable: (n,) whether the entry is on the hull.
-    formation_spread, above_hull_spread: (n,) eV/atom, calibrated spread over members, each with its own references
-        and hull; None for calculators without members.
-    references: energies of the elements, named.
+    Attributes:
+        entries: The structures.
+        elements: The elements that occur, sorted.
+        fractions: (n, elements) atomic fractions.
+        energies: (n,) eV, whole structures.
+        formation: (n,) eV/atom relative to `references`.
+        above_hull: (n,) eV/atom above the hull, not negative.
+        stable: (n,) whether the entry is on the hull.
+        formation_spread, above_hull_spread: (n,) eV/atom, calibrated spread over members, each with its own references
+            and hull; None for calculators without members.
+        references: Energies of the elements, named.
     """
 
     entries: list[Atoms]
@@ -285,10 +308,16 @@ class Hull(Result):
 def convex_hull(structures: Sequence[Atoms], references: References | Mapping[str, float] | None = None) -> Hull:
     """Formation energies and energies above hull of structures, each with a calculator; they are not relaxed here.
 
-    references: energies of the elements, eV/atom of the same method; None: the elements' crystals, relaxed with the
-        calculator of the first structure.
-    Raises DataError without structures and for missing references, CalculatorError without calculators. Warns
-    (WaveScatWarning) where a structure of one element lies below its reference.
+    Args:
+        references: Energies of the elements, eV/atom of the same method; None: the elements' crystals, relaxed with the
+            calculator of the first structure.
+
+    Raises:
+        DataError: Without structures and for missing references.
+        CalculatorError: Without calculators.
+
+    Warns:
+        WaveScatWarning: Where a structure of one element lies below its reference.
     """
     energies, members = energies_of(structures)
     elements, counts = composition_table(structures)

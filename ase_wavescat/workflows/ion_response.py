@@ -21,12 +21,13 @@ LOOSE = 1e-4
 class IonResponse:
     """What ions do beside following the cell, to first order in the strain.
 
-    displacements: (6, N, 3) A per unit of strain, by Voigt component (engineering shear strains).
-    softening: (6, 6) GPa, symmetric: what the movement takes off the stiffness of clamped ions.
-    softest: eV/A^2, lowest eigenvalue of the force constants among directions in which ions may move; below zero the
-        ions are at no minimum. None where no ion may move.
-    loose: how many of these directions have no force constant to speak of (`LOOSE`), and count in nothing else.
-    unbalanced: GPa, largest component of d stress / d strain that the forces left on moved ions would still change.
+    Attributes:
+        displacements: (6, N, 3) A per unit of strain, by Voigt component (engineering shear strains).
+        softening: (6, 6) GPa, symmetric: what the movement takes off the stiffness of clamped ions.
+        softest: eV/A^2, lowest eigenvalue of the force constants among directions in which ions may move; below zero
+            the ions are at no minimum. None where no ion may move.
+        loose: How many of these directions have no force constant to speak of (`LOOSE`), and count in nothing else.
+        unbalanced: GPa, largest component of d stress / d strain that the forces left on moved ions would still change.
     """
 
     displacements: np.ndarray
@@ -38,14 +39,18 @@ class IonResponse:
 
 def ion_response(atoms: Atoms, force_slopes: np.ndarray, *, progress: bool = False) -> IonResponse:
     """Linear response of the ions at a minimum of the energy: with force constants K = -dF/dR, forces per unit of
-    strain L (6, 3N) at fixed fractional positions, and the cell's volume V,
+    strain L (6, 3N) at fixed fractional positions, and the cell's volume V::
 
         K u_j = L_j,   softening_ij = L_i u_j / V.
 
-    force_slopes: (6, N, 3) eV/A.  K is taken by central differences, 6N evaluations, and the result is checked by
-    twelve more: forces on ions that have moved by u must be gone.
     Directions that constraints take away stay; without constraints, the translation of the whole.
-    Raises DataError for constraints that are not a projection of forces.
+
+    Args:
+        force_slopes: (6, N, 3) eV/A. K is taken by central differences, 6N evaluations, and the result is checked by
+            twelve more: forces on ions that have moved by u must be gone.
+
+    Raises:
+        DataError: For constraints that are not a projection of forces.
     """
     allowed = _allowed(atoms)
     basis = _basis(allowed)

@@ -27,10 +27,13 @@ LOOSENING = 50  # steps of relaxation before the dynamics: what collides violent
 class MeltSchedule:
     """How a melt is made and cooled, at fixed volume.
 
-    temperature: K, of the melt.  melting: ps at it.
-    quenching: ps over which the temperature falls, in a straight line, to `final` (K).
-    timestep: fs.
     The defaults are quick: 2500 steps, and a fast quench.
+
+    Attributes:
+        temperature: K, of the melt.
+        melting: ps at it.
+        quenching: ps over which the temperature falls, in a straight line, to `final` (K).
+        timestep: fs.
     """
 
     temperature: float = 2000.0
@@ -67,12 +70,15 @@ def _whole(thousands: float) -> int:
 class Quench(Result):
     """A glass from its melt.
 
-    dynamics: the last state of the dynamics, with energy and forces.
-    schedule: of the temperature.
-    times: (n,) ps.  bath: (n,) K, wanted.  temperatures: (n,) K, of the atoms.  energies: (n,) eV, potential, whole
-        cell.
-    stop_reason: "quenched", or "runaway: ..." with what went wrong.
-    relaxation: of the quenched state; None after a runaway.
+    Attributes:
+        dynamics: The last state of the dynamics, with energy and forces.
+        schedule: Of the temperature.
+        times: (n,) ps.
+        bath: (n,) K, wanted.
+        temperatures: (n,) K, of the atoms.
+        energies: (n,) eV, potential, whole cell.
+        stop_reason: "quenched", or "runaway: ..." with what went wrong.
+        relaxation: Of the quenched state; None after a runaway.
     """
 
     dynamics: Atoms
@@ -95,6 +101,7 @@ class Quench(Result):
 
     @property
     def runaway(self) -> bool:
+        """Whether the melt or the glass left the range in which energies mean something."""
         return self.relaxation is None or self.relaxation.runaway
 
     def summary(self) -> str:
@@ -139,10 +146,18 @@ def melt_quench(
 
     Dynamics are ASE's, Langevin's at fixed volume, begun with random velocities of the melt's temperature. A structure
     that collides violently (a raw packing) is first relaxed, by fifty steps at most.
-    seed: of velocities and bath; the same numbers give the same glass.
-    cell, fmax, smax, steps: of the relaxation at the end, see `relax`.
+
     A structure that runs away (energies not finite, fused atoms, a calculator that gives up) is stopped, and said to be
-    so in `stop_reason`.  Raises CalculatorError, DataError and StructureError before the first step.
+    so in `stop_reason`.
+
+    Args:
+        seed: Of velocities and bath; the same numbers give the same glass.
+        cell, fmax, smax, steps: Of the relaxation at the end, see `relax`.
+
+    Raises:
+        CalculatorError: Without a calculator with forces; this and the others before the first step.
+        DataError: For limits, seeds, constraints and structures that make no sense.
+        StructureError: For a cell that cannot relax so.
     """
     calculator = calculator_of(atoms, "forces", *(["stress"] if cell else []))
     check_settings(atoms, cell, fmax, smax, steps)

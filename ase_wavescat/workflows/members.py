@@ -26,7 +26,9 @@ def member_energies(calculator: BaseCalculator, structures: Sequence[Atoms]) -> 
 def energies_of(structures: Sequence[Atoms]) -> tuple[np.ndarray, np.ndarray | None]:
     """(structures,) eV by each structure's own calculator, and (structures, M) eV where all have one model's members.
 
-    Raises DataError without structures and for energies that are not finite, CalculatorError without calculators.
+    Raises:
+        DataError: Without structures and for energies that are not finite.
+        CalculatorError: Without calculators.
     """
     if not structures:
         raise DataError("there are no structures; give at least one")

@@ -30,20 +30,21 @@ FAR = 1.0
 class Band(Result):
     """Energies along a path.
 
-    images: the states, with energies and forces; atoms go the shortest way from one to the next.
-    lengths: (images,) A, length of the path so far, in all coordinates together.
-    energies: (images,) eV, whole cell.
-    energy_spreads: (images,) eV, of the energies less that of the first image; None without members.
-    highest: index of the image of the highest energy.
-    forward, backward: eV, energy of that image less that of the first, and of the last.
-    reaction: eV, energy of the last image less that of the first.
-    forward_fit, backward_fit: eV, the same with the top of ASE's cubic fit through energies and forces.
-    forward_spread, backward_spread, reaction_spread: eV, calibrated standard deviations over the members of their own
-        values at the same images; None without members, and where that end is the highest image. At a minimum and at a
-        saddle the energy does not change with the place, so that to first order these are the spreads of every
-        member's own barrier on its own path.
-    movers: indices of the atoms that are more than 1 A apart in the first and the last image: one, for a hop.
-    minima: indices of images between the ends that are minima along the path: the path is several hops then.
+    Attributes:
+        images: The states, with energies and forces; atoms go the shortest way from one to the next.
+        lengths: (images,) A, length of the path so far, in all coordinates together.
+        energies: (images,) eV, whole cell.
+        energy_spreads: (images,) eV, of the energies less that of the first image; None without members.
+        highest: Index of the image of the highest energy.
+        forward, backward: eV, energy of that image less that of the first, and of the last.
+        reaction: eV, energy of the last image less that of the first.
+        forward_fit, backward_fit: eV, the same with the top of ASE's cubic fit through energies and forces.
+        forward_spread, backward_spread, reaction_spread: eV, calibrated standard deviations over the members of their
+            own values at the same images; None without members, and where that end is the highest image. At a minimum
+            and at a saddle the energy does not change with the place, so that to first order these are the spreads of
+            every member's own barrier on its own path.
+        movers: Indices of the atoms that are more than 1 A apart in the first and the last image: one, for a hop.
+        minima: Indices of images between the ends that are minima along the path: the path is several hops then.
     """
 
     images: list[Atoms]
@@ -121,11 +122,17 @@ class Band(Result):
 def path_energies(images: Sequence[Atoms], calculator: BaseCalculator | None = None) -> Band:
     """Energies and barriers along a path as it is given; nothing moves.
 
-    images: at least three, the same atoms in the same order and cell.
-    calculator: for all of them; None: each image's own, so that stored energies and forces are taken as they are.
+    Args:
+        images: At least three, the same atoms in the same order and cell.
+        calculator: For all of them; None: each image's own, so that stored energies and forces are taken as they are.
 
-    Raises PathError for images that make no path, CalculatorError and DataError.
-    Warns (WaveScatWarning) where the result's `remarks` have something to say.
+    Raises:
+        PathError: For images that make no path.
+        CalculatorError: For images without a calculator.
+        DataError: For structures that no code could evaluate.
+
+    Warns:
+        WaveScatWarning: Where the result's `remarks` have something to say.
     """
     images = list(images)
     if len(images) < 3:

@@ -54,23 +54,26 @@ crystals of silicon, copper and platinum up to twice."""
 class Relaxation(Result):
     """A relaxation by steps; step 0 is the structure as given.
 
-    path: at most fifty states, evenly thinned, the first and the last among them, with energy and forces (and stress
-        where the cell relaxes).
-    path_steps: the step of each of them.
-    energies: (steps + 1,) eV, whole cell.
-    largest_forces: (steps + 1,) eV/A, length of the largest force on an atom.
-    largest_stresses: (steps + 1,) GPa, largest component of what may relax (`stress_left`); None where the cell is
-        fixed.
-    volumes: (steps + 1,) A^3.
-    enthalpies: (steps + 1,) eV, energy plus pressure times volume; None where no pressure acts.
-    cell: "fixed", "volume", "shape", "in-plane" or "free".  pressure: GPa, external.
-    fmax: eV/A, smax: GPa, what was asked for.
-    stop_reason: "converged", "step limit", or "runaway: ..." with what went wrong; the last state before it is kept.
-    energy_uncertainty: eV, whole cell, calibrated spread over members at the end; None without members. The last
-        structure then carries it in info["energy_uncertainty"], that of the forces in arrays["forces_uncertainty"].
-    energy_change_uncertainty: eV, the same for the energy at the end less that at the start.
-    outside: in what the last state lies outside the model's training domain, a sentence by kind; empty after a runaway
-        and for calculators that know of none. Its atoms' grades are in arrays["extrapolation_grade"].
+    Attributes:
+        path: At most fifty states, evenly thinned, the first and the last among them, with energy and forces (and
+            stress where the cell relaxes).
+        path_steps: The step of each of them.
+        energies: (steps + 1,) eV, whole cell.
+        largest_forces: (steps + 1,) eV/A, length of the largest force on an atom.
+        largest_stresses: (steps + 1,) GPa, largest component of what may relax (`stress_left`); None where the cell is
+            fixed.
+        volumes: (steps + 1,) A^3.
+        enthalpies: (steps + 1,) eV, energy plus pressure times volume; None where no pressure acts.
+        cell: "fixed", "volume", "shape", "in-plane" or "free".
+        pressure: GPa, external.
+        fmax, smax: eV/A and GPa, what was asked for.
+        stop_reason: "converged", "step limit", or "runaway: ..." with what went wrong; the last state before it is
+            kept.
+        energy_uncertainty: eV, whole cell, calibrated spread over members at the end; None without members. The last
+            structure then carries it in info["energy_uncertainty"], that of the forces in arrays["forces_uncertainty"].
+        energy_change_uncertainty: eV, the same for the energy at the end less that at the start.
+        outside: In what the last state lies outside the model's training domain, a sentence by kind; empty after a
+            runaway and for calculators that know of none. Its atoms' grades are in arrays["extrapolation_grade"].
     """
 
     path: list[Atoms]
@@ -105,6 +108,7 @@ class Relaxation(Result):
 
     @property
     def converged(self) -> bool:
+        """Whether what was left is within the limits."""
         return self.stop_reason == CONVERGED
 
     @property
@@ -118,6 +122,7 @@ class Relaxation(Result):
 
     @property
     def steps(self) -> int:
+        """How many were taken."""
         return len(self.energies) - 1
 
     def unmet(self) -> list[str]:
@@ -188,19 +193,27 @@ def relax(
 ) -> Relaxation:
     """Move atoms (ASE's LBFGS) until no force is larger than `fmax`; the structure given stays as it is.
 
-    cell: False: fixed; True: lengths and angles relax as well (ASE's FrechetCellFilter); "volume": the cell keeps its
-        shape; "shape": it keeps its volume; "in-plane": of a slab, the two vectors that repeat relax within their
-        plane, and the open direction stays as it is, whichever of the three it is.
-    pressure: GPa, external and hydrostatic, where the volume may change: what falls then is the enthalpy E + pV, and
-        the cell's stress ends at -p.
-    fmax: eV/A, largest force left.  smax: GPa, largest component left of the stress that may relax, beside the
-        pressure, where the cell relaxes; of a slab, over its own thickness in place of the cell's height, so that the
-        vacuum does not matter (`stress_left`).  steps: at most so many.
-
     A structure that runs away (energies not finite, fused atoms, a cell that explodes, a calculator that gives up on
     the way) is stopped and said to be so in `stop_reason`.
+
     Constraints of the structure hold; forces are those after constraints.
-    Raises CalculatorError, DataError and StructureError before the first step.
+
+    Args:
+        cell: False: fixed; True: lengths and angles relax as well (ASE's FrechetCellFilter); "volume": the cell keeps
+            its shape; "shape": it keeps its volume; "in-plane": of a slab, the two vectors that repeat relax within
+            their plane, and the open direction stays as it is, whichever of the three it is.
+        pressure: GPa, external and hydrostatic, where the volume may change: what falls then is the enthalpy E + pV,
+            and the cell's stress ends at -p.
+        fmax: eV/A, largest force left.
+        smax: GPa, largest component left of the stress that may relax, beside the pressure, where the cell relaxes; of
+            a slab, over its own thickness in place of the cell's height, so that the vacuum does not matter
+            (`stress_left`).
+        steps: At most so many.
+
+    Raises:
+        CalculatorError: Without a calculator with forces, and stress where the cell relaxes; all before the first step.
+        DataError: For limits, constraints and structures that make no sense.
+        StructureError: For a cell that cannot relax so.
     """
     calculator = calculator_of(atoms, "forces", *(["stress"] if cell else []))
     check_settings(atoms, cell, fmax, smax, steps, pressure)
@@ -243,7 +256,10 @@ def relax(
 def settle(atoms: Atoms, *, fmax: float, steps: int) -> tuple[Atoms, str]:
     """Positions relaxed as by `relax`, and the stop reason, without uncertainties: for many strained copies.
 
-    The structure has its energy and forces, not its calculator. Raises DataError for limits that make no sense.
+    The structure has its energy and forces, not its calculator.
+
+    Raises:
+        DataError: For limits that make no sense.
     """
     check_settings(atoms, False, fmax, 1.0, steps)
     record = _Record(with_calculator(atoms, atoms.calc))

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 class Result(ABC):
     """Base of the frozen dataclasses that workflows return.
 
-    calculators: what it came from: each calculator's name, and of a model its own, its digest and the versions; by
-        default of those that the structures have.
+    Attributes:
+        calculators: What it came from: each calculator's name, and of a model its own, its digest and the versions; by
+            default of those that the structures have.
     """
 
     calculators: list[dict[str, Any]] = field(default_factory=list, kw_only=True)
@@ -54,7 +55,7 @@ class Result(ABC):
 
     @property
     def incomplete(self) -> str:
-        """In what the result is not what was asked for, such as a relaxation that was stopped; "": in nothing."""
+        """In what the result is not what was asked for, such as a relaxation that was stopped; "" in nothing."""
         return ""
 
     @abstractmethod
@@ -79,10 +80,19 @@ class Result(ABC):
 
         Those of an earlier result are replaced when all of the new ones are complete, the JSON file last: where it is,
         the others belong to it.
-        name: parts of it that ASE takes for the names of other formats are written in lower case, see `file_name`.
-        extra: further entries of the JSON file.  Returns its path.
-        Warns (WaveScatWarning) of what structures hold and files cannot.
-        Raises FileWriteError where the disk is full or nothing may be written; what was there is as it was.
+
+        Args:
+            name: Parts of it that ASE takes for the names of other formats are written in lower case, see `file_name`.
+            extra: Further entries of the JSON file.
+
+        Returns:
+            Its path.
+
+        Raises:
+            FileWriteError: Where the disk is full or nothing may be written; what was there is as it was.
+
+        Warns:
+            WaveScatWarning: Of what structures hold and files cannot.
         """
         name = file_name(name)
         record = make_folder(folder) / f"{name}.json"

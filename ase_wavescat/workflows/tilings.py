@@ -27,20 +27,21 @@ Repeat = tuple[int, int, int]
 class Tiling(Result):
     """One row (T of them) for each repetition of the cell.
 
-    exact, perturbed: the tiled structures, as they are and with every coordinate moved.
-    repeats: (T, 3) copies along the cell vectors.
-    atoms: (T,) atoms.
-    amplitude: A, standard deviation of the movement of each coordinate.
-    seed: of the movement.
-    energies: (T,) eV/atom of the exact copies.
-    energy_change: (T,) meV/atom, from the cell as given; 0 for a calculator whose energy is extensive.
-    force_change: (T,) eV/A, largest deviation of a force component from that of the atom's original.
-    stress_change: (T,) GPa, largest deviation of a stress component; None for a calculator without stress.
-    cost: (T,) eV/atom, energy of the perturbed copies above the exact ones.
-    cost_spread: (T,) eV/atom, calibrated spread over members; None without members.
-    cost_error: (T,) meV/atom, cost less that of the reference calculator, which does not depend on the two
-        calculators' zeros of energy; None without a reference.
-    seconds: (T,) for energy and forces of a perturbed copy.
+    Attributes:
+        exact, perturbed: The tiled structures, as they are and with every coordinate moved.
+        repeats: (T, 3) copies along the cell vectors.
+        atoms: (T,) atoms.
+        amplitude: A, standard deviation of the movement of each coordinate.
+        seed: Of the movement.
+        energies: (T,) eV/atom of the exact copies.
+        energy_change: (T,) meV/atom, from the cell as given; 0 for a calculator whose energy is extensive.
+        force_change: (T,) eV/A, largest deviation of a force component from that of the atom's original.
+        stress_change: (T,) GPa, largest deviation of a stress component; None for a calculator without stress.
+        cost: (T,) eV/atom, energy of the perturbed copies above the exact ones.
+        cost_spread: (T,) eV/atom, calibrated spread over members; None without members.
+        cost_error: (T,) meV/atom, cost less that of the reference calculator, which does not depend on the two
+            calculators' zeros of energy; None without a reference.
+        seconds: (T,) for energy and forces of a perturbed copy.
     """
 
     exact: list[Atoms]
@@ -116,10 +117,14 @@ def tiling(
     Exact copies have the energy per atom, the forces and the stress of the original. Disturbed ones, every coordinate
     moved by a normal random number (Sinz et al. 2020: 0.1 A), are new structures, larger than any seen in training.
 
-    repeats: copies along the three cell vectors; 1 along directions that do not repeat.
-    amplitude: A, standard deviation of each coordinate's movement.
-    reference: a calculator to compare the cost of the movement with.
-    Raises CalculatorError and DataError before any work.
+    Args:
+        repeats: Copies along the three cell vectors; 1 along directions that do not repeat.
+        amplitude: A, standard deviation of each coordinate's movement.
+        reference: A calculator to compare the cost of the movement with.
+
+    Raises:
+        CalculatorError: Without a calculator with forces, or for one that keeps the grids of one cell; before any work.
+        DataError: For repeats, an amplitude or a seed that make no sense; before any work.
     """
     calculator = calculator_of(atoms, "forces")
     _check(atoms, calculator, repeats, amplitude, seed)

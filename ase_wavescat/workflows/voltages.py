@@ -28,22 +28,23 @@ _SMOOTH_POINTS = 101
 class VoltageCurve(Result):
     """Voltages of ion_x host against the ion's reference.
 
-    entries: the structures that have a host, with energies.
-    ion, host: element, and reduced formula of all the other atoms.
-    reference, reference_source: energy of the ion (eV/atom), and where it comes from.
-    x: (K,) ions per host formula, ascending.
-    samples: (K,) structures of each composition.
-    energies: (K,) eV per host formula: mean over the composition's structures, or the lowest (`per_composition`).
-    scatter: (K,) eV per host formula, standard deviation over the composition's structures; 0 for a single one.
-    edges: (S + 1,) x of the compositions on the lower convex envelope of `energies`.
-    voltages: (S,) V between them, falling.
-    voltage_spread: (S,) V, calibrated spread over members of each step; None without members.
-    smooth_x, smooth_voltages: (P,) x and V of the derivative of a polynomial through the energies; None where there
-        are too few compositions for it.
-    smooth_spread: (P,) V, calibrated spread over members.
-    fit_residual: eV per (1 + x), which is per atom where the host formula is one atom: root mean square of the
-        polynomial.
-    published: (x, V) to be drawn beside.
+    Attributes:
+        entries: The structures that have a host, with energies.
+        ion, host: Element, and reduced formula of all the other atoms.
+        reference, reference_source: Energy of the ion (eV/atom), and where it comes from.
+        x: (K,) ions per host formula, ascending.
+        samples: (K,) structures of each composition.
+        energies: (K,) eV per host formula: mean over the composition's structures, or the lowest (`per_composition`).
+        scatter: (K,) eV per host formula, standard deviation over the composition's structures; 0 for a single one.
+        edges: (S + 1,) x of the compositions on the lower convex envelope of `energies`.
+        voltages: (S,) V between them, falling.
+        voltage_spread: (S,) V, calibrated spread over members of each step; None without members.
+        smooth_x, smooth_voltages: (P,) x and V of the derivative of a polynomial through the energies; None where there
+            are too few compositions for it.
+        smooth_spread: (P,) V, calibrated spread over members.
+        fit_residual: eV per (1 + x), which is per atom where the host formula is one atom: root mean square of the
+            polynomial.
+        published: (x, V) to be drawn beside.
     """
 
     entries: list[Atoms]
@@ -126,7 +127,7 @@ def voltage(
 ) -> VoltageCurve:
     """Voltages of ion_x host between compositions, from structures with a calculator, relaxed before.
 
-    Between two compositions the average voltage is that of equation C1 of Sinz et al. (2020),
+    Between two compositions the average voltage is that of equation C1 of Sinz et al. (2020)::
 
         V = -[E(x2) - E(x1) - (x2 - x1) E_ion] / (x2 - x1),
 
@@ -135,15 +136,18 @@ def voltage(
     of E(x), which is what equilibrium would take; and the smooth V = E_ion - dE/dx of the polynomial of degree `order`
     that fits E / (1 + x) against z = x / (1 + x).
 
-    ion: the element that moves; all others are the host, of one ratio in all structures.
-    structures: those of the ion alone are no part of the curve, which they would end at infinite x.
-    references: of the ion, eV/atom of the same method; None: the lowest of the structures of the ion alone or, where
-        there is none, its crystal, relaxed with the calculator.
-    per_composition: of several structures, "mean" takes the mean energy, which does not depend on how many glasses
-        were made; "lowest" is for crystals, where the lowest is the phase.
-    published: points (x, V) to be drawn beside.
-    Raises DataError for structures of several hosts, of fewer than two compositions, and for a reference that is
-    missing; CalculatorError without calculators.
+    Args:
+        ion: The element that moves; all others are the host, of one ratio in all structures.
+        structures: Those of the ion alone are no part of the curve, which they would end at infinite x.
+        references: Of the ion, eV/atom of the same method; None: the lowest of the structures of the ion alone or,
+            where there is none, its crystal, relaxed with the calculator.
+        per_composition: Of several structures, "mean" takes the mean energy, which does not depend on how many glasses
+            were made; "lowest" is for crystals, where the lowest is the phase.
+        published: Points (x, V) to be drawn beside.
+
+    Raises:
+        DataError: For structures of several hosts, of fewer than two compositions, and for a reference that is missing.
+        CalculatorError: Without calculators.
     """
     _check(per_composition, order)
     metal = [atoms for atoms in structures if set(atoms.symbols) == {ion}]

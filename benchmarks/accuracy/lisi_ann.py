@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from ase_wavescat import WaveScatCalculator
 from ase_wavescat.io.structures import structures_of
 from ase_wavescat.system.plotting import BLUE, GREY, ORANGE, save_figure
-from ase_wavescat.training.train import train
+from ase_wavescat.training.fitting import train
 from ase_wavescat.workflows.equation_of_state import Parabola, fit_parabola
 from ase_wavescat.workflows.members import member_energies, spread
 

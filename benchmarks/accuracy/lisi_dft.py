@@ -30,13 +30,13 @@ from ase_wavescat.representation.registry import parse_key
 from ase_wavescat.structure.structure import Structure
 from ase_wavescat.training.cost import measured_cost
 from ase_wavescat.training.data.frames import Frame, read_frames
+from ase_wavescat.training.fitting import Penalty, prepare, train
 from ase_wavescat.training.linear.least_squares import NormalEquations, Observation, collect
 from ase_wavescat.training.linear.prior import STEEP, prior_scale
 from ase_wavescat.training.linear.trainers import Problem
 from ase_wavescat.training.rows.observations import Observations
 from ase_wavescat.training.rows.store import FeatureStore, random_directions
 from ase_wavescat.training.settings import STRENGTHS_TOWARDS_A_MODEL, Settings
-from ase_wavescat.training.train import Penalty, prepare, train
 from ase_wavescat.training.validation import held_out_summaries, learning_curve, search_strength, training_sets
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

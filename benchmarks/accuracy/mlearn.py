@@ -33,8 +33,8 @@ from ase_wavescat.representation import Bands, Correlations, Maps, ScatteringSpe
 from ase_wavescat.representation.transform import Transform
 from ase_wavescat.structure.structure import Structure
 from ase_wavescat.training.data.frames import Frame, read_frames
+from ase_wavescat.training.fitting import train
 from ase_wavescat.training.rows.store import FeatureStore
-from ase_wavescat.training.train import train
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import glass, machine, standard_options, table, update_documents, write_json

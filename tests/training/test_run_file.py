@@ -16,9 +16,9 @@ from ase_wavescat.representation.presets import preset
 from ase_wavescat.representation.specification_file import write_spec
 from ase_wavescat.system.errors import SpecError
 from ase_wavescat.training.data.sources import Source
+from ase_wavescat.training.fitting import train
 from ase_wavescat.training.run_file import Features, Run, RunFileError, read_run
 from ase_wavescat.training.settings import Settings
-from ase_wavescat.training.train import train
 from linear_models import linear
 
 DOCS = Path(__file__).parents[2] / "docs" / "how-to" / "training.md"
@@ -91,7 +91,7 @@ def test_the_examples_in_the_docs_are_the_same_run(tmp_path: Path, monkeypatch: 
         for language in ("toml", "python")
     )
     calls: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("ase_wavescat.training.train.train", lambda *given, **named: calls.append((given, named)))
+    monkeypatch.setattr("ase_wavescat.training.train", lambda *given, **named: calls.append((given, named)))
     exec(python, {})
     (((data, output, spec), named),) = calls
     run = read_run(write(tmp_path, toml))

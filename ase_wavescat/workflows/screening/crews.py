@@ -63,7 +63,9 @@ def outcomes(jobs: Iterator[Job], crew: Crew) -> Iterator[Outcome]:
 def crew_of(settings: ScreeningSettings, source: CalculatorSource, workers: int, cluster: str | None) -> Iterator[Crew]:
     """A Dask cluster by the address of its scheduler; else so many processes, or this one where that is one.
 
-    Raises CalculatorError for a model that cannot be sent to processes, WaveScatError where none can be started.
+    Raises:
+        CalculatorError: For a model that cannot be sent to processes.
+        WaveScatError: Where none can be started.
     """
     if cluster is None and workers == 1:
         yield _Here(settings, source)

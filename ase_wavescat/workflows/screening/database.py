@@ -102,11 +102,16 @@ def open_database(
 ) -> Iterator[ScreeningDatabase]:  # fmt: skip
     """The database of a screening in a folder, made when missing, for this process alone.
 
-    model: the calculator's identity.  references: given ones; None: they will be set.
-    energy_scale: the calibration of the members' spread, where there are members.
-    overwrite: replace a screening of another model, other settings or references by an empty one.
-    Raises DataError for a database that is not of a screening, or of another model, other settings or references, and
-    for one that another process is writing to. FileWriteError where nothing can be written.
+    Args:
+        model: The calculator's identity.
+        references: Given ones; None: they will be set.
+        energy_scale: The calibration of the members' spread, where there are members.
+        overwrite: Replace a screening of another model, other settings or references by an empty one.
+
+    Raises:
+        DataError: For a database that is not of a screening, or of another model, other settings or references, and for
+            one that another process is writing to.
+        FileWriteError: Where nothing can be written.
     """
     try:
         make_folder(folder)
@@ -162,7 +167,11 @@ def _create(path: Path, header: Mapping[str, Any]) -> None:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """What the rows of a screening's database have in common.  Raises DataError for what is none."""
+    """What the rows of a screening's database have in common.
+
+    Raises:
+        DataError: For what is none.
+    """
     if not path.is_file():
         raise DataError(f"there is no database {path}; it is made by a screening")
     try:

@@ -44,9 +44,10 @@ _NEIGHBOURHOOD = 1.5  # of that sum: where the shortest distance is looked for
 class ScreeningSettings:
     """What is done to every structure.
 
-    relax: move the atoms until no force exceeds `fmax` (eV/A), by at most `steps` steps; cell: the cell as well, until
-        no stress exceeds `smax` (GPa).
-    melt: first melt and quench it by this schedule.
+    Attributes:
+        relax: Move the atoms until no force exceeds `fmax` (eV/A), by at most `steps` steps.
+        cell: The cell as well, until no stress exceeds `smax` (GPa).
+        melt: First melt and quench it by this schedule.
     """
 
     relax: bool = True
@@ -67,8 +68,9 @@ class ScreeningSettings:
 class CalculatorSource:
     """How any process makes the calculator.
 
-    identity: changes with the model and its parameters; of foreign calculators, whose parameters need not say all,
-        with what the function that makes them carries along.
+    Attributes:
+        identity: Changes with the model and its parameters; of foreign calculators, whose parameters need not say all,
+            with what the function that makes them carries along.
     """
 
     make: Callable[[], BaseCalculator]
@@ -76,7 +78,11 @@ class CalculatorSource:
 
     @staticmethod
     def of(model: Model) -> CalculatorSource:
-        """Raises CalculatorError for what makes no calculator, and what loading a model raises."""
+        """The calculator of a worker.
+
+        Raises:
+            CalculatorError: For what makes no calculator, and what loading a model raises.
+        """
         if not (callable(model) or isinstance(model, (str, os.PathLike))):
             raise CalculatorError(f"the model is a name, a path or a function that makes a calculator, got {model!r}")
         make = model if callable(model) else partial(WaveScatCalculator, load_model(model))
@@ -135,13 +141,16 @@ def fingerprint(atoms: Atoms, settings: ScreeningSettings, identity: str) -> str
 class Outcome:
     """What came of one structure.
 
-    atoms: the last state with energy and forces; the structure as given where that failed.
-    error: None, or what went wrong, in words.
-    stop_reason: of the dynamics or the relaxation, or "single point".
-    uncertainty: eV, whole cell; None without members.  members: (M,) eV, whole cell.
-    outside: what lies outside the training domain, a sentence by kind (see `Prediction.domain_messages`).
-    grades: (N,) extrapolation grades of the atoms; None for models that know of none.
-    close: whether two atoms are closer than `CLOSE`.  shortest: A, of all distances; None without neighbours.
+    Attributes:
+        atoms: The last state with energy and forces; the structure as given where that failed.
+        error: None, or what went wrong, in words.
+        stop_reason: Of the dynamics or the relaxation, or "single point".
+        uncertainty: eV, whole cell; None without members.
+        members: (M,) eV, whole cell.
+        outside: What lies outside the training domain, a sentence by kind (see `Prediction.domain_messages`).
+        grades: (N,) extrapolation grades of the atoms; None for models that know of none.
+        close: Whether two atoms are closer than `CLOSE`.
+        shortest: A, of all distances; None without neighbours.
     """
 
     name: str

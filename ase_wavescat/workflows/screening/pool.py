@@ -23,10 +23,14 @@ Entry = tuple[str, Atoms | None, str]
 def pool_entries(pool: Pool, found: Callable[[int], None]) -> Iterator[Entry]:
     """The structures of a pool, named; a file that cannot be read is an entry without a structure.
 
-    found: told how many more structures there are, as soon as that is known; of a generator's it never is.
-    Names are those of the files, with the number of the frame ("glasses.extxyz#12"), or for structures
-    info["name"], where it is there, or their number.
-    Raises DataError, before the first structure, for files that are missing or of unknown format.
+    Names are those of the files, with the number of the frame ("glasses.extxyz#12"), or for structures info["name"],
+    where it is there, or their number.
+
+    Args:
+        found: Told how many more structures there are, as soon as that is known; of a generator's it never is.
+
+    Raises:
+        DataError: Before the first structure, for files that are missing or of unknown format.
     """
     if isinstance(pool, Atoms):
         return _of_structures([pool], found)

@@ -45,17 +45,23 @@ UNCERTAIN = 3.0
 class Ranked:
     """One structure of a screening.
 
-    id: of its row in the database: in the order in which structures were done, so not the same in every run.
-    atoms: how many.  energy: eV/atom.  formation_energy: eV/atom, relative to the references.
-    energy_above_hull: eV/atom above the lower hull of the pool and the elements; None for what is not ranked.
-    energy_above_hull_uncertainty: calibrated spread over members, eV/atom, each with its own references and hull.
-    uncertainty: of the energy, calibrated spread over members, eV/atom.
-    density: g/cm^3.  volume: A^3/atom.  shortest: shortest distance, A.
-    stop: why the relaxation stopped.
-    flags: what looks wrong: "runaway" (energy, atoms or cell exploded), "close" (atoms closer than 0.6 of the sum
-        of their covalent radii), "distance", "composition", "boundaries", "environments", "features", "spread" (outside
-        the training domain), "unconverged", "uncertain" (three times the pool's median).
     What is not known (no members, no cell) is None.
+
+    Attributes:
+        id: Of its row in the database: in the order in which structures were done, so not the same in every run.
+        atoms: How many.
+        energy: eV/atom.
+        formation_energy: eV/atom, relative to the references.
+        energy_above_hull: eV/atom above the lower hull of the pool and the elements; None for what is not ranked.
+        energy_above_hull_uncertainty: Calibrated spread over members, eV/atom, each with its own references and hull.
+        uncertainty: Of the energy, calibrated spread over members, eV/atom.
+        density: g/cm^3.
+        volume: A^3/atom.
+        shortest: Shortest distance, A.
+        stop: Why the relaxation stopped.
+        flags: What looks wrong: "runaway" (energy, atoms or cell exploded), "close" (atoms closer than 0.6 of the sum
+            of their covalent radii), "distance", "composition", "boundaries", "environments", "features", "spread"
+            (outside the training domain), "unconverged", "uncertain" (three times the pool's median).
     """
 
     id: int = field(compare=False)
@@ -91,12 +97,15 @@ class Failed:
 class Screening(Result):
     """Structures by energy above hull; those that are not ranked come last.
 
-    database: the ase.db with every structure, its forces and its values.
-    model: identity of the calculator.  settings: what was done to each structure.
-    references: energies of the elements, eV/atom, with their sources.
-    table: all structures with a result.  failed: those without.
-    best: the first structures of the table, with energy, forces, and the table's values in `info`.
-    duplicates: structures of the pool that were there before under another name, and were left out.
+    Attributes:
+        database: The ase.db with every structure, its forces and its values.
+        model: Identity of the calculator.
+        settings: What was done to each structure.
+        references: Energies of the elements, eV/atom, with their sources.
+        table: All structures with a result.
+        failed: Those without.
+        best: The first structures of the table, with energy, forces, and the table's values in `info`.
+        duplicates: Structures of the pool that were there before under another name, and were left out.
     """
 
     database: Path
@@ -206,10 +215,14 @@ def _draw_points(axes: Axes, drawn: Sequence[Ranked], places: Sequence[float] | 
 def read_screening(database: str | os.PathLike[str], best: int = 20) -> Screening:
     """The ranking of what is in a screening's database by now.
 
-    Structures are ranked by energy above the lower hull of all of them and the elements (energy zero), in eV/atom;
-    what carries a flag of `UNRANKED` has no part in it. The uncertainty is the spread over the members' own hulls.
-    best: how many structures to take along.
-    Raises DataError for a database of something else, and where no structure has a result.
+    Structures are ranked by energy above the lower hull of all of them and the elements (energy zero), in eV/atom; what
+    carries a flag of `UNRANKED` has no part in it. The uncertainty is the spread over the members' own hulls.
+
+    Args:
+        best: How many structures to take along.
+
+    Raises:
+        DataError: For a database of something else, and where no structure has a result.
     """
     path = Path(database)
     header = read_header(path)

@@ -55,27 +55,32 @@ def screen(
 ) -> Screening:
     """Rank structures by energy above the hull of all of them and the elements, relaxed or as they are.
 
-    pool: files, folders, globs and ASE databases of structures; or structures, also from a generator: they are taken
-        one at a time. Crystals that compete are put into the pool.
-    model: name or path of a model, or a function without arguments that makes any ASE calculator.
-    output: folder of the database `screening.db`, which has a row for each structure as soon as it is done and may
-        be read while the screening runs (`read_screening`, `ase db`). A run that was stopped, however, goes on when it
-        is started again; more structures may be added, and all in the database are ranked together.
-    relax: positions, until no force exceeds `fmax` (eV/A), by at most `steps` steps; cell: the cell as well, until no
-        stress exceeds `smax` (GPa), see `relax`.  melt: first melt and quench each structure.
-    references: energies of the elements, eV/atom; None: their crystals, relaxed with the model. They are kept in the
-        database.
-    workers: processes of this machine, default: all cores; 1: none but this. More than one need a script with the
-        line `if __name__ == "__main__":`.
-    dask: address of a Dask cluster's scheduler, to take the place of processes.
-    best: structures in the result.  progress: show a bar.
-    overwrite: replace a database of another model, other settings or references, which else is refused.
+    A structure that fails, or kills its process twice, is in the result as failed and does not end the screening; it is
+    tried again in the next run.
 
-    A structure that fails, or kills its process twice, is in the result as failed and does not end the screening;
-    it is tried again in the next run.
-    Raises DataError for an empty pool, files that are missing, a database of something else or of other settings, and
-    when nothing in the database has a result; WaveScatError when no process or cluster is to be had; what loading a
-    model raises.
+    Args:
+        pool: Files, folders, globs and ASE databases of structures; or structures, also from a generator: they are
+            taken one at a time. Crystals that compete are put into the pool.
+        model: Name or path of a model, or a function without arguments that makes any ASE calculator.
+        output: Folder of the database `screening.db`, which has a row for each structure as soon as it is done and may
+            be read while the screening runs (`read_screening`, `ase db`). A run that was stopped, however, goes on when
+            it is started again; more structures may be added, and all in the database are ranked together.
+        relax: Positions, until no force exceeds `fmax` (eV/A), by at most `steps` steps.
+        cell: The cell as well, until no stress exceeds `smax` (GPa), see `relax`.
+        melt: First melt and quench each structure.
+        references: Energies of the elements, eV/atom; None: their crystals, relaxed with the model. They are kept in
+            the database.
+        workers: Processes of this machine, default: all cores; 1: none but this. More than one need a script with the
+            line `if __name__ == "__main__":`.
+        dask: Address of a Dask cluster's scheduler, to take the place of processes.
+        best: Structures in the result.
+        progress: Show a bar.
+        overwrite: Replace a database of another model, other settings or references, which else is refused.
+
+    Raises:
+        DataError: For an empty pool, files that are missing, a database of something else or of other settings, and
+            when nothing in the database has a result.
+        WaveScatError: When no process or cluster is to be had, and what loading a model raises.
     """
     settings = ScreeningSettings(relax, cell, fmax, smax, steps, melt)
     if best < 1:

@@ -22,10 +22,10 @@ from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import DataError, WaveScatWarning
 from ase_wavescat.training.data.frames import read_frames
 from ase_wavescat.training.data.sources import Source
+from ase_wavescat.training.fitting import train
 from ase_wavescat.training.rows.observations import Observations
 from ase_wavescat.training.rows.store import FeatureStore
 from ase_wavescat.training.settings import Settings
-from ase_wavescat.training.train import train
 from ase_wavescat.training.validation import format_metrics
 from linear_models import linear, species_energies, whole
 
