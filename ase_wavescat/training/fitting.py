@@ -9,33 +9,27 @@ from typing import Any
 
 import numpy as np
 
-from ase_wavescat.potentials.domain import Domain
-from ase_wavescat.potentials.ensemble import Calibration, Ensemble
+from ase_wavescat.potentials.ensemble import Ensemble
 from ase_wavescat.potentials.model_file import load_model, save_model
 from ase_wavescat.potentials.repulsion import PairRepulsion
 from ase_wavescat.representation.families.moduli.plan import measure_softening
 from ase_wavescat.representation.presets import preset
 from ase_wavescat.representation.specification import Moduli, ScatteringSpec
-from ase_wavescat.representation.transform import Transform
 from ase_wavescat.system.errors import DataError
 from ase_wavescat.system.progress import steps_shown
 from ase_wavescat.training.checks import check_places, check_references, earlier_model, group_numbers, warn_of_seen
-from ase_wavescat.training.data.contacts import Contacts, close_contacts
 from ase_wavescat.training.data.frames import Frame
 from ase_wavescat.training.data.sources import Source, read_sources
-from ase_wavescat.training.data.surroundings import collect_environments
-from ase_wavescat.training.linear.least_squares import Fit, LabelWeights, Statistics, measure
-from ase_wavescat.training.linear.prior import prior_scale
-from ase_wavescat.training.linear.trainers import METHODS, Outcome, Problem
-from ase_wavescat.training.linear.visibility import visible_features
+from ase_wavescat.training.groups import assign_folds
+from ase_wavescat.training.methods import trainer
 from ase_wavescat.training.provenance import data_files, origin_of, provenance_of
 from ase_wavescat.training.rows.observations import Observations
 from ase_wavescat.training.rows.store import FeatureStore
 from ase_wavescat.training.settings import STRENGTHS, STRENGTHS_TOWARDS_A_MODEL, Settings
-from ase_wavescat.training.validation import assign_folds, collect_metrics, format_metrics
+from ase_wavescat.training.trainer import Penalty, Problem
+from ase_wavescat.training.validation import collect_metrics, format_metrics
 
 SOFTENING_FRAMES = 32
-Penalty = Callable[[Statistics, LabelWeights, Sequence[str]], np.ndarray]
 
 
 def train(
@@ -86,6 +80,7 @@ def train(
     may be written, SpecError, ValueError for settings out of range.
     """
     chosen = Settings(**settings)
+    method = trainer(chosen.method)
     say = print if progress else _silent
     output, sources = Path(output), _sources(data, chosen.group_key)
     folder = check_places(output, store, sources)
@@ -96,8 +91,7 @@ def train(
     frames = read_sources(sources)
     groups = group_numbers(frames, chosen)
     spec = _specification(spec or (known.spec if known else "correlations"), frames)
-    directions = 0 if chosen.method == "greedy" and chosen.directions is None else chosen.directions
-    features = FeatureStore(folder, spec, keys, directions)
+    features = FeatureStore(folder, spec, keys, method.directions(chosen))
     towards, files = None, data_files(sources)
     origin = origin_of(sources, files, chosen, features, known, provenance)
     if not overwrite and (earlier := earlier_model(output, origin, spec, repulsion)) is not None:
@@ -113,16 +107,18 @@ def train(
     repel = PairRepulsion.from_species(spec.species) if repulsion else None
     observations = Observations(frames, features, repel, chosen.reference_energies, chosen.strong_force)
     features.fill(frames, workers, progress)
-    problem = prepare(observations, groups, chosen, penalty, towards, progress)
+    judged = observations.targets
+    fold = assign_folds(groups, min(chosen.folds, len(np.unique(groups[judged]))), chosen.seed, judged)
+    problem = Problem(observations, groups, fold, judged, penalty, towards, progress)
     with steps_shown(progress):
-        outcome = METHODS[chosen.method](problem, chosen)
-    metrics = collect_metrics(problem.judged_frames, outcome.validation, spec.species)
-    metrics |= {"folds": int(problem.fold.max()) + 1, **outcome.curves}
+        trained = method.train(problem, chosen)
+    metrics = collect_metrics(problem.judged_frames, trained.validation, spec.species)
+    metrics |= {"folds": int(fold.max()) + 1, **trained.curves}
     say(format_metrics(metrics))
-    ensemble = _ensemble(problem, outcome, provenance_of(origin, frames, groups, metrics, known))
-    save_model(output, ensemble)
+    model = replace(trained.potential, provenance=provenance_of(origin, frames, groups, metrics, known))
+    save_model(output, model)
     say(f"model: {output}\nfeatures, to be used again or deleted: {features.root}")
-    return ensemble
+    return model
 
 
 def _silent(text: str) -> None:
@@ -142,8 +138,8 @@ def _sources(data: Any, group_key: str) -> list[Source]:
 def _prior(prior: str | Path | Ensemble | None, settings: Settings) -> Ensemble | None:
     if prior is None:
         return None
-    if settings.method != "ridge":
-        raise DataError(f"a prior model belongs to the method ridge, not to {settings.method}; leave it out")
+    if not trainer(settings.method).takes_prior:
+        raise DataError(f"the method {settings.method} takes no prior model; leave it out")
     return prior if isinstance(prior, Ensemble) else load_model(Path(prior))
 
 
@@ -164,21 +160,6 @@ def _specification(
     return _with_softening(spec, frames)
 
 
-def prepare(
-    observations: Observations, groups: np.ndarray, settings: Settings, penalty: Penalty | None,
-    towards: np.ndarray | None, progress: bool,
-) -> Problem:  # fmt: skip
-    """Prices of the features, close contacts and folds: all that a method needs besides the settings."""
-    statistics, keys = measure(observations), observations.store.keys
-    statistics = replace(statistics, active=statistics.active & visible_features(keys, statistics.std))
-    scale = (penalty or prior_scale)(statistics, settings.weights, keys)
-    contacts = None if settings.method == "greedy" else _contacts(observations)
-    fit = Fit(observations, groups, settings.weights, statistics, scale, contacts, towards, progress=progress)
-    judged = observations.targets
-    folds = min(settings.folds, len(np.unique(groups[judged])))
-    return Problem(observations, fit, assign_folds(groups, folds, settings.seed, judged), judged)
-
-
 def _with_softening(spec: ScatteringSpec, frames: Sequence[Frame]) -> ScatteringSpec:
     """Maps that are softened but not yet measured get their root mean square from some frames, evenly chosen.
 
@@ -192,68 +173,9 @@ def _with_softening(spec: ScatteringSpec, frames: Sequence[Frame]) -> Scattering
     return measure_softening(spec, [frame.structure.padded(gap) for frame in chosen])
 
 
-def _contacts(observations: Observations) -> Contacts | None:
-    """Rows that leave short distances to the repulsion, where there is one."""
-    if observations.repulsion is None:
-        return None
-    spec = observations.store.spec
-    transform = Transform(spec, observations.store.keys)
-    return close_contacts(transform, observations.frames, observations.closest, observations.repulsion)
-
-
 def _missing(frames: Sequence[Frame]) -> str:
     """Says how many frames lack forces or stress, and how many have open directions and so no stress to use."""
     counts = {name: sum(getattr(frame, name) is None for frame in frames) for name in ("forces", "stress")}
     missing = "".join(f" {count} without {name};" for name, count in counts.items() if count)
     open_frames = sum(not all(frame.pbc) for frame in frames)
     return missing + (f" {open_frames} with open directions, whose stress is not used;" if open_frames else "")
-
-
-def _ensemble(problem: Problem, outcome: Outcome, provenance: dict[str, Any]) -> Ensemble:
-    observations, support = problem.observations, outcome.support
-    spec, keys = observations.store.spec, observations.store.keys
-    ensemble = Ensemble(
-        spec=spec,
-        keys=tuple(keys[i] for i in support),
-        weights=outcome.weights,
-        species_energies=observations.species_energies(outcome.energies),
-        repulsion=observations.repulsion,
-        domain=_domain(problem, outcome),
-        provenance=provenance,
-    )
-    validation = outcome.validation
-    force_scale = validation.force_scale * _truncation(observations, ensemble, support)
-    return replace(ensemble, calibration=Calibration(validation.energy_scale, force_scale))
-
-
-def _truncation(observations: Observations, ensemble: Ensemble, support: np.ndarray) -> float:
-    """Force spread of all members over that of the components the model keeps, root mean square over the data."""
-    if ensemble.members == 1:
-        return 1.0
-    centred = ensemble.weights - ensemble.mean_weights
-    kept = ensemble.force_components.weights
-    full = part = 0.0
-    for frame in observations:
-        if frame.force_rows is not None:
-            rows = frame.force_rows[:, support]
-            full += float(np.sum((rows @ centred.T) ** 2)) / (ensemble.members - 1)
-            part += float(np.sum((rows @ kept.T) ** 2))
-    return float(np.sqrt(full / part)) if part > 0 else 1.0
-
-
-def _domain(problem: Problem, outcome: Outcome) -> Domain:
-    observations, frames = problem.observations, problem.observations.frames
-    species = observations.store.spec.species
-    per_atom = np.array([o.features[outcome.support] / o.atoms for o in observations])
-    fractions = np.array([frame.count(species) / len(frame) for frame in frames])
-    return Domain(
-        minimum=per_atom.min(axis=0),
-        maximum=per_atom.max(axis=0),
-        mean=per_atom.mean(axis=0),
-        std=per_atom.std(axis=0),
-        fractions={z: (float(x.min()), float(x.max())) for z, x in zip(species, fractions.T, strict=True)},
-        closest=observations.closest,
-        environments=collect_environments(frames, species, problem.fold[problem.fit.groups]),
-        typical_spread=outcome.validation.typical_spread,
-        periodic_only=all(all(frame.pbc) for frame in frames),
-    )

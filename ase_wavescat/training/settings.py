@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from ase.data import atomic_numbers
 
-from ase_wavescat.training.linear.least_squares import LabelWeights
+from ase_wavescat.training.linear.observation import LabelWeights
+from ase_wavescat.training.methods import trainer
 
 ENERGY_WEIGHT, FORCE_WEIGHT, STRESS_WEIGHT = 300.0, 10.0, 600.0
 STRONG_FORCE = 2.0
 STRENGTHS = tuple(float(s) for s in 10.0 ** np.arange(-10, -1))
 STRENGTHS_TOWARDS_A_MODEL = (*STRENGTHS, *(float(s) for s in 10.0 ** np.arange(-1, 4)))
-METHODS = ("ridge", "sparse", "greedy")
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,9 @@ class Settings:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
                 raise ValueError(f"{name} must be a number, got {value!r}")
-        if self.method not in METHODS:
-            raise ValueError(f"the method is one of {', '.join(METHODS)}, got {self.method!r}")
         if self.size is not None and self.size < 1:
             raise ValueError(f"the size must be at least one feature, got {self.size}")
-        if self.size is not None and self.method == "ridge":
-            raise ValueError("ridge takes all features: a size belongs to the methods sparse and greedy")
+        trainer(self.method).check(self)
         if self.members < 1:
             raise ValueError(f"a model needs at least one member, got members = {self.members}")
         if self.folds < 2:
@@ -85,10 +82,10 @@ class Settings:
         for symbol, energy in (self.references or {}).items():
             if symbol not in atomic_numbers or not np.isfinite(energy):
                 raise ValueError(f"references are finite energies (eV) by element symbol, got {symbol!r}: {energy!r}")
-        _ = self.weights  # refused before any work is done
+        _ = self.label_weights  # refused before any work is done
 
     @property
-    def weights(self) -> LabelWeights:
+    def label_weights(self) -> LabelWeights:
         return LabelWeights(self.energy_weight, self.force_weight, self.stress_weight)
 
     @property
