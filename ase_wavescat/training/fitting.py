@@ -50,34 +50,44 @@ def train(
 ) -> Ensemble:
     """Train a model on labelled structures and write it to `output`.
 
-    data: extended XYZ files (plain, .gz, .xz, .bz2), ASE databases, folders and globs of them, see `read_frames`; or
-        label sources, see `Source`. Molecules, wires and slabs (pbc False along some directions) and crystals may be
-        mixed. The model predicts energies of the first source, and its errors are those on all labels that have its
-        zero of energy.
-    spec: a specification, or the name of a preset or a function of atomic numbers, to be made for the species of the
-        frames; by default that of the prior model, or the preset correlations. A softening of moduli that has no root
-        mean squares yet is measured on the data.
-    keys: the features to use (default: all of the spec).
-    store: folder that keeps the features (default: `output` with the suffix .features); a run that was stopped goes on
-        from there, and another fit with the same spec needs no new features.
-    repulsion: subtract a short-range pair repulsion before the fit; the model adds it again. The fit is taught by close
-        contacts (`training.contacts`) to leave short distances to it.
-    penalty: (statistics, weights, keys) -> positive numbers (F,), in place of `prior_scale`.
-    prior: a model of the same features, from many cheap labels, say: the penalty then draws the weights towards its,
-        not towards zero (method ridge).
-    workers: processes for the features (default: all cores).
-    provenance: what the model card says of the data: label source, citation, licence ...; joined by what is known here.
-    overwrite: replace a model that is there. False: one of the same data and settings is kept, and what anything else
-        made is refused, before any feature is computed.
-    progress: show what is going on.
-    settings: fields of `Settings`: method, group_key, energy_weight, force_weight, stress_weight, members ...
-
     The members of methods ridge and sparse are the fit to all groups plus the deviations of bootstrap fits (groups
     drawn with replacement) from their own mean: so the mean of the members is the very fit whose kind was
     cross-validated.
 
-    Raises DataError for data that cannot be used, DiskSpaceError and FileWriteError where there is no room or nothing
-    may be written, SpecError, ValueError for settings out of range.
+    Args:
+        data: Extended XYZ files (plain, .gz, .xz, .bz2), ASE databases, folders and globs of them; or label sources,
+            see `Source`. Molecules, wires and slabs (pbc False along some directions) and crystals may be mixed. The
+            model predicts energies of the first source, and its errors are those on all labels that have its zero of
+            energy.
+        output: Model file to write.
+        spec: A specification, or the name of a preset or a function of atomic numbers, to be made for the species of
+            the frames; by default that of the prior model, or the preset correlations. A softening of moduli that has
+            no root mean squares yet is measured on the data.
+        keys: The features to use (default: all of the spec).
+        store: Folder that keeps the features (default: `output` with the suffix .features); a run that was stopped
+            goes on from there, and another fit with the same spec needs no new features.
+        repulsion: Subtract a short-range pair repulsion before the fit; the model adds it again. The fit is taught by
+            close contacts to leave short distances to it.
+        penalty: (statistics, label weights, keys) -> positive numbers (F,): what the prior charges for each feature.
+        prior: A model of the same features, from many cheap labels, say: the penalty then draws the weights towards
+            its, not towards zero (method ridge).
+        workers: Processes for the features (default: all cores).
+        provenance: What the model card says of the data: label source, citation, licence ...; joined by what is known
+            here.
+        overwrite: Replace a model that is there. False: one of the same data and settings is kept, and what anything
+            else made is refused, before any feature is computed.
+        progress: Show what is going on.
+        **settings: Fields of `Settings`: method, group_key, energy_weight, force_weight, stress_weight, members ...
+
+    Returns:
+        The model, as it is in the file.
+
+    Raises:
+        DataError: For data that cannot be used.
+        DiskSpaceError: Where there is no room for the features.
+        FileWriteError: Where nothing may be written.
+        SpecError: For features that make no sense.
+        ValueError: For settings out of range.
     """
     chosen = Settings(**settings)
     method = trainer(chosen.method)

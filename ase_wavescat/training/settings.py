@@ -21,23 +21,29 @@ STRENGTHS_TOWARDS_A_MODEL = (*STRENGTHS, *(float(s) for s in 10.0 ** np.arange(-
 class Settings:
     """What a training run was asked for; written into the model.
 
-    method: "ridge" gives every feature a weight; "sparse" chooses features greedily, by energies, forces, stresses and
-        by what they cost, and fits those by ridge; "greedy" is the papers': each member its own features, chosen by
-        orthogonal least squares on the energies alone.
-    size: features of a sparse model (None: the smallest whose held-out loss is within two per cent of the lowest); most
-        features of a greedy member.
-    bagging: greedy members choose among a random few features at each step (S20).
-    group_key: see `read_frames`; sources have their own.
-    energy_weight (atoms/eV), force_weight (A/eV), stress_weight (A^3/eV): one over the error expected of one label;
-        every force component and every stress component is one label.
-    strong_force: eV/A; the error expected of a force grows as (1 + (|F| / strong_force)^2)^(1/2), infinity for not at
-        all.
-    references: energies of the species (eV an atom, by symbol), where they are known: one energy an atom is fitted
-        besides. None: the energies of the species are fitted.
-    members: bootstrap members;  folds: of the cross-validation (as many as groups when there are fewer).
-    directions: None for all force rows, k for k random directions a frame, 0 for energies alone.
-    strengths: of the prior, tried by cross-validation (with a prior model up to 1000 unless they are given).
-    seed: of folds and bootstraps.
+    Attributes:
+        method: "ridge" gives every feature a weight; "sparse" chooses features greedily, by energies, forces, stresses
+            and by what they cost, and fits those by ridge; "greedy" is the papers': each member its own features,
+            chosen by orthogonal least squares on the energies alone.
+        size: Features of a sparse model (None: the smallest whose held-out loss is within two per cent of the lowest);
+            most features of a greedy member.
+        bagging: Whether greedy members choose among a random few features at each step (S20).
+        group_key: Info key of frames that belong together, "none" for every frame its own; sources have their own.
+        energy_weight: One over the error expected of an energy, atoms/eV.
+        force_weight: The same of a force component, A/eV.
+        stress_weight: The same of a stress component, A^3/eV.
+        strong_force: eV/A; the error expected of a force grows as (1 + (|F| / strong_force)^2)^(1/2), infinity for not
+            at all.
+        references: Energies of the species (eV an atom, by symbol), where they are known: one energy an atom is fitted
+            besides. None: the energies of the species are fitted.
+        members: Bootstrap members.
+        folds: Of the cross-validation (as many as groups when there are fewer).
+        directions: None for all force rows, k for k random directions a frame, 0 for energies alone.
+        strengths: Of the prior, tried by cross-validation (with a prior model up to 1000 unless they are given).
+        seed: Of folds and bootstraps.
+
+    Raises:
+        ValueError: For values out of range; it says which.
     """
 
     method: str = "ridge"

@@ -26,21 +26,25 @@ _SAME_ENERGY = 1e-4  # eV/atom; labels of one structure that differ by more were
 class Source:
     """Files labelled in one way.
 
-    files: files, folders and globs, see `io.structures.files_of`.
-    name: of the label source; the first source's name is that of what the model predicts.
-    zero: name of the source whose zero of energy these labels share (default: their own, which the sources of one name
-        have in common), for labels that differ by noise and not by method: meshes, cutoffs. Labels with the zero of the
-        first source are those that the prior's strength is chosen by, and errors and spreads are judged by.
-    group_key: the key of frames that belong together, see `dataset.read_frames`; "none": every frame its own group.
-    weight: of the squared errors of all frames, above 0.
-    config_type_weights: by config_type, multiplied on; 0 leaves these frames out.
-    energies: "total" or "formation".
-    virial, virial_sign: key of virials to read in place of stresses, and their sign, see `dataset.Virial`.
-    references: energies of the elements, eV an atom by symbol, for formation energies: these are turned into totals,
-        E = E_f + sum over species of n_z E_z. Without, formation energies stay what they are, and so does what the
-        model predicts. For total energies none are needed: the fit has an energy for each species.
+    Attributes:
+        files: Files, folders and globs.
+        name: Of the label source; the first source's name is that of what the model predicts.
+        group_key: Info key of frames that belong together; "none": every frame its own group.
+        weight: Of the squared errors of all frames, above 0.
+        config_type_weights: By config_type, multiplied on; 0 leaves these frames out.
+        energies: "total" or "formation".
+        references: Energies of the elements, eV an atom by symbol, for formation energies: these are turned into
+            totals, E = E_f + sum over species of n_z E_z. Without, formation energies stay what they are, and so does
+            what the model predicts. For total energies none are needed: the fit has an energy for each species.
+        zero: Name of the source whose zero of energy these labels share (default: their own, which the sources of one
+            name have in common), for labels that differ by noise and not by method: meshes, cutoffs. Labels with the
+            zero of the first source are those that the prior's strength is chosen by, and errors and spreads are judged
+            by.
+        virial: Info key of virials to read in place of stresses.
+        virial_sign: "-" where stress = -virial / volume, "+" where stress = virial / volume.
 
-    Raises DataError for weights, energies and references that make no sense.
+    Raises:
+        DataError: For weights, energies and references that make no sense.
     """
 
     files: Paths
