@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ase_wavescat.cli.options import overwrite_option, quiet_option
-from ase_wavescat.cli.structures import INPUTS, fingerprint, kept
+from ase_wavescat.cli.structures import INPUTS, inputs_record, kept
 
 
 @click.command()
@@ -58,7 +58,7 @@ def check(
     if not checks:
         raise click.UsageError("no check is left: --skip takes all that --only names")
     settings = {"workflow": "check", "checks": [one.name for one in checks], "calls": calls, "seed": seed}
-    inputs = fingerprint([], load_model(model), settings)
+    inputs = inputs_record([], load_model(model), settings)
     if figures is not None:
         kept(figures, inputs, overwrite)  # of the same inputs: measured anew all the same
     result = check_calculator(model_subject(model, calls=calls, seed=seed, progress=not quiet), checks)

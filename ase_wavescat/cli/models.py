@@ -19,7 +19,7 @@ from ase_wavescat.cli.options import (
     virial_options,
     workers_option,
 )
-from ase_wavescat.cli.structures import INPUTS, fingerprint, kept
+from ase_wavescat.cli.structures import INPUTS, inputs_record, kept
 
 
 @click.command()
@@ -57,7 +57,7 @@ def demo(model: str, output: Path, overwrite: bool) -> None:
     from ase_wavescat.workflows.demo import demo_figure, run_demo, shipped_structure, table
 
     picture, record = output / "demo.png", output / "demo.json"
-    inputs = fingerprint([shipped_structure()], load_model(model), {"workflow": "demo"})
+    inputs = inputs_record([shipped_structure()], load_model(model), {"workflow": "demo"})
     if (earlier := kept(record, inputs, overwrite)) is not None:
         click.echo("\n".join([*earlier["table"], f"\ndemo: kept, it is in {output} already"]))
         return
@@ -283,7 +283,7 @@ def evaluate(
     digests = [hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in files_of(list(data))]
     settings = {"workflow": "evaluate", "group_key": group_key, "virial": virial, "virial_sign": virial_sign,
                 "calibrate": calibrate}  # fmt: skip
-    inputs = {**fingerprint([], load_model(model), settings), "data": digests}
+    inputs = {**inputs_record([], load_model(model), settings), "data": digests}
     if (earlier := kept(output / FIGURES, inputs, overwrite)) is not None:
         click.echo(f"{summary(earlier)}\nreport: kept, it is in {output / PAGE} already")
         return

@@ -10,7 +10,7 @@ import click
 from ase_wavescat.cli.structures import (
     Shortfalls,
     end,
-    fingerprint,
+    inputs_record,
     kept,
     read_structures,
     structure_arguments,
@@ -68,7 +68,7 @@ def neb(
         "relax_ends": relax_ends,
     }  # fmt: skip
     calculator, shortfalls = WaveScatCalculator(model), Shortfalls()
-    inputs = fingerprint(path, calculator.model, settings)
+    inputs = inputs_record(path, calculator.model, settings)
     if (record := kept(output / f"{name}.json", inputs, overwrite)) is not None:
         click.echo(f"{name}: kept, it is in {output} already")
         shortfalls.add(name, record)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ase_wavescat.cli.structures import fingerprint, kept, read_structures, structure_arguments, write_result
+from ase_wavescat.cli.structures import inputs_record, kept, read_structures, structure_arguments, write_result
 
 
 @click.command()
@@ -24,7 +24,7 @@ def rdf(files: tuple[str, ...], output: Path, quiet: bool, cutoff: float, bins: 
     from ase_wavescat.workflows import rdf as work
 
     frames = list(read_structures(files, output).values())
-    inputs = fingerprint(frames, None, {"workflow": "rdf", "cutoff": cutoff, "bins": bins})
+    inputs = inputs_record(frames, None, {"workflow": "rdf", "cutoff": cutoff, "bins": bins})
     if kept(output / "rdf.json", inputs, overwrite) is not None:
         click.echo(f"rdf: kept, it is in {output} already")
         return

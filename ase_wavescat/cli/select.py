@@ -11,7 +11,7 @@ from ase_wavescat.cli.options import workers_option
 from ase_wavescat.cli.structures import (
     Shortfalls,
     end,
-    fingerprint,
+    inputs_record,
     kept,
     read_structures,
     structure_arguments,
@@ -55,7 +55,9 @@ def select(
 
     pool, labelled = read_structures(files, output), read_structures(known) if known else {}
     settings = {"workflow": "select", "count": count, "energy_limit": energy_limit, "force_limit": force_limit}
-    inputs = fingerprint([*pool.values(), *labelled.values()], load_model(model), {**settings, "known": len(labelled)})
+    inputs = inputs_record(
+        [*pool.values(), *labelled.values()], load_model(model), {**settings, "known": len(labelled)}
+    )
     if (record := kept(output / "select.json", inputs, overwrite)) is not None:
         click.echo(f"select: kept, it is in {output} already")
         _end(record["failed"], len(pool))

@@ -154,7 +154,7 @@ def run_each(
     from ase_wavescat.calculator import WaveScatCalculator
 
     calculator = WaveScatCalculator(model)
-    marks = {name: fingerprint([atoms], calculator.model, settings) for name, atoms in structures.items()}
+    marks = {name: inputs_record([atoms], calculator.model, settings) for name, atoms in structures.items()}
     done = {name: kept(folder / f"{name}.json", inputs, overwrite) for name, inputs in marks.items()}
     shortfalls = Shortfalls()
     bar = tqdm(structures.items(), unit="structure", disable=hidden(not quiet and len(structures) > 1), leave=False)
@@ -213,7 +213,7 @@ def _named_warnings(name: str) -> Iterator[list[str]]:
         yield said
 
 
-def fingerprint(structures: Sequence[Atoms], model: Model | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+def inputs_record(structures: Sequence[Atoms], model: Model | None, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What a result came of: the workflow and other settings, and hexadecimal digits that change with any structure,
     and with the model, where there is one."""
     from ase_wavescat.io.structures import structure_bytes

@@ -18,6 +18,7 @@ from ase_wavescat.representation.specification import ScatteringSpec
 from ase_wavescat.system.errors import DataError, ModelFileError, warn
 from ase_wavescat.training.data.frames import NO_GROUPS, Frame
 from ase_wavescat.training.data.sources import FORMATION, Source
+from ase_wavescat.training.methods import trainer
 from ase_wavescat.training.provenance import seen_files, seen_structures
 from ase_wavescat.training.settings import Settings
 
@@ -82,7 +83,7 @@ def group_numbers(frames: Sequence[Frame], settings: Settings) -> np.ndarray:
     """0..G-1 in the order of the groups' names, (n,)."""
     groups = np.unique([frame.group for frame in frames], return_inverse=True)[1]
     own = np.unique([frame.group for frame in frames if frame.zero == frames[0].zero]).tolist()
-    needed = 3 if settings.method == "greedy" else 2  # greedy members leave groups out within the training folds
+    needed = trainer(settings.method).fewest_groups
     if len(own) < needed:
         raise DataError(
             f"frames of the source {frames[0].zero!r} belong to {len(own)} group{'s' * (len(own) > 1)}"

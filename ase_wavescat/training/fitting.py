@@ -9,34 +9,27 @@ from typing import Any
 
 import numpy as np
 
-from ase_wavescat.potentials.calibration import Calibration
-from ase_wavescat.potentials.domain import Domain
 from ase_wavescat.potentials.file.model_file import load_model, save_model
-from ase_wavescat.potentials.linear import FeatureRanges, LinearPotential
-from ase_wavescat.potentials.model import Model, linear_model
+from ase_wavescat.potentials.linear import LinearPotential
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.potentials.repulsion import PairRepulsion
 from ase_wavescat.representation.presets import preset
 from ase_wavescat.representation.specification import ScatteringSpec
-from ase_wavescat.representation.transform import Transform
 from ase_wavescat.system.errors import DataError
 from ase_wavescat.system.progress import steps_shown
 from ase_wavescat.training.checks import check_places, check_references, earlier_model, group_numbers, warn_of_seen
-from ase_wavescat.training.data.contacts import Contacts, close_contacts
 from ase_wavescat.training.data.frames import Frame
 from ase_wavescat.training.data.sources import Source, read_sources
-from ase_wavescat.training.data.surroundings import collect_environments
-from ase_wavescat.training.linear.least_squares import Fit, LabelWeights, Statistics, measure
-from ase_wavescat.training.linear.prior import prior_scale
-from ase_wavescat.training.linear.trainers import METHODS, Outcome, Problem
-from ase_wavescat.training.linear.visibility import visible_features
+from ase_wavescat.training.groups import assign_folds
+from ase_wavescat.training.methods import trainer
 from ase_wavescat.training.provenance import data_files, origin_of, provenance_of
 from ase_wavescat.training.rows.observations import Observations
 from ase_wavescat.training.rows.store import FeatureStore
 from ase_wavescat.training.settings import STRENGTHS, STRENGTHS_TOWARDS_A_MODEL, Settings
-from ase_wavescat.training.validation import assign_folds, collect_metrics, format_metrics
+from ase_wavescat.training.trainer import Penalty, Problem
+from ase_wavescat.training.validation import collect_metrics, format_metrics
 
 SOFTENING_FRAMES = 32
-Penalty = Callable[[Statistics, LabelWeights, Sequence[str]], np.ndarray]
 
 
 def train(
@@ -62,19 +55,20 @@ def train(
     cross-validated.
 
     Args:
-        data: Extended XYZ files (plain, .gz, .xz, .bz2), ASE databases, folders and globs of them, see `read_frames`;
-            or label sources, see `Source`. Molecules, wires and slabs (pbc False along some directions) and crystals
-            may be mixed. The model predicts energies of the first source, and its errors are those on all labels that
-            have its zero of energy.
+        data: Extended XYZ files (plain, .gz, .xz, .bz2), ASE databases, folders and globs of them; or label sources,
+            see `Source`. Molecules, wires and slabs (pbc False along some directions) and crystals may be mixed. The
+            model predicts energies of the first source, and its errors are those on all labels that have its zero of
+            energy.
+        output: Model file to write.
         spec: A specification, or the name of a preset or a function of atomic numbers, to be made for the species of
             the frames; by default that of the prior model, or the preset correlations. A softening of moduli that has
             no root mean squares yet is measured on the data.
         keys: The features to use (default: all of the spec).
-        store: Folder that keeps the features (default: `output` with the suffix .features); a run that was stopped goes
-            on from there, and another fit with the same spec needs no new features.
+        store: Folder that keeps the features (default: `output` with the suffix .features); a run that was stopped
+            goes on from there, and another fit with the same spec needs no new features.
         repulsion: Subtract a short-range pair repulsion before the fit; the model adds it again. The fit is taught by
-            close contacts (`training.contacts`) to leave short distances to it.
-        penalty: (statistics, weights, keys) -> positive numbers (F,), in place of `prior_scale`.
+            close contacts to leave short distances to it.
+        penalty: (statistics, label weights, keys) -> positive numbers (F,): what the prior charges for each feature.
         prior: A model of the same features, from many cheap labels, say: the penalty then draws the weights towards
             its, not towards zero (method ridge).
         workers: Processes for the features (default: all cores).
@@ -83,16 +77,20 @@ def train(
         overwrite: Replace a model that is there. False: one of the same data and settings is kept, and what anything
             else made is refused, before any feature is computed.
         progress: Show what is going on.
-        settings: Fields of `Settings`: method, group_key, energy_weight, force_weight, stress_weight, members ...
+        **settings: Fields of `Settings`: method, group_key, energy_weight, force_weight, stress_weight, members ...
+
+    Returns:
+        The model, as it is in the file.
 
     Raises:
         DataError: For data that cannot be used.
-        DiskSpaceError: Where there is no room.
+        DiskSpaceError: Where there is no room for the features.
         FileWriteError: Where nothing may be written.
-        SpecError: For a specification that makes no sense.
+        SpecError: For features that make no sense.
         ValueError: For settings out of range.
     """
     chosen = Settings(**settings)
+    method = trainer(chosen.method)
     say = print if progress else _silent
     output, sources = Path(output), _sources(data, chosen.group_key)
     folder = check_places(output, store, sources)
@@ -103,8 +101,7 @@ def train(
     frames = read_sources(sources)
     groups = group_numbers(frames, chosen)
     spec = _specification(spec or (_linear(known).spec if known else "correlations"), frames)
-    directions = 0 if chosen.method == "greedy" and chosen.directions is None else chosen.directions
-    features = FeatureStore(folder, spec, keys, directions)
+    features = FeatureStore(folder, spec, keys, method.directions(chosen))
     towards, files = None, data_files(sources)
     origin = origin_of(sources, files, chosen, features, known, provenance)
     if not overwrite and (earlier := earlier_model(output, origin, spec, repulsion)) is not None:
@@ -120,13 +117,15 @@ def train(
     repel = PairRepulsion.from_species(spec.species) if repulsion else None
     observations = Observations(frames, features, repel, chosen.reference_energies, chosen.strong_force)
     features.fill(frames, workers, progress)
-    problem = prepare(observations, groups, chosen, penalty, towards, progress)
+    judged = observations.targets
+    fold = assign_folds(groups, min(chosen.folds, len(np.unique(groups[judged]))), chosen.seed, judged)
+    problem = Problem(observations, groups, fold, judged, penalty, towards, progress)
     with steps_shown(progress):
-        outcome = METHODS[chosen.method](problem, chosen)
-    metrics = collect_metrics(problem.judged_frames, outcome.validation, spec.species)
-    metrics |= {"folds": int(problem.fold.max()) + 1, **outcome.curves}
+        trained = method.train(problem, chosen)
+    metrics = collect_metrics(problem.judged_frames, trained.validation, spec.species)
+    metrics |= {"folds": int(fold.max()) + 1, **trained.curves}
     say(format_metrics(metrics))
-    model = _model(problem, outcome, provenance_of(origin, frames, groups, metrics, known))
+    model = replace(trained.model, provenance=provenance_of(origin, frames, groups, metrics, known))
     save_model(output, model)
     say(f"model: {output}\nfeatures, to be used again or deleted: {features.root}")
     return model
@@ -149,8 +148,8 @@ def _sources(data: Any, group_key: str) -> list[Source]:
 def _prior(prior: str | Path | Model | None, settings: Settings) -> Model | None:
     if prior is None:
         return None
-    if settings.method != "ridge":
-        raise DataError(f"a prior model belongs to the method ridge, not to {settings.method}; leave it out")
+    if not trainer(settings.method).takes_prior:
+        raise DataError(f"the method {settings.method} takes no prior model; leave it out")
     return prior if isinstance(prior, Model) else load_model(Path(prior))
 
 
@@ -177,26 +176,11 @@ def _specification(
     if not isinstance(spec, ScatteringSpec):
         species = sorted({int(z) for frame in frames for z in frame.numbers})
         spec = preset(spec, species) if isinstance(spec, str) else spec(species)
-    return _measured(spec, frames)
+    return _with_softening(spec, frames)
 
 
-def prepare(
-    observations: Observations, groups: np.ndarray, settings: Settings, penalty: Penalty | None,
-    towards: np.ndarray | None, progress: bool,
-) -> Problem:  # fmt: skip
-    """Prices of the features, close contacts and folds: all that a method needs besides the settings."""
-    statistics, keys = measure(observations), observations.store.keys
-    statistics = replace(statistics, active=statistics.active & visible_features(keys, statistics.std))
-    scale = (penalty or prior_scale)(statistics, settings.weights, keys)
-    contacts = None if settings.method == "greedy" else _contacts(observations)
-    fit = Fit(observations, groups, settings.weights, statistics, scale, contacts, towards, progress=progress)
-    judged = observations.targets
-    folds = min(settings.folds, len(np.unique(groups[judged])))
-    return Problem(observations, fit, assign_folds(groups, folds, settings.seed, judged), judged)
-
-
-def _measured(spec: ScatteringSpec, frames: Sequence[Frame]) -> ScatteringSpec:
-    """What families take from data, the softening of moduli, they get from some frames, evenly chosen.
+def _with_softening(spec: ScatteringSpec, frames: Sequence[Frame]) -> ScatteringSpec:
+    """Maps that are softened but not yet measured get their root mean square from some frames, evenly chosen.
 
     From fully periodic ones where there are any: vacuum thins the others.
     """
@@ -208,69 +192,9 @@ def _measured(spec: ScatteringSpec, frames: Sequence[Frame]) -> ScatteringSpec:
     return spec.measured_on([frame.structure.padded(gap) for frame in chosen])
 
 
-def _contacts(observations: Observations) -> Contacts | None:
-    """Rows that leave short distances to the repulsion, where there is one."""
-    if observations.repulsion is None:
-        return None
-    spec = observations.store.spec
-    transform = Transform(spec, observations.store.keys)
-    return close_contacts(transform, observations.frames, observations.closest, observations.repulsion)
-
-
 def _missing(frames: Sequence[Frame]) -> str:
     """Says how many frames lack forces or stress, and how many have open directions and so no stress to use."""
     counts = {name: sum(getattr(frame, name) is None for frame in frames) for name in ("forces", "stress")}
     missing = "".join(f" {count} without {name};" for name, count in counts.items() if count)
     open_frames = sum(not all(frame.pbc) for frame in frames)
     return missing + (f" {open_frames} with open directions, whose stress is not used;" if open_frames else "")
-
-
-def _model(problem: Problem, outcome: Outcome, provenance: dict[str, Any]) -> Model:
-    observations, support = problem.observations, outcome.support
-    spec, keys = observations.store.spec, observations.store.keys
-    model = linear_model(
-        spec=spec,
-        keys=tuple(keys[i] for i in support),
-        weights=outcome.weights,
-        species_energies=observations.species_energies(outcome.energies),
-        repulsion=observations.repulsion,
-        ranges=_ranges(observations, support),
-        domain=_domain(problem, outcome),
-        provenance=provenance,
-    )
-    validation = outcome.validation
-    force_scale = validation.force_scale * _truncation(observations, _linear(model), support)
-    return replace(model, calibration=Calibration(validation.energy_scale, force_scale))
-
-
-def _truncation(observations: Observations, potential: LinearPotential, support: np.ndarray) -> float:
-    """Force spread of all members over that of the components the model keeps, root mean square over the data."""
-    if potential.members == 1:
-        return 1.0
-    centred = potential.weights - potential.mean_weights
-    kept = potential.force_components.weights
-    full = part = 0.0
-    for frame in observations:
-        if frame.force_rows is not None:
-            rows = frame.force_rows[:, support]
-            full += float(np.sum((rows @ centred.T) ** 2)) / (potential.members - 1)
-            part += float(np.sum((rows @ kept.T) ** 2))
-    return float(np.sqrt(full / part)) if part > 0 else 1.0
-
-
-def _ranges(observations: Observations, support: np.ndarray) -> FeatureRanges:
-    per_atom = np.array([o.features[support] / o.atoms for o in observations])
-    return FeatureRanges(per_atom.min(axis=0), per_atom.max(axis=0), per_atom.mean(axis=0), per_atom.std(axis=0))
-
-
-def _domain(problem: Problem, outcome: Outcome) -> Domain:
-    observations, frames = problem.observations, problem.observations.frames
-    species = observations.store.spec.species
-    fractions = np.array([frame.count(species) / len(frame) for frame in frames])
-    return Domain(
-        fractions={z: (float(x.min()), float(x.max())) for z, x in zip(species, fractions.T, strict=True)},
-        closest=observations.closest,
-        environments=collect_environments(frames, species, problem.fold[problem.fit.groups]),
-        typical_spread=outcome.validation.typical_spread,
-        periodic_only=all(all(frame.pbc) for frame in frames),
-    )

@@ -61,7 +61,7 @@ class Features:
         """The preset for these species, with its fields replaced.
 
         Raises:
-            SpecError: For fields that the preset does not have.
+            SpecError: For fields that it does not have, and values that make no sense.
         """
         plain = preset(self.preset or "correlations", species).to_dict()
         for name, value in self.overrides.items():
@@ -84,12 +84,16 @@ class Run:
     Attributes:
         output: Model file to write.
         data: Where the labels are, the first source's name is what the model predicts.
-        features, fit: Sections.
+        features: Section of what the features are.
+        fit: Section of how to fit.
         store: Folder that keeps the feature rows (default: beside the output).
         workers: Processes (default: all cores).
         repulsion: Whether a short-range pair repulsion is subtracted.
         prior: Model towards whose weights the fit is drawn, see `train`.
         provenance: What the model card says of the data: label_source, citation, licence ...
+
+    Raises:
+        RunFileError: For less than one worker.
     """
 
     output: Path
@@ -107,7 +111,15 @@ class Run:
             raise RunFileError(f"workers are at least 1, got {self.workers}; leave the key out for all cores")
 
     def train(self, progress: bool = True, overwrite: bool = True) -> Model:
-        """Train the model and write it; raises what `ase_wavescat.training.train` raises."""
+        """Train the model and write it.
+
+        Args:
+            progress: Show what is going on.
+            overwrite: Replace a model that is there, see `train`.
+
+        Returns:
+            The model; raises what `ase_wavescat.training.train` raises.
+        """
         settings = {f.name: getattr(self.fit, f.name) for f in dataclasses.fields(self.fit)}
         return train(
             list(self.data),
@@ -127,14 +139,14 @@ class Run:
 def read_run(path: str | Path) -> Run:
     """The training run that a TOML file describes; its paths are relative to the file.
 
-    Keys at the top are the fields of `Run`, each `[[data]]` has those of `sources.Source`, `[features]` those of
-    `Features` but for `overrides`, which stand there by their own names, `[fit]` those of `settings.Settings`,
-    `[provenance]` what one likes. docs/how-to/training.md has an example.
+    Keys at the top are the fields of `Run`, each `[[data]]` has those of `Source`, `[features]` those of `Features` but
+    for `overrides`, which stand there by their own names, `[fit]` those of `Settings`, `[provenance]` what one likes.
+    docs/how-to/training.md has an example.
 
     Raises:
-        RunFileError: Which names the file and the section, for unknown keys (with the nearest known one), values of the
-            wrong type or out of range, and what is no TOML.
-        FileNotFoundError: For a file that is not there.
+        RunFileError: Names the file and the section, for unknown keys (with the nearest known one), values of the wrong
+            type or out of range, and what is no TOML.
+        FileNotFoundError: Where there is no such file.
     """
     path = Path(path)
     try:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from ase.data import atomic_numbers
 
-from ase_wavescat.training.linear.least_squares import LabelWeights
+from ase_wavescat.training.linear.observation import LabelWeights
+from ase_wavescat.training.methods import trainer
 
 ENERGY_WEIGHT, FORCE_WEIGHT, STRESS_WEIGHT = 300.0, 10.0, 600.0
 STRONG_FORCE = 2.0
 STRENGTHS = tuple(float(s) for s in 10.0 ** np.arange(-10, -1))
 STRENGTHS_TOWARDS_A_MODEL = (*STRENGTHS, *(float(s) for s in 10.0 ** np.arange(-1, 4)))
-METHODS = ("ridge", "sparse", "greedy")
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,13 @@ class Settings:
             chosen by orthogonal least squares on the energies alone.
         size: Features of a sparse model (None: the smallest whose held-out loss is within two per cent of the lowest);
             most features of a greedy member.
-        bagging: Greedy members choose among a random few features at each step (S20).
-        group_key: See `read_frames`; sources have their own.
-        energy_weight, force_weight, stress_weight: atoms/eV, A/eV, A^3/eV, one over the error expected of one label;
-            every force component and every stress component is one label.
-        strong_force: eV/A; the error expected of a force grows as `(1 + (|F| / strong_force)^2)^(1/2)`, infinity for
-            not at all.
+        bagging: Whether greedy members choose among a random few features at each step (S20).
+        group_key: Info key of frames that belong together, "none" for every frame its own; sources have their own.
+        energy_weight: One over the error expected of an energy, atoms/eV.
+        force_weight: The same of a force component, A/eV.
+        stress_weight: The same of a stress component, A^3/eV.
+        strong_force: eV/A; the error expected of a force grows as (1 + (|F| / strong_force)^2)^(1/2), infinity for not
+            at all.
         references: Energies of the species (eV an atom, by symbol), where they are known: one energy an atom is fitted
             besides. None: the energies of the species are fitted.
         members: Bootstrap members.
@@ -40,6 +41,9 @@ class Settings:
         directions: None for all force rows, k for k random directions a frame, 0 for energies alone.
         strengths: Of the prior, tried by cross-validation (with a prior model up to 1000 unless they are given).
         seed: Of folds and bootstraps.
+
+    Raises:
+        ValueError: For values out of range; it says which.
     """
 
     method: str = "ridge"
@@ -66,12 +70,9 @@ class Settings:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
                 raise ValueError(f"{name} must be a number, got {value!r}")
-        if self.method not in METHODS:
-            raise ValueError(f"the method is one of {', '.join(METHODS)}, got {self.method!r}")
         if self.size is not None and self.size < 1:
             raise ValueError(f"the size must be at least one feature, got {self.size}")
-        if self.size is not None and self.method == "ridge":
-            raise ValueError("ridge takes all features: a size belongs to the methods sparse and greedy")
+        trainer(self.method).check(self)
         if self.members < 1:
             raise ValueError(f"a model needs at least one member, got members = {self.members}")
         if self.folds < 2:
@@ -87,11 +88,10 @@ class Settings:
         for symbol, energy in (self.references or {}).items():
             if symbol not in atomic_numbers or not np.isfinite(energy):
                 raise ValueError(f"references are finite energies (eV) by element symbol, got {symbol!r}: {energy!r}")
-        _ = self.weights  # refused before any work is done
+        _ = self.label_weights  # refused before any work is done
 
     @property
-    def weights(self) -> LabelWeights:
-        """Of energies, forces and stresses."""
+    def label_weights(self) -> LabelWeights:
         return LabelWeights(self.energy_weight, self.force_weight, self.stress_weight)
 
     @property

@@ -1,9 +1,9 @@
-"""Errors on groups that a fit has not seen, the prior's strength, and how far the members' spread may be trusted."""
+"""Errors on groups that a fit has not seen, and how far the members' spread may be trusted."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,10 @@ from ase.data import chemical_symbols
 from ase.units import GPa
 
 from ase_wavescat.training.data.frames import Frame
-from ase_wavescat.training.linear.least_squares import Fit, collect
 
 COMPOSITION_EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 FAR_OFF = 30.0
 _EXACT = 1e-4  # eV/atom, eV/A; errors of labels that a model can follow exactly are no measure
-LEARNING_SHARES = (0.125, 0.25, 0.5, 1.0)
-ENOUGH = 1.02  # of the lowest held-out loss: a stronger prior, or fewer features, are worth that
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +23,7 @@ class FrameErrors:
     """Predicted less labelled for one frame: energy eV/atom, forces (R,) eV/A, stress (6,) eV/A^3; None without labels.
 
     The spreads are standard deviations over the members of a fold, uncalibrated; 0 and None for a single model.
-    weight: of the frame, as in the fit.
+    frame_weight: as in the fit.
     """
 
     energy: float
@@ -34,7 +31,7 @@ class FrameErrors:
     stress: np.ndarray | None
     energy_spread: float = 0.0
     forces_spread: np.ndarray | None = None
-    weight: float = 1.0
+    frame_weight: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +40,12 @@ class CrossValidation:
 
     errors: one record a frame, of the fold's fit to all its training groups.
     bagged: the same of the mean of the fold's bootstrap members.
-    fit: how the fits were regularised, and how well posed they were, for the model's metrics.
+    regularisation: of the fits, and how well posed they were, for the model's metrics.
     """
 
     errors: tuple[FrameErrors, ...]
     bagged: tuple[FrameErrors, ...]
-    fit: dict[str, Any]
+    regularisation: dict[str, Any]
 
     @property
     def energy_scale(self) -> float:
@@ -70,196 +67,10 @@ class CrossValidation:
 
 def _ratio(frames: Sequence[FrameErrors], error: str, spread: str) -> float:
     squares = [
-        sum(frame.weight * float(np.sum(np.square(getattr(frame, name)))) for frame in frames)
+        sum(frame.frame_weight * float(np.sum(np.square(getattr(frame, name)))) for frame in frames)
         for name in (error, spread)
     ]
     return float(np.sqrt(squares[0] / squares[1])) if squares[1] > 0 else 1.0
-
-
-def assign_folds(groups: np.ndarray, folds: int, seed: int, judged: np.ndarray | None = None) -> np.ndarray:
-    """The fold (0..folds-1) of each group, from the group of each frame: shuffled, then each to the emptiest fold.
-
-    judged (n,): only these frames fill a fold; the others are spread over the folds just as evenly.
-    """
-    judged = np.ones(len(groups), dtype=bool) if judged is None else judged
-    own, sizes = np.bincount(groups, weights=judged), np.bincount(groups)
-    fold, order = np.empty(len(sizes), dtype=int), np.random.default_rng(seed).permutation(len(sizes))
-    for mine, weights in ((order[own[order] > 0], own), (order[own[order] == 0], sizes)):
-        frames = np.zeros(folds)
-        for group in mine:
-            fold[group] = np.argmin(frames)
-            frames[fold[group]] += weights[group]
-    return fold
-
-
-def bootstrap(
-    groups: np.ndarray, total: int, members: int, rng: np.random.Generator, judged: np.ndarray | None = None
-) -> np.ndarray:
-    """Multiplicities (members, total) of draws of len(groups) among `groups` with replacement.
-
-    judged (total,): groups that are and groups that are not are drawn apart, as many as there are, so that a small
-    source of labels beside a large one is in every draw.
-    """
-    judged = np.ones(total, dtype=bool) if judged is None else judged
-    strata = [own for own in (groups[judged[groups]], groups[~judged[groups]]) if len(own)]
-    draws = np.concatenate([rng.choice(own, size=(members, len(own))) for own in strata], axis=1)
-    return np.array([np.bincount(draw, minlength=total) for draw in draws])
-
-
-def judged_groups(groups: np.ndarray, judged: np.ndarray) -> np.ndarray:
-    """(G,) Which groups hold a frame that is judged, from the group and the judgement of each frame."""
-    return np.bincount(groups, weights=judged) > 0
-
-
-@dataclass(frozen=True, eq=False)
-class Search:
-    """The strength of the prior that was chosen by the held-out loss, and each fold's fit with it.
-
-    strengths, losses: what was tried, and the data term of the fit on held-out frames.
-    weights (folds, F), species_energies (folds, S); supports: the features of each fold's fit, None for all.
-    condition: largest condition number; indefinite: how many fits had to leave out eigenvalues.
-    """
-
-    strength: float
-    strengths: tuple[float, ...]
-    losses: tuple[float, ...]
-    weights: np.ndarray
-    species_energies: np.ndarray
-    supports: tuple[np.ndarray | None, ...]
-    condition: float
-    indefinite: int
-
-
-def training_sets(fold: np.ndarray) -> np.ndarray:
-    """(folds, G) multiplicities of the groups: all folds but one."""
-    return np.array([fold != k for k in range(int(fold.max()) + 1)], dtype=int)
-
-
-def search_strength(
-    fit: Fit,
-    fold: np.ndarray,
-    strengths: Sequence[float],
-    judged: np.ndarray,
-    supports: Sequence[np.ndarray] | None = None,
-) -> Search:
-    """Fit on all folds but one with every strength, look at the frames of that one that are `judged` (n,).
-
-    The strongest prior is taken whose loss is within two per cent of the lowest: the loss is flat there and held-out
-    frames are like those of the fit, but dynamics go where no frame is, and a stronger prior is smoother there. It is
-    one number chosen among few on the same folds that the errors are quoted for, which flatters them by next to
-    nothing: the losses around the lowest are all but equal.
-    supports: indices of the features of each fold's fit; all of them by default.
-    """
-    sets = training_sets(fold)
-    allowed = [None] * len(sets) if supports is None else list(supports)
-    problems = zip(fit.normal_equations(sets), allowed, strict=True)
-    solutions = collect(problem.solve(strength, own) for problem, own in problems for strength in strengths)
-    shape = len(sets), len(strengths), -1
-    weights, species = solutions.weights.reshape(shape), solutions.species_energies.reshape(shape)
-    losses = np.zeros(len(strengths))
-    for index, k in held_out(fit, fold, judged):
-        losses += fit.residuals(index, weights[k], species[k]).loss(fit.weights)
-    best = int(np.argmax(np.where(losses <= ENOUGH * losses.min(), strengths, 0.0)))
-    return Search(
-        strength=float(strengths[best]),
-        strengths=tuple(map(float, strengths)),
-        losses=tuple(map(float, losses)),
-        weights=weights[:, best],
-        species_energies=species[:, best],
-        supports=tuple(allowed),
-        condition=float(solutions.condition.reshape(shape)[:, best].max()),
-        indefinite=int(solutions.indefinite.reshape(shape)[:, best].sum()),
-    )
-
-
-def cross_validate(
-    fit: Fit, fold: np.ndarray, search: Search, members: int, seed: int, judged: np.ndarray
-) -> CrossValidation:
-    """Errors of each fold's fit on the judged frames of that fold; fold (G,) as from `assign_folds`.
-
-    members: bootstrap members fitted inside each fold, from its training groups only, for the spread.
-    """
-    count = len(search.weights)
-    rng = np.random.default_rng(seed)
-    own = judged_groups(fit.groups, judged)
-    sets = training_sets(fold)
-    draws = [bootstrap(np.flatnonzero(row), len(fold), members, rng, own) for row in sets]
-    problems = enumerate(fit.normal_equations(np.concatenate(draws), np.repeat(sets, members, axis=0)))
-    second = collect(problem.solve(search.strength, search.supports[i // members]) for i, problem in problems)
-    models = np.concatenate([search.weights[:, None], second.weights.reshape(count, members, -1)], axis=1)
-    energies = second.species_energies.reshape(count, members, -1)
-    energies = np.concatenate([search.species_energies[:, None], energies], axis=1)
-    results = [frame_errors(fit, index, models[k], energies[k]) for index, k in held_out(fit, fold, judged)]
-    how = {
-        "strength": search.strength,
-        "losses": {f"{s:g}": loss for s, loss in zip(search.strengths, search.losses, strict=True)},
-        "condition": max(search.condition, float(second.condition.max())),
-        "indefinite_fits": search.indefinite + int(second.indefinite.sum()),
-    }
-    return CrossValidation(tuple(own for own, _ in results), tuple(mean for _, mean in results), how)
-
-
-def held_out_summaries(
-    fit: Fit, fold: np.ndarray, weights: np.ndarray, species_energies: np.ndarray, judged: np.ndarray
-) -> list[dict[str, Any]]:
-    """`summarise`, with the "loss", of K models a fold on the judged frames of that fold: weights (folds, K, F)."""
-    errors: list[list[FrameErrors]] = [[] for _ in range(weights.shape[1])]
-    losses = np.zeros(weights.shape[1])
-    for index, k in held_out(fit, fold, judged):
-        found = fit.residuals(index, weights[k], species_energies[k])
-        losses += found.loss(fit.weights)
-        for model, mine in enumerate(errors):
-            forces, stress = (None if part is None else part[:, model] for part in (found.forces, found.stress))
-            mine.append(FrameErrors(float(found.energy[model]), forces, stress))
-    return [summarise(mine) | {"loss": float(loss)} for mine, loss in zip(errors, losses, strict=True)]
-
-
-def held_out(fit: Fit, fold: np.ndarray, judged: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Index and fold of every judged frame."""
-    return ((int(index), int(fold[fit.groups[index]])) for index in np.flatnonzero(judged))
-
-
-def learning_curve(fit: Fit, fold: np.ndarray, search: Search, judged: np.ndarray, seed: int) -> list[dict[str, Any]]:
-    """Held-out errors of fits to a growing share of each fold's training groups, the smaller within the larger."""
-    order, count = np.random.default_rng([seed, 2]).permutation(len(fold)), len(LEARNING_SHARES)
-    selections = []
-    for row in training_sets(fold):
-        mine = order[row[order] > 0]
-        parts = [mine[: max(1, round(share * len(mine)))] for share in LEARNING_SHARES]
-        selections += [np.bincount(part, minlength=len(fold)) for part in parts]
-    problems = enumerate(fit.normal_equations(np.array(selections)))
-    found = collect(problem.solve(search.strength, search.supports[i // count]) for i, problem in problems)
-    weights, energies = (part.reshape(-1, count, part.shape[1]) for part in (found.weights, found.species_energies))
-    summaries = held_out_summaries(fit, fold, weights, energies, judged)
-    trained = np.array(selections).reshape(-1, count, len(fold))
-    sizes = np.bincount(fit.groups, minlength=len(fold))
-    return [
-        {
-            "groups": round(float(trained[:, i].sum(axis=1).mean())),
-            **summary,
-            "frames": round(float((trained[:, i] @ sizes).mean())),
-        }
-        for i, summary in enumerate(summaries)
-    ]
-
-
-def frame_errors(fit: Fit, index: int, models: np.ndarray, energies: np.ndarray) -> tuple[FrameErrors, FrameErrors]:
-    """Errors of the first model and of the mean of the others, with the spread of the others."""
-    residuals = fit.residuals(index, models, energies)
-    weight = residuals.observation.weight
-    freedom = min(1, len(models) - 2)  # a single member has no spread
-    energy_spread = float(residuals.energy[1:].std(ddof=freedom))
-    forces, stress = residuals.forces, residuals.stress
-    forces_spread = None if forces is None else forces[:, 1:].std(axis=1, ddof=freedom)
-
-    def pick(array: np.ndarray | None, mean: bool) -> np.ndarray | None:
-        return None if array is None else array[:, 1:].mean(axis=1) if mean else array[:, 0]
-
-    own, bagged = (
-        FrameErrors(float(energy), pick(forces, mean), pick(stress, mean), energy_spread, forces_spread, weight)
-        for mean, energy in ((False, residuals.energy[0]), (True, residuals.energy[1:].mean()))
-    )
-    return own, bagged
 
 
 def summarise(errors: Iterable[FrameErrors]) -> dict[str, Any]:
@@ -317,7 +128,7 @@ def collect_metrics(frames: Sequence[Frame], validation: CrossValidation, specie
         **by_source,
         "mean_of_members": summarise(validation.bagged),
         "far_off": [frames[i].name for i in far_off(validation.errors)],
-        **validation.fit,
+        **validation.regularisation,
     }
 
 

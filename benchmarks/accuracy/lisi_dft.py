@@ -15,7 +15,8 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,17 @@ from ase_wavescat.representation.registry import parse_key
 from ase_wavescat.structure.structure import Structure
 from ase_wavescat.training.cost import measured_cost
 from ase_wavescat.training.data.frames import Frame, read_frames
-from ase_wavescat.training.fitting import Penalty, prepare, train
-from ase_wavescat.training.linear.least_squares import NormalEquations, Observation, collect
+from ase_wavescat.training.fitting import train
+from ase_wavescat.training.groups import assign_folds, training_sets
+from ase_wavescat.training.linear.cross_validation import Plan, Search, Summaries, fit_members, search_strength
+from ase_wavescat.training.linear.least_squares import LeastSquares, NormalEquations, Selections, collect
+from ase_wavescat.training.linear.observation import Observation
 from ase_wavescat.training.linear.prior import STEEP, prior_scale
-from ase_wavescat.training.linear.trainers import Problem
+from ase_wavescat.training.linear.problem import least_squares
 from ase_wavescat.training.rows.observations import Observations
 from ase_wavescat.training.rows.store import FeatureStore, random_directions
 from ase_wavescat.training.settings import STRENGTHS_TOWARDS_A_MODEL, Settings
-from ase_wavescat.training.validation import held_out_summaries, learning_curve, search_strength, training_sets
+from ase_wavescat.training.trainer import Penalty, Problem
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import glass, machine, standard_options, table, update_documents, write_json
@@ -59,6 +63,33 @@ TITLES = {
 Line = dict[str, Any]
 
 
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A problem, and its least squares with all rows in memory."""
+
+    problem: Problem
+    squares: LeastSquares
+
+    def training(self) -> list[NormalEquations]:
+        """The problem of each fold's training set."""
+        return list(self.squares.normal_equations(Selections.fits(training_sets(self.problem.fold))))
+
+    def search(self) -> Search:
+        """The strength by the folds."""
+        plan = Plan.draw(self.problem, 1, 0)
+        equations = self.squares.normal_equations(plan.searched)
+        training, held_out = (islice(equations, plan.folds) for _ in range(2))
+        return search_strength(training, held_out, STRENGTHS, [None] * plan.folds)
+
+    def held_out(self, weights: np.ndarray, species_energies: np.ndarray) -> list[Line]:
+        """Errors of n models a fold: weights (K, n, F), species_energies (K, n, B)."""
+        summaries, fold = Summaries(weights.shape[1], self.squares.label_weights), self.problem.fold
+        for index in np.flatnonzero(self.problem.judged).tolist():
+            k = fold[self.problem.groups[index]]
+            summaries.add(self.squares.observations[index].residuals(weights[k], species_energies[k]))
+        return summaries()
+
+
 class Case:
     """Labelled frames with the rows of a preset in memory, and fits to them."""
 
@@ -68,17 +99,17 @@ class Case:
         self.store.fill(frames)
         self.groups = np.unique([frame.group for frame in frames], return_inverse=True)[1]
 
-    def problem(
-        self, penalty: Penalty | None = None, towards: np.ndarray | None = None, **settings: Any
-    ) -> tuple[Problem, list[Observation]]:
-        """The problem for some settings, and its rows in memory."""
+    def fit(self, penalty: Penalty | None = None, towards: np.ndarray | None = None, **settings: Any) -> Fit:
+        """The problem for some settings, with its rows in memory."""
         chosen = replace(self.settings, **settings)
         repulsion = PairRepulsion.from_species(SPECIES)
         observations = Observations(self.frames, self.store, repulsion, strong_force=chosen.strong_force)
-        problem = prepare(observations, self.groups, chosen, penalty, towards, progress=True)
-        rows = list(observations)
-        problem.fit.observations = rows
-        return problem, rows
+        judged = observations.targets
+        fold = assign_folds(self.groups, chosen.folds, chosen.seed, judged)
+        problem = Problem(observations, self.groups, fold, judged, penalty, towards, progress=True)
+        squares = least_squares(problem, chosen)
+        squares.observations = list(observations)
+        return Fit(problem, squares)
 
     @property
     def orders(self) -> np.ndarray:
@@ -92,33 +123,28 @@ def _correlation(key: str) -> PairFeature | AtomFeature | BandFeature:
     return feature
 
 
-def fits_of(problem: Problem) -> list[NormalEquations]:
-    """The least-squares problem of each fold's training set."""
-    return list(problem.fit.normal_equations(training_sets(problem.fold)))
-
-
-def judge(problem: Problem, fits: Sequence[NormalEquations], name: str, support: np.ndarray | None = None) -> Line:
+def judge(fit: Fit, training: Sequence[NormalEquations], name: str, support: np.ndarray | None = None) -> Line:
     """Held-out errors of ridge on a support, at the strength with the lowest loss."""
-    strengths = STRENGTHS_TOWARDS_A_MODEL if problem.fit.towards.any() else STRENGTHS
-    found = collect(fit.solve(strength, support) for fit in fits for strength in strengths)
-    shape = len(fits), len(strengths), -1
+    strengths = STRENGTHS_TOWARDS_A_MODEL if fit.squares.towards.any() else STRENGTHS
+    found = collect(own.solve(strength, support) for own in training for strength in strengths)
+    shape = len(training), len(strengths), -1
     weights, energies = found.weights.reshape(shape), found.species_energies.reshape(shape)
-    summaries = held_out_summaries(problem.fit, problem.fold, weights, energies, problem.judged)
+    summaries = fit.held_out(weights, energies)
     strength, summary = min(zip(strengths, summaries, strict=True), key=lambda pair: pair[1]["loss"])
-    count = problem.fit.scale.size if support is None else len(support)
+    count = fit.squares.towards.size if support is None else len(support)
     line = {"name": name, "features": count, "strength": strength, **summary}
     print(f"{name:50s} {count:5d} {' '.join(_cells(line))}", flush=True)
     return line
 
 
 def families(case: Case) -> list[Line]:
-    problem, _ = case.problem()
-    fits, orders = fits_of(problem), case.orders
+    fit, orders = case.fit(), case.orders
+    training = fit.training()
     sets = {"pair": (2,), "pair, 3": (2, 3), "pair, 3, 5": (2, 3, 5), "pair, 3, 4": (2, 3, 4), "all": (2, 3, 4, 5)}
     lines = []
     for name, kept in sets.items():
         support = np.flatnonzero(np.isin(orders, kept))
-        lines.append(judge(problem, fits, name, support) | {"milliseconds": time_of_call(case, support)})
+        lines.append(judge(fit, training, name, support) | {"milliseconds": time_of_call(case, support)})
     return lines
 
 
@@ -137,12 +163,13 @@ def labels(case: Case) -> list[Line]:
         ("energies, 8 directions a frame", {"stress_weight": 0.0}),
         ("energies, all forces", {"stress_weight": 0.0}),
     ):
-        problem, rows = case.problem(**settings)
+        fit = case.fit(**settings)
+        squares, rows = fit.squares, fit.squares.observations
         if "directions" in name:
-            problem.fit.observations = [_along(row, frame) for row, frame in zip(rows, case.frames, strict=True)]
-        fits = fits_of(problem)
-        problem.fit.observations = rows
-        lines.append(judge(problem, fits, name))
+            squares.observations = [_along(row, frame) for row, frame in zip(rows, case.frames, strict=True)]
+        training = fit.training()
+        squares.observations = rows
+        lines.append(judge(fit, training, name))
     return lines
 
 
@@ -150,10 +177,10 @@ def _along(row: Observation, frame: Frame) -> Observation:
     """Force rows along eight random directions in place of all."""
     assert row.force_rows is not None
     assert row.forces is not None
-    assert row.force_weights is not None
+    assert row.component_weights is not None
     units = random_directions(frame, 8)
-    weights = (units**2 @ row.force_weights**-2) ** -0.5
-    return replace(row, force_rows=units @ row.force_rows, forces=units @ row.forces, force_weights=weights)
+    weights = (units**2 @ row.component_weights**-2) ** -0.5
+    return replace(row, force_rows=units @ row.force_rows, forces=units @ row.forces, component_weights=weights)
 
 
 def choices(case: Case) -> list[Line]:
@@ -165,8 +192,8 @@ def choices(case: Case) -> list[Line]:
     }
     lines = []
     for name, (penalty, settings) in plain.items():
-        problem, _ = case.problem(penalty, **settings)
-        lines.append(judge(problem, fits_of(problem), name))
+        fit = case.fit(penalty, **settings)
+        lines.append(judge(fit, fit.training(), name))
     return lines
 
 
@@ -176,10 +203,13 @@ def _even(statistics: Any, weights: Any, keys: Sequence[str]) -> np.ndarray:
 
 
 def frames(case: Case) -> list[Line]:
-    problem, _ = case.problem()
-    search = search_strength(problem.fit, problem.fold, STRENGTHS, problem.judged)
-    curve = learning_curve(problem.fit, problem.fold, search, problem.judged, seed=0)
-    return [{"name": f"{point['groups']} melts", **point} for point in curve]
+    fit = case.fit()
+    problem, plan = fit.problem, Plan.draw(fit.problem, 1, 0)
+    equations, supports = fit.squares.normal_equations(plan.fitted), [None] * plan.folds
+    _, _, curve, _ = fit_members(problem, plan, fit.search(), equations, supports, None)
+    errors = fit.held_out(curve.models.weights, curve.models.species_energies)
+    points = zip(curve.points, errors, strict=True)
+    return [{"name": f"{point['groups']} melts", **error, **point} for point, error in points]
 
 
 def sources(dft: list[Frame], network: Path, store: Path) -> list[Line]:
@@ -189,17 +219,16 @@ def sources(dft: list[Frame], network: Path, store: Path) -> list[Line]:
     alone = Case("correlations", dft, store)
 
     def held_out(case: Case, name: str, **given: Any) -> Line:
-        problem, _ = case.problem(**given)
-        return judge(problem, fits_of(problem), name)
+        fit = case.fit(**given)
+        return judge(fit, fit.training(), name)
 
     lines = [held_out(alone, "alone")]
     for weight in (0.1, 1.0):
         both = Case("correlations", [*dft, *(replace(f, weight=weight) for f in cheap)], store)
         lines.append(held_out(both, f"{len(cheap)} energies of a network besides, weight {weight:g}"))
-    problem, _ = Case("correlations", cheap, store).problem()
-    search = search_strength(problem.fit, problem.fold, STRENGTHS, problem.judged)
-    everything = np.ones((1, len(problem.fold)), dtype=int)
-    towards = problem.fit.solve(everything, [search.strength]).weights[0]
+    fit = Case("correlations", cheap, store).fit()
+    everything = np.ones((1, len(fit.problem.fold)), dtype=int)
+    towards = fit.squares.solve(everything, [fit.search().strength]).weights[0]
     return [*lines, held_out(alone, "drawn towards a fit of the network's energies", towards=towards)]
 
 
@@ -208,8 +237,8 @@ def moduli(dft: list[Frame], store: Path) -> list[Line]:
     bare = [replace(frame, forces=None, stress=None) for frame in dft]
     lines = []
     for name in ("correlations", "many-body", "polynomial", "sinz2020"):
-        problem, _ = Case(name, bare, store).problem()
-        lines.append(judge(problem, fits_of(problem), name))
+        fit = Case(name, bare, store).fit()
+        lines.append(judge(fit, fit.training(), name))
     return lines
 
 

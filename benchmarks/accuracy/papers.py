@@ -33,12 +33,13 @@ from ase_wavescat import preset
 from ase_wavescat.representation.families.moduli.features import ModulusFeature
 from ase_wavescat.representation.registry import parse_key
 from ase_wavescat.training.data.frames import Frame, read_frames
+from ase_wavescat.training.groups import assign_folds
 from ase_wavescat.training.linear.bagging import greedy_members
 from ase_wavescat.training.linear.greedy import bag_size
-from ase_wavescat.training.linear.least_squares import Fit, LabelWeights, Observation
+from ase_wavescat.training.linear.least_squares import LeastSquares
+from ase_wavescat.training.linear.observation import LabelWeights, Observation
 from ase_wavescat.training.linear.visibility import visible_features
 from ase_wavescat.training.rows.store import FeatureStore
-from ase_wavescat.training.validation import assign_folds
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import machine, standard_options, table, update_documents, write_json
@@ -200,7 +201,7 @@ def ridge(name: str) -> Callable[[Data, Features, argparse.Namespace], Predictio
         observations = [
             Observation(data.counts[i], design[i] * atoms[i], data.target[i] * atoms[i]) for i in data.learnt
         ]
-        problem = Fit(observations, groups, LabelWeights(1.0, 0.0, 0.0))
+        problem = LeastSquares(observations, groups, LabelWeights(1.0, 0.0, 0.0))
         training = np.zeros((FOLDS, groups.max() + 1), dtype=int)
         for k in range(FOLDS):
             training[k, groups[fold[data.learnt] != k]] = 1

@@ -24,7 +24,7 @@ from ase_wavescat.cli import main
 from ase_wavescat.cli.structures import (
     Shortfalls,
     end,
-    fingerprint,
+    inputs_record,
     kept,
     read_structures,
     run_each,
@@ -206,7 +206,7 @@ def test_a_bug_is_not_swallowed(model: Path, structures: dict[str, Atoms], tmp_p
         run_each(structures, str(model), tmp_path, {}, work, quiet=True)
 
 
-def test_fingerprints_change_with_every_input(model: Path, structures: dict[str, Atoms], tmp_path: Path) -> None:
+def test_inputs_records_change_with_every_input(model: Path, structures: dict[str, Atoms], tmp_path: Path) -> None:
     first, second, _ = structures.values()
     ensemble = load_model(model)
     ours, other = (changed(ensemble, weights=k * linear(ensemble).weights) for k in (1, 2))
@@ -215,7 +215,7 @@ def test_fingerprints_change_with_every_input(model: Path, structures: dict[str,
     larger.set_cell(first.cell.array * 1.001)
     renamed.numbers[0] = 14 if first.numbers[0] == 3 else 3
     marks = [
-        fingerprint(atoms, made_by, settings)
+        inputs_record(atoms, made_by, settings)
         for atoms, made_by, settings in (
             ([first], ours, {}), ([second], ours, {}), ([first, second], ours, {}), ([second, first], ours, {}),
             ([first], other, {}), ([first], ours, {"a": 1}), ([first], ours, {"a": 2}), ([open_cell], ours, {}),
@@ -224,7 +224,7 @@ def test_fingerprints_change_with_every_input(model: Path, structures: dict[str,
     ]  # fmt: skip
     assert all(one != other for one, other in combinations(marks, 2))
     again = load_model(model)  # where the model comes from does not matter
-    assert fingerprint([first], ours, {"a": 1, "b": 2}) == fingerprint([first.copy()], again, {"b": 2, "a": 1})
+    assert inputs_record([first], ours, {"a": 1, "b": 2}) == inputs_record([first.copy()], again, {"b": 2, "a": 1})
     assert not kept(tmp_path / "none.json", marks[0])
 
 
@@ -248,11 +248,11 @@ def test_arguments_of_commands() -> None:
 
 def test_constraints_make_another_structure(model: Path, structures: dict[str, Atoms]) -> None:
     atoms, ensemble = next(iter(structures.values())), load_model(model)
-    free = fingerprint([atoms], ensemble, {})
+    free = inputs_record([atoms], ensemble, {})
     atoms.set_constraint(FixAtoms([0]))
-    assert fingerprint([atoms], ensemble, {}) != free
+    assert inputs_record([atoms], ensemble, {}) != free
     atoms.set_constraint()
-    assert fingerprint([atoms], ensemble, {}) == free
+    assert inputs_record([atoms], ensemble, {}) == free
 
 
 def test_a_place_that_is_a_file_is_a_message(tmp_path: Path) -> None:

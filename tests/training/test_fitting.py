@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections import Counter
 from contextlib import nullcontext
 
 import numpy as np
@@ -23,6 +24,8 @@ from ase_wavescat.system.errors import DataError, WaveScatWarning
 from ase_wavescat.training.data.frames import read_frames
 from ase_wavescat.training.data.sources import Source
 from ase_wavescat.training.fitting import train
+from ase_wavescat.training.methods import METHODS, trainer
+from ase_wavescat.training.rows import observations
 from ase_wavescat.training.rows.observations import Observations
 from ase_wavescat.training.rows.store import FeatureStore
 from ase_wavescat.training.settings import Settings
@@ -276,7 +279,7 @@ def test_a_prior_model_fills_in_what_the_data_do_not_say(exact, spec, tmp_path):
         assert train(few, tmp_path / "same.h5", prior=known, **options).species == spec.species
     with pytest.raises(DataError, match="another specification"):
         train(few, tmp_path / "bad.h5", dataclasses.replace(spec, beta=1.0), prior=known, **QUICK)
-    with pytest.raises(DataError, match="method ridge, not to greedy"):
+    with pytest.raises(DataError, match="the method greedy takes no prior model"):
         train(few, tmp_path / "bad.h5", spec, method="greedy", prior=known, **QUICK)
 
 
@@ -294,6 +297,36 @@ def test_a_sparse_model_keeps_few_features(noisy, spec, tmp_path):
     frame = read_frames(noisy)[0]
     prediction = loaded.predict(frame.structure)
     assert np.abs(prediction.gradient + frame.forces).mean() < 2 * metrics["force_mae_ev_per_a"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_rows_are_read_twice_and_baselines_found_once(method, noisy, spec, tmp_path, monkeypatch):
+    """Once for the fits and once for the errors, whatever the method; a third time only where memory is short."""
+    frames = read_frames(noisy)
+    reads, baselines = Counter(), Counter()
+    load, baseline_of = FeatureStore.load, observations.baseline_of
+
+    def counted_load(store, frame):
+        reads[frame.name] += 1
+        return load(store, frame)
+
+    def counted_baseline(frame, *given):
+        baselines[frame.name] += 1
+        return baseline_of(frame, *given)
+
+    monkeypatch.setattr(FeatureStore, "load", counted_load)
+    monkeypatch.setattr(observations, "baseline_of", counted_baseline)
+    train(noisy, tmp_path / "model.h5", spec, method=method, strengths=(1e-9, 1e-5), **QUICK)
+    assert reads == {frame.name: 2 for frame in frames}
+    assert baselines == {frame.name: 1 for frame in frames}
+
+
+def test_every_method_has_a_trainer_of_its_name():
+    for method in METHODS:
+        assert trainer(method).fewest_groups >= 2
+        assert Settings(method=method).method == method
+    with pytest.raises(ValueError, match="the method is one of ridge, sparse, greedy, got 'magic'"):
+        trainer("magic")
 
 
 def test_greedy_members_choose_features_of_their_own(labelled, spec, tmp_path):

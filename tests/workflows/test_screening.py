@@ -33,7 +33,7 @@ from ase_wavescat.potentials.domain import Domain
 from ase_wavescat.potentials.model import Model
 from ase_wavescat.system.errors import CalculatorError, DataError, WaveScatError
 from ase_wavescat.workflows import read_screening, screen
-from ase_wavescat.workflows.screening.jobs import ScreeningSettings, fingerprint
+from ase_wavescat.workflows.screening.jobs import ScreeningSettings, job_key
 from screening_calculators import DEADLY, Deadly, Homebound, Slow
 
 ELEMENTS = {"Cu": -0.007, "Au": -0.0001}
@@ -345,18 +345,18 @@ def test_more_structures_are_ranked_with_those_before_and_queries_see_the_ranks(
     assert read_screening(parts.database).table == whole.table
 
 
-def test_fingerprints_see_structure_settings_and_model() -> None:
+def test_job_keys_see_structure_settings_and_model() -> None:
     settings = ScreeningSettings()
     moved = alloy()
     moved.positions[0, 0] += 1e-9
     marks = [
-        fingerprint(alloy(), settings, "EMT"),
-        fingerprint(moved, settings, "EMT"),
-        fingerprint(alloy(), ScreeningSettings(fmax=0.02), "EMT"),
-        fingerprint(alloy(), settings, "LennardJones"),
+        job_key(alloy(), settings, "EMT"),
+        job_key(moved, settings, "EMT"),
+        job_key(alloy(), ScreeningSettings(fmax=0.02), "EMT"),
+        job_key(alloy(), settings, "LennardJones"),
     ]
     assert len(set(marks)) == 4
-    assert fingerprint(alloy(), settings, "EMT") == marks[0]
+    assert job_key(alloy(), settings, "EMT") == marks[0]
 
 
 def test_written_files(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from ase_wavescat.potentials.repulsion import PairRepulsion
 from ase_wavescat.representation.transform import Transform
 from ase_wavescat.structure.crystals import crystal, crystals_of
 from ase_wavescat.structure.structure import Structure
+from ase_wavescat.training.data.baseline import repulsion_of
 from ase_wavescat.training.data.frames import Frame
 
 DISTANCES = (0.92, 0.84, 0.76, 0.68, 0.60, 0.52, 0.44, 0.36, 0.28)  # of the closest distance seen
@@ -62,11 +63,14 @@ def close_contacts(
         for approach in (*_collisions(pair, shortest, frames, rng), *_crowding(pair, shortest, frames, rng)):
             start = approach.start
             features = transform.evaluate(start).features
-            before = bare.predict(start).energy, repulsion.predict(start).energy
+            before = [repulsion_of(start, own).energy for own in (bare, repulsion)]
             for structure in approach.steps:
-                push = bare.predict(structure).energy - before[0]
+                push, known = (
+                    repulsion_of(structure, own).energy - energy
+                    for own, energy in zip((bare, repulsion), before, strict=True)
+                )
                 rows.append(transform.evaluate(structure).features - features)
-                targets.append(push - (repulsion.predict(structure).energy - before[1]))
+                targets.append(push - known)
                 errors.append(approach.relative * abs(push) + approach.absolute)
     return Contacts(np.array(rows).reshape(len(rows), len(transform.keys)), np.array(targets), np.array(errors))
 

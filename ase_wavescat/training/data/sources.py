@@ -27,20 +27,21 @@ class Source:
     """Files labelled in one way.
 
     Attributes:
-        files: Files, folders and globs, see `io.structures.files_of`.
+        files: Files, folders and globs.
         name: Of the label source; the first source's name is that of what the model predicts.
+        group_key: Info key of frames that belong together; "none": every frame its own group.
+        weight: Of the squared errors of all frames, above 0.
+        config_type_weights: By config_type, multiplied on; 0 leaves these frames out.
+        energies: "total" or "formation".
+        references: Energies of the elements, eV an atom by symbol, for formation energies: these are turned into
+            totals, E = E_f + sum over species of n_z E_z. Without, formation energies stay what they are, and so does
+            what the model predicts. For total energies none are needed: the fit has an energy for each species.
         zero: Name of the source whose zero of energy these labels share (default: their own, which the sources of one
             name have in common), for labels that differ by noise and not by method: meshes, cutoffs. Labels with the
             zero of the first source are those that the prior's strength is chosen by, and errors and spreads are judged
             by.
-        group_key: The key of frames that belong together, see `read_frames`; "none": every frame its own group.
-        weight: Of the squared errors of all frames, above 0.
-        config_type_weights: By config_type, multiplied on; 0 leaves these frames out.
-        energies: "total" or "formation".
-        virial, virial_sign: Key of virials to read in place of stresses, and their sign, see `Virial`.
-        references: Energies of the elements, eV an atom by symbol, for formation energies: these are turned into
-            totals, E = E_f + sum over species of n_z E_z. Without, formation energies stay what they are, and so does
-            what the model predicts. For total energies none are needed: the fit has an energy for each species.
+        virial: Info key of virials to read in place of stresses.
+        virial_sign: "-" where stress = -virial / volume, "+" where stress = virial / volume.
 
     Raises:
         DataError: For weights, energies and references that make no sense.

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ase_wavescat.system.errors import DataError
+from ase_wavescat.training.groups import bootstrap
 from ase_wavescat.training.linear.greedy import MEMORY_LIMIT, GreedyPaths, greedy_paths
-from ase_wavescat.training.validation import bootstrap
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]

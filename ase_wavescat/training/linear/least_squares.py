@@ -1,6 +1,6 @@
 """Regularised least squares for many selections of groups at once: folds, bootstraps, the full set.
 
-For one selection, with multiplicities n_g of the groups, the weights w (F,) and energies e (S,) of the species minimise
+For one selection, with multiplicities n_g of the groups, the weights w (F,) and energies e (B,) of the species minimise
 
     sum_g n_g sum_{frames k of g} v_k [ a_E^2 ((E_pred - E) / N)^2 + a_F^2 |F_pred - F|_c^2 + a_S^2 |s_pred - s|^2 ]
         + sum_{contacts} [(change of E_pred - target) / error]^2
@@ -11,8 +11,11 @@ For one selection, with multiplicities n_g of the groups, the weights w (F,) and
 exactly; v_k are the frames' weights and w0 the weights of another model, or zero.
 Everything that a selection needs is a sum of Gram matrices X_g^T X_g over its groups, with X_g the weighted rows of the
 group: features, species, target. They are computed once a group, in one stream through the rows, and added into all
-selections together by a matrix product. Memory: one packed triangle, 4 P^2 bytes with P = F + S + 1, for each selection
-and for each of `_GROUPS_AT_ONCE` groups; selections beyond `memory_limit` are taken in further streams.
+selections together by a matrix product; the sizes of the features' columns, which the prior's prices are made of, come
+out of the same stream, since prices and strength enter only afterwards. The loss on held-out frames is a quadratic form
+of such a sum, so no rows are read to choose the strength.
+Memory: one packed triangle, 4 P^2 bytes with P = F + B + 1, for each selection and for each of `_BLOCKS_AT_ONCE` blocks
+of rows; selections beyond `memory_limit` are taken in further streams.
 
 Energies are fitted after their part linear in the composition is removed from the features: the species energies
 are not penalised, so this changes no minimum, but it removes most of the size of the energy columns.
@@ -20,8 +23,9 @@ are not penalised, so this changes no minimum, but it removes most of the size o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,115 +34,59 @@ from tqdm import tqdm
 
 from ase_wavescat.system.progress import hidden
 from ase_wavescat.training.data.contacts import Contacts
+from ase_wavescat.training.linear.observation import EnergyRows, LabelWeights, Observation
+from ase_wavescat.training.linear.statistics import RowSquares, Statistics
 
-_GROUPS_AT_ONCE = 8
+_BLOCKS_AT_ONCE = 8
 _COLUMNS_AT_ONCE = 1 << 18
 _ROWS_AT_ONCE = 256
 _NEGLIGIBLE = 1e-10
-_INVISIBLE = 1e-12
 MEMORY_LIMIT = 4 << 30
 
 
 @dataclass(frozen=True, eq=False)
-class Observation:
-    """One frame as seen by a linear model: what it predicts, and the labels less the baseline.
+class Selections:
+    """The groups of each of D problems.
 
-    counts (S,): the columns that are not penalised, adding up to the number of atoms: atoms of each species, in columns
-        of their own for each label source; or the number of atoms alone where the species energies are given.
-    features (F,), energy: eV.
-    force_rows (R, F), forces (R,): eV/A; None where the frame has no such labels.
-    stress_rows (6, F), stress (6,): eV/A^3; None likewise.
-    weight: v_k, of the squared errors; force_weights (R,): c, None for ones.
+    Attributes:
+        multiplicities: (D, G) how often each group counts.
+        drawn_from: (D, G) what each was drawn from. Energies of species that a selection leaves undetermined are those
+            of `EnergyRows.species_energies` there: never taken from groups that are held out.
+        held_out: (D,) whether it serves to evaluate losses: of judged frames alone, without the close contacts.
     """
 
-    counts: np.ndarray
-    features: np.ndarray
-    energy: float
-    force_rows: np.ndarray | None = None
-    forces: np.ndarray | None = None
-    stress_rows: np.ndarray | None = None
-    stress: np.ndarray | None = None
-    weight: float = 1.0
-    force_weights: np.ndarray | None = None
+    multiplicities: np.ndarray
+    drawn_from: np.ndarray
+    held_out: np.ndarray
 
-    @property
-    def atoms(self) -> float:
-        return float(self.counts.sum())
+    @classmethod
+    def fits(cls, multiplicities: np.ndarray, drawn_from: np.ndarray | None = None) -> Selections:
+        """To be solved; drawn from themselves by default."""
+        origin = multiplicities if drawn_from is None else drawn_from
+        return cls(multiplicities, origin, np.zeros(len(multiplicities), dtype=bool))
 
-    def of(self, columns: np.ndarray) -> Observation:
-        """With some features only, by their indices."""
-        rows = {name: getattr(self, name) for name in ("force_rows", "stress_rows")}
-        kept = {name: block[:, columns] for name, block in rows.items() if block is not None}
-        return replace(self, features=self.features[columns], **kept)
+    @classmethod
+    def losses(cls, multiplicities: np.ndarray) -> Selections:
+        """To evaluate losses with."""
+        return cls(multiplicities, multiplicities, np.ones(len(multiplicities), dtype=bool))
 
+    def __len__(self) -> int:
+        return len(self.multiplicities)
 
-@dataclass(frozen=True)
-class LabelWeights:
-    """a_E (atoms/eV), a_F (A/eV), a_S (A^3/eV): one over the error expected of a label."""
+    def __add__(self, other: Selections) -> Selections:
+        return Selections(*(np.concatenate(pair) for pair in zip(_parts(self), _parts(other), strict=True)))
 
-    energy: float
-    forces: float
-    stress: float
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not (np.isfinite(value) and value >= 0):
-                raise ValueError(f"the weight of the {name} must be finite and not negative, got {value}")
-        if self.energy == 0:
-            raise ValueError("the weight of the energy must not be zero: it alone fixes the species energies")
+    def __getitem__(self, part: slice) -> Selections:
+        return Selections(*(array[part] for array in _parts(self)))
 
 
-@dataclass(frozen=True, eq=False)
-class Statistics:
-    """Sizes of the features' columns over all frames, by weight.
-
-    std (F,): standard deviation over frames of phi/N.
-    composition (S, F): least-squares part of phi/N linear in the fractions of the species.
-    energy_std (F,): root mean square over frames of phi/N less that part.
-    force_rms, stress_rms (F,): root mean square of the force and stress rows.
-    counts: numbers of energy, force and stress rows, by weight.
-    fractions (n, S), energies (n,), shares (n,): of each frame, counts/N, energy/N (eV/atom) and weight.
-    active (F,): whether a feature varies, and more than 1e-12 of the one that varies most; the others get no weight.
-    """
-
-    std: np.ndarray
-    composition: np.ndarray
-    energy_std: np.ndarray
-    force_rms: np.ndarray
-    stress_rms: np.ndarray
-    counts: tuple[float, float, float]
-    active: np.ndarray
-    fractions: np.ndarray
-    energies: np.ndarray
-    shares: np.ndarray
-
-    def species_energies(self, multiplicities: np.ndarray) -> np.ndarray:
-        """Least-squares energies (S,) of the species alone in frames counted so often (n,), without any feature.
-
-        What these frames leave undetermined is their mean energy.
-        """
-        root = np.sqrt(self.shares * multiplicities)
-        mean = float(np.average(self.energies, weights=root**2))
-        return mean + np.linalg.lstsq(root[:, None] * self.fractions, root * (self.energies - mean), _NEGLIGIBLE)[0]
-
-    def scale(self, weights: LabelWeights) -> np.ndarray:
-        """Norm of each column of the weighted design of all frames, (F,); 1 for features that do not vary."""
-        sizes = (self.energy_std, self.force_rms, self.stress_rms)
-        factors = (weights.energy, weights.forces, weights.stress)
-        square = sum(n * (a * size) ** 2 for n, a, size in zip(self.counts, factors, sizes, strict=True))
-        return np.where(self.active & (square > 0), np.sqrt(square), 1.0)
-
-    def of(self, columns: np.ndarray) -> Statistics:
-        """Those of some features, by their indices."""
-        sizes = ("std", "energy_std", "force_rms", "stress_rms", "active")
-        return replace(
-            self, composition=self.composition[:, columns], **{name: getattr(self, name)[columns] for name in sizes}
-        )
+def _parts(selections: Selections) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return selections.multiplicities, selections.drawn_from, selections.held_out
 
 
 @dataclass(frozen=True, eq=False)
 class Solutions:
-    """Fits of D selections: weights (D, F), species_energies (D, S), and how well posed each was.
+    """Fits of D selections: weights (D, F), species_energies (D, B), and how well posed each was.
 
     condition (D,): condition number (1-norm) of the scaled matrix that was solved.
     indefinite (D,): the Cholesky factorisation failed, and the solution is from the positive eigenvalues only.
@@ -150,266 +98,275 @@ class Solutions:
     indefinite: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
-class Residuals:
-    """Predicted less labelled, for K models: energy (K,) eV/atom, forces (R, K) eV/A, stress (6, K) eV/A^3, or None."""
-
-    observation: Observation
-    energy: np.ndarray
-    forces: np.ndarray | None
-    stress: np.ndarray | None
-
-    def loss(self, weights: LabelWeights) -> np.ndarray:
-        """The frame's part of the data term, (K,)."""
-        loss = (weights.energy * self.energy) ** 2
-        if self.forces is not None:
-            given = self.observation.force_weights
-            share = np.ones(len(self.forces)) if given is None else given
-            loss = loss + weights.forces**2 * (share**2 @ self.forces**2)
-        if self.stress is not None:
-            loss = loss + weights.stress**2 * np.einsum("rk,rk->k", self.stress, self.stress)
-        return self.observation.weight * loss
-
-
-def measure(observations: Sequence[Observation]) -> Statistics:
-    """One stream through the rows. Keeps phi/N of all frames, (frames, F), in memory."""
-    per_atom, fractions, energies, shares = [], [], [], []
-    squares: dict[str, np.ndarray | float] = {"force_rows": 0.0, "stress_rows": 0.0}
-    rows = dict.fromkeys(squares, 0.0)
-    for observation in observations:
-        per_atom.append(observation.features / observation.atoms)
-        fractions.append(observation.counts / observation.atoms)
-        energies.append(observation.energy / observation.atoms)
-        shares.append(observation.weight)
-        for name in squares:
-            block = getattr(observation, name)
-            if block is not None:
-                squares[name] = squares[name] + observation.weight * np.einsum("rf,rf->f", block, block)
-                rows[name] += observation.weight * len(block)
-    phi, x, share = np.array(per_atom), np.array(fractions), np.array(shares)
-    root = np.sqrt(share)[:, None]
-    composition = np.linalg.lstsq(root * x, root * phi, rcond=_NEGLIGIBLE)[0]
-    energy_std = np.sqrt(share @ (phi - x @ composition) ** 2 / share.sum())
-    force_rms, stress_rms = (
-        np.sqrt(np.broadcast_to(squares[name], energy_std.shape) / (rows[name] or 1.0)) for name in squares
-    )
-    size = np.abs(phi).max(axis=0)
-    spread = np.maximum(np.maximum(energy_std, force_rms), stress_rms)
-    # so small are maps of wavelets too wide for these cells: a weight learnt here would explode in a larger cell
-    active = (spread > _NEGLIGIBLE * size) & (spread > _INVISIBLE * spread.max())
-    counts = (float(share.sum()), rows["force_rows"], rows["stress_rows"])
-    sizes = phi.std(axis=0), composition, energy_std, force_rms, stress_rms
-    return Statistics(*sizes, counts, active, x, np.array(energies), share)
-
-
-@dataclass(frozen=True, eq=False)
 class NormalEquations:
     """The problem of one selection, in unknowns u scaled so that the prior is strength |u|^2: (A + strength) u = b.
 
-    matrix (F, F): A; right (F,): b; the species energies are eliminated.
+    gram: (P, P), symmetric, of the weighted rows: features, species, target.
+    start: (B,) the species energies, less those subtracted already, that stay where nothing determines them.
     """
 
-    fit: Fit
-    matrix: np.ndarray
-    right: np.ndarray
-    eliminated: tuple[np.ndarray, np.ndarray]
+    def __init__(self, problem: LeastSquares, gram: np.ndarray, start: np.ndarray) -> None:
+        self.problem, self.gram, self.start = problem, gram, start
+        features, species = len(problem.penalty), len(start)
+        self._features, self._species = slice(0, features), slice(features, features + species)
+        self._target = features + species
+
+    @cached_property
+    def _eliminated(self) -> tuple[np.ndarray, np.ndarray]:
+        """The species energies (B,) without features, and what the features take from them, (B, F).
+
+        By the pseudo-inverse, which serves absent species and compositions on one line.
+        """
+        gram, w, e, y = self.gram, self._features, self._species, self._target
+        inverse = np.linalg.pinv(gram[e, e], rcond=_NEGLIGIBLE, hermitian=True)
+        return self.start + inverse @ (gram[e, y] - gram[e, e] @ self.start), inverse @ gram[e, w]
+
+    @cached_property
+    def matrix(self) -> np.ndarray:
+        """A, (F, F)."""
+        w, e, units = self._features, self._species, self.problem.units
+        matrix = self.gram[w, w] - self.gram[w, e] @ self._eliminated[1]
+        matrix *= units[:, None] * units
+        return matrix
+
+    @cached_property
+    def right(self) -> np.ndarray:
+        """b, (F,)."""
+        gram, w, e, y = self.gram, self._features, self._species, self._target
+        return np.asarray(self.problem.units * (gram[w, y] - self._eliminated[1].T @ gram[e, y]))
 
     def with_prior(self, strength: float) -> tuple[np.ndarray, np.ndarray]:
         """A + strength and b, as selections of features take them."""
         return self.matrix + strength * np.eye(len(self.right)), self.right
 
     def solve(self, strength: float, support: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, float, bool]:
-        """Weights (F,), species energies (S,), condition number, whether eigenvalues were left out.
+        """Weights (F,), species energies (B,), condition number, whether eigenvalues were left out.
 
         support: indices of the features that may have weight; all of them by default.
         """
-        fit = self.fit
+        problem = self.problem
         chosen = slice(None) if support is None else np.asarray(support)
         matrix = self.matrix.copy() if support is None else self.matrix[np.ix_(support, support)]
         matrix[np.diag_indices(len(matrix))] += strength
         solution, condition, indefinite = _solve_symmetric(matrix, self.right[chosen])
         scaled = np.zeros(len(self.right))
         scaled[chosen] = solution
-        standard = fit.root * scaled
-        constant, linear = self.eliminated
-        weights = np.where(fit.statistics.active, standard / fit.scale, 0.0)
-        deviations = constant - linear @ standard - fit.statistics.composition @ weights
-        return weights + fit.towards, fit.species_energies + deviations, condition, indefinite
+        weights = problem.units * scaled
+        constant, linear = self._eliminated
+        deviations = constant - linear @ weights - problem.energy_rows.composition @ weights
+        return weights + problem.towards, problem.species_energies + deviations, condition, indefinite
+
+    def loss(self, weights: np.ndarray, species_energies: np.ndarray) -> np.ndarray:
+        """The data term of the selection's rows, (K,), for weights (K, F) and species energies (K, B)."""
+        problem = self.problem
+        moved = (weights - problem.towards) * problem.statistics.active
+        energies = species_energies - problem.species_energies + moved @ problem.energy_rows.composition.T
+        unknowns = np.concatenate([moved, energies, -np.ones((len(weights), 1))], axis=1)
+        return np.einsum("kp,kp->k", unknowns @ self.gram, unknowns)
 
 
-class Fit:
+class LeastSquares:
     """The least-squares problem of a set of observations: set up once, solved for any selections of its groups.
 
-    groups (n,): the group of each observation, 0..G-1.  penalty (F,): positive, default `Statistics.scale` squared.
-    contacts: rows without labels that belong to every selection.  towards (F,): w0, the weights that the prior prefers.
-    progress: show how far rows are read and problems solved.
+    Args:
+        observations: read one after the other, once a stream.
+        groups: (n,) the group of each observation, 0..G-1.
+        label_weights: of the squared errors of energies, forces and stresses.
+        energy_rows: of the observations, where they are known already.
+        judged: (n,) whose errors count where groups are held out; all by default.
+        usable: (F,) which features may have weight; all by default.
+        prices: what makes the penalty, (F,) positive numbers, from the statistics; default `Statistics.scale` squared.
+        contacts: rows without labels that belong to every fit.
+        towards: (F,) w0, the weights that the prior prefers.
+        memory_limit: bytes of Gram matrices held at once.
+        progress: show how far rows are read and problems solved.
     """
 
     def __init__(
         self,
         observations: Sequence[Observation],
         groups: np.ndarray,
-        weights: LabelWeights,
-        statistics: Statistics | None = None,
-        penalty: np.ndarray | None = None,
+        label_weights: LabelWeights,
+        *,
+        energy_rows: EnergyRows | None = None,
+        judged: np.ndarray | None = None,
+        usable: np.ndarray | None = None,
+        prices: Prices | None = None,
         contacts: Contacts | None = None,
         towards: np.ndarray | None = None,
         memory_limit: int = MEMORY_LIMIT,
         progress: bool = False,
     ) -> None:
-        self.observations = observations
-        self.groups = np.asarray(groups)
-        self.weights = weights
-        self.statistics = measure(observations) if statistics is None else statistics
-        self.scale = self.statistics.scale(weights)
-        self.penalty = self.scale**2 if penalty is None else np.asarray(penalty, dtype=float)
-        if self.penalty.shape != self.scale.shape or not (np.isfinite(self.penalty) & (self.penalty > 0)).all():
-            raise ValueError(f"the penalty must be {len(self.scale)} positive finite numbers, one a feature")
-        self.root = self.scale / np.sqrt(self.penalty)
-        self.contacts = contacts
-        self.towards = np.zeros(len(self.scale)) if towards is None else np.asarray(towards, dtype=float)
-        self.species_energies = self.statistics.species_energies(np.ones(len(self.groups)))
+        self.observations, self.groups, self.label_weights = observations, np.asarray(groups), label_weights
+        self.energy_rows = EnergyRows.gather(observations) if energy_rows is None else energy_rows
+        self.judged = np.ones(len(self.groups), dtype=bool) if judged is None else judged
+        features = self.energy_rows.features.shape[1]
+        self.usable = np.ones(features, dtype=bool) if usable is None else usable
+        self.prices, self.contacts = prices, contacts
+        self.towards = np.zeros(features) if towards is None else np.asarray(towards, dtype=float)
+        self.species_energies = self.energy_rows.species_energies(np.ones(len(self.groups)))
         self.memory_limit, self.progress = memory_limit, progress
 
-    def of(self, columns: np.ndarray) -> Fit:
-        """The same problem with some features only, by their indices: for supports among them, in far less time."""
-        contacts = self.contacts
-        return Fit(
-            _Columns(self.observations, columns),
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Of all observations; in a stream of its own where none has been through all of them."""
+        squares = RowSquares.gather(self.observations, len(self.towards))
+        return Statistics.of_rows(self.energy_rows, squares, self.usable)
+
+    @cached_property
+    def penalty(self) -> np.ndarray:
+        """(F,). Raises ValueError for prices that are not positive, finite numbers."""
+        prices = self.prices or (lambda statistics: statistics.scale(self.label_weights) ** 2)
+        penalty = np.asarray(prices(self.statistics), dtype=float)
+        if penalty.shape != self.towards.shape or not (np.isfinite(penalty) & (penalty > 0)).all():
+            raise ValueError(f"the penalty must be {len(self.towards)} positive finite numbers, one a feature")
+        return penalty
+
+    @cached_property
+    def units(self) -> np.ndarray:
+        """Weight of each feature at u = 1, (F,); zero for those that do not vary."""
+        return np.where(self.statistics.active, 1.0 / np.sqrt(self.penalty), 0.0)
+
+    def of(self, columns: np.ndarray) -> LeastSquares:
+        """The same problem with some features only, by their indices: for supports among them, in far less time.
+
+        Rows of these are kept once they are read, as far as half of the memory allows.
+        """
+        contacts, penalty, statistics = self.contacts, self.penalty[columns], self.statistics.of(columns)
+        half = self.memory_limit // 2
+        problem = LeastSquares(
+            _Columns(self.observations, columns, half),
             self.groups,
-            self.weights,
-            self.statistics.of(columns),
-            self.penalty[columns],
-            None if contacts is None else replace(contacts, rows=contacts.rows[:, columns]),
-            self.towards[columns],
-            self.memory_limit,
-            self.progress,
+            self.label_weights,
+            energy_rows=self.energy_rows.of(columns),
+            judged=self.judged,
+            usable=self.usable[columns],
+            prices=lambda _: penalty,
+            contacts=None if contacts is None else replace(contacts, rows=contacts.rows[:, columns]),
+            towards=self.towards[columns],
+            memory_limit=half,
+            progress=self.progress,
         )
+        problem.statistics = statistics
+        return problem
 
     def solve(self, multiplicities: np.ndarray, strengths: Sequence[float]) -> Solutions:
         """Fit every selection, multiplicities (D, G), with every strength (K,): D K solutions, strengths innermost."""
-        equations = self.normal_equations(multiplicities)
+        equations = self.normal_equations(Selections.fits(multiplicities))
         return collect(problem.solve(strength) for problem in equations for strength in strengths)
 
-    def normal_equations(
-        self, multiplicities: np.ndarray, within: np.ndarray | None = None
-    ) -> Iterator[NormalEquations]:
-        """The problem of every selection, multiplicities (D, G), one after the other.
+    def normal_equations(self, selections: Selections) -> Iterator[NormalEquations]:
+        """The problem of every selection, one after the other."""
+        columns = len(self.towards) + len(self.species_energies) + 1
+        at_once = max(1, self.memory_limit // (4 * columns**2) - _BLOCKS_AT_ONCE)
+        for first in range(0, len(selections), at_once):
+            batch = selections[first : first + at_once]
+            sums = self._accumulate(batch)
+            shown = tqdm(sums, desc="fits", unit="fit", leave=False, disable=hidden(self.progress))
+            for packed, origin in zip(shown, batch.drawn_from, strict=True):
+                start = self.energy_rows.species_energies(origin[self.groups]) - self.species_energies
+                gram, _ = lapack.dtpttr(columns, packed, uplo="U")
+                yield NormalEquations(self, np.triu(gram) + np.triu(gram, 1).T, start)
 
-        within (D, G): what each was drawn from, itself by default. Energies of species that a selection leaves
-        undetermined are those of `Statistics.species_energies` there: never taken from groups that are held out.
-        """
-        within = multiplicities if within is None else within
-        for batch in self._batches(len(multiplicities)):
-            grams = self._accumulate(multiplicities[batch])
-            shown = tqdm(grams, desc="fits", unit="fit", leave=False, disable=hidden(self.progress))
-            for packed, row in zip(shown, within[batch], strict=True):
-                yield self._reduce(packed, self.statistics.species_energies(row[self.groups]) - self.species_energies)
+    def _accumulate(self, selections: Selections) -> np.ndarray:
+        """Packed upper triangles of the Gram matrices of each selection, (D, P (P + 1) / 2)."""
+        group_of, judged_of, block_of = _blocks(self.groups, self.judged)
+        counted = selections.multiplicities[:, group_of] * (judged_of | ~selections.held_out[:, None])
+        used = np.flatnonzero(counted.any(axis=0))
+        columns = len(self.towards) + len(self.species_energies) + 1
+        length = columns * (columns + 1) // 2
+        total = np.zeros((len(selections), length))
+        if self.contacts is not None:
+            total[~selections.held_out] += _packed_gram([self._contact_rows(self.contacts)], columns)
+        grams = np.empty((_BLOCKS_AT_ONCE, length))
+        squares = RowSquares(len(self.towards))
+        starts = range(0, len(used), _BLOCKS_AT_ONCE)
+        for start in tqdm(starts, desc="rows", unit="block", leave=False, disable=hidden(self.progress)):
+            blocks = used[start : start + _BLOCKS_AT_ONCE]
+            for slot, block in enumerate(blocks):
+                grams[slot] = _packed_gram(self._rows_of(np.flatnonzero(block_of == block), squares), columns)
+            factors = counted[:, blocks].astype(float)
+            for left in range(0, length, _COLUMNS_AT_ONCE):  # in pieces: the product needs as much room again
+                part = slice(left, left + _COLUMNS_AT_ONCE)
+                total[:, part] += factors @ grams[: len(blocks), part]
+        if len(used) == len(group_of) and "statistics" not in self.__dict__:
+            self.statistics = Statistics.of_rows(self.energy_rows, squares, self.usable)
+        return total
 
-    def residuals(self, index: int, weights: np.ndarray, species_energies: np.ndarray) -> Residuals:
-        """Of one observation under K models: weights (K, F), species_energies (K, S)."""
-        frame = self.observations[index]
-        energy = (weights @ frame.features + species_energies @ frame.counts - frame.energy) / frame.atoms
-        forces = stress = None
-        if frame.force_rows is not None and frame.forces is not None:
-            forces = frame.force_rows @ weights.T - frame.forces[:, None]
-        if frame.stress_rows is not None and frame.stress is not None:
-            stress = frame.stress_rows @ weights.T - frame.stress[:, None]
-        return Residuals(frame, energy, forces, stress)
-
-    def _batches(self, count: int) -> Iterator[slice]:
-        columns = len(self.scale) + len(self.statistics.composition) + 1
-        fitting = max(1, self.memory_limit // (4 * columns**2) - _GROUPS_AT_ONCE)
-        return (slice(start, start + fitting) for start in range(0, count, fitting))
-
-    def _weighted_rows(self, index: int) -> np.ndarray:
-        """Rows of one observation, scaled: (rows, F + S + 1)."""
-        frame, a = self.observations[index], self.weights
-        x = frame.counts / frame.atoms
-        phi = frame.features / frame.atoms - x @ self.statistics.composition
-        known = frame.features @ self.towards + frame.counts @ self.species_energies
-        energy = (frame.energy - known) / frame.atoms
-        blocks = [a.energy * np.concatenate([phi / self.scale, x, [energy]])[None]]
-        derivatives = (frame.force_rows, frame.forces, a.forces), (frame.stress_rows, frame.stress, a.stress)
-        for rows, label, weight in derivatives:
-            if rows is not None and label is not None and weight > 0:
-                nothing, target = np.zeros((len(rows), len(x))), label - rows @ self.towards
-                blocks.append(weight * np.concatenate([rows / self.scale, nothing, target[:, None]], axis=1))
-                if rows is frame.force_rows and frame.force_weights is not None:
-                    blocks[-1] *= frame.force_weights[:, None]
-        return self._without_inactive(np.sqrt(frame.weight) * np.concatenate(blocks))
-
-    def _blocks(self, group: int) -> Iterator[np.ndarray]:
-        """Weighted rows of a group, some hundred at a time: a product of few rows is slow."""
+    def _rows_of(self, indices: np.ndarray, squares: RowSquares) -> Iterator[np.ndarray]:
+        """Weighted rows of observations, some hundred at a time: a product of few rows is slow."""
         waiting: list[np.ndarray] = []
-        for index in np.flatnonzero(self.groups == group).tolist():
-            waiting.append(self._weighted_rows(index))
+        for index in indices.tolist():
+            observation = self.observations[index]
+            squares.add(observation)
+            waiting.append(self._weighted(observation))
             if sum(map(len, waiting)) >= _ROWS_AT_ONCE:
                 yield np.concatenate(waiting)
                 waiting = []
         if waiting:
             yield np.concatenate(waiting)
 
+    def _weighted(self, frame: Observation) -> np.ndarray:
+        """Rows of one observation: (rows, F + B + 1)."""
+        a = self.label_weights
+        x = frame.counts / frame.atoms
+        phi = frame.features / frame.atoms - x @ self.energy_rows.composition
+        known = frame.features @ self.towards + frame.counts @ self.species_energies
+        energy = (frame.energy - known) / frame.atoms
+        blocks = [a.energy * np.concatenate([phi, x, [energy]])[None]]
+        derivatives = (frame.force_rows, frame.forces, a.forces), (frame.stress_rows, frame.stress, a.stress)
+        for rows, label, weight in derivatives:
+            if rows is not None and label is not None and weight > 0:
+                nothing, target = np.zeros((len(rows), len(x))), label - rows @ self.towards
+                blocks.append(weight * np.concatenate([rows, nothing, target[:, None]], axis=1))
+                if rows is frame.force_rows and frame.component_weights is not None:
+                    blocks[-1] *= frame.component_weights[:, None]
+        return np.asarray(np.sqrt(frame.frame_weight) * np.concatenate(blocks))
+
     def _contact_rows(self, contacts: Contacts) -> np.ndarray:
-        """Rows of the close contacts, scaled: (K, F + S + 1); the species' energies cancel in a change."""
-        nothing = np.zeros((len(contacts.rows), len(self.statistics.composition)))
+        """Rows of the close contacts: (K, F + B + 1); the species' energies cancel in a change."""
+        nothing = np.zeros((len(contacts.rows), len(self.species_energies)))
         targets = contacts.targets - contacts.rows @ self.towards
-        rows = np.concatenate([contacts.rows / self.scale, nothing, targets[:, None]], axis=1)
-        return self._without_inactive(rows / contacts.errors[:, None])
+        rows = np.concatenate([contacts.rows, nothing, targets[:, None]], axis=1)
+        return np.asarray(rows / contacts.errors[:, None])
 
-    def _without_inactive(self, rows: np.ndarray) -> np.ndarray:
-        rows[:, : len(self.scale)][:, ~self.statistics.active] = 0.0
-        return rows
 
-    def _accumulate(self, multiplicities: np.ndarray) -> np.ndarray:
-        """Packed upper triangles of the Gram matrices of each selection, (D, P (P + 1) / 2)."""
-        used = np.flatnonzero(multiplicities.any(axis=0))
-        columns = len(self.scale) + len(self.statistics.composition) + 1
-        length = columns * (columns + 1) // 2
-        total = np.zeros((len(multiplicities), length))
-        if self.contacts is not None:
-            total += lapack.dtrttp(blas.dsyrk(1.0, self._contact_rows(self.contacts).T), uplo="U")[0]
-        grams = np.empty((_GROUPS_AT_ONCE, length))
-        starts = range(0, len(used), _GROUPS_AT_ONCE)
-        for start in tqdm(starts, desc="rows", unit="block", leave=False, disable=hidden(self.progress)):
-            block = used[start : start + _GROUPS_AT_ONCE]
-            for slot, group in enumerate(block):
-                gram = np.zeros((columns, columns), order="F")
-                for rows in self._blocks(group):
-                    gram = blas.dsyrk(1.0, rows.T, beta=1.0, c=gram, overwrite_c=True)
-                grams[slot] = lapack.dtrttp(gram, uplo="U")[0]
-            factors = multiplicities[:, block].astype(float)
-            for left in range(0, length, _COLUMNS_AT_ONCE):  # in pieces: the product needs as much room again
-                part = slice(left, left + _COLUMNS_AT_ONCE)
-                total[:, part] += factors @ grams[: len(block), part]
-        return total
+Prices = Callable[[Statistics], np.ndarray]
 
-    def _reduce(self, packed: np.ndarray, start: np.ndarray) -> NormalEquations:
-        """start (S,): the species energies, less those subtracted already, that stay where nothing determines them."""
-        features, species = len(self.scale), len(self.statistics.composition)
-        gram, _ = lapack.dtpttr(features + species + 1, packed, uplo="U")
-        gram = np.triu(gram) + np.triu(gram, 1).T
-        w, e, y = slice(0, features), slice(features, features + species), features + species
-        # Species energies are eliminated; the pseudo-inverse serves absent species and compositions on one line.
-        eliminate = np.linalg.pinv(gram[e, e], rcond=_NEGLIGIBLE, hermitian=True)
-        matrix = gram[w, w] - gram[w, e] @ eliminate @ gram[e, w]
-        right = gram[w, y] - gram[w, e] @ eliminate @ gram[e, y]
-        matrix *= self.root[:, None] * self.root
-        constant = start + eliminate @ (gram[e, y] - gram[e, e] @ start)
-        return NormalEquations(self, matrix, self.root * right, (constant, eliminate @ gram[e, w]))
+
+def _blocks(groups: np.ndarray, judged: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows are summed by group and by whether they are judged: both of each block, and the block of each frame."""
+    kinds, block_of = np.unique(2 * groups + judged, return_inverse=True)
+    return kinds // 2, kinds % 2 == 1, block_of
+
+
+def _packed_gram(parts: Iterable[np.ndarray], columns: int) -> np.ndarray:
+    """Packed upper triangle of the Gram matrix of rows that come in parts."""
+    gram = np.zeros((columns, columns), order="F")
+    for rows in parts:
+        gram = blas.dsyrk(1.0, rows.T, beta=1.0, c=gram, overwrite_c=True)
+    return np.asarray(lapack.dtrttp(gram, uplo="U")[0])
 
 
 class _Columns(Sequence[Observation]):
-    """Observations with some of their features."""
+    """Observations with some of their features; kept once they are read, as far as the memory allows (bytes)."""
 
-    def __init__(self, observations: Sequence[Observation], columns: np.ndarray) -> None:
+    def __init__(self, observations: Sequence[Observation], columns: np.ndarray, memory_limit: int) -> None:
         self._observations, self._columns = observations, columns
+        self._kept: dict[int, Observation] = {}
+        self._room = memory_limit
 
     def __len__(self) -> int:
         return len(self._observations)
 
     def __getitem__(self, index: Any) -> Any:
-        return self._observations[index].of(self._columns)
+        if index in self._kept:
+            return self._kept[index]
+        observation = self._observations[index].of(self._columns)
+        if observation.bytes <= self._room:
+            self._room -= observation.bytes
+            self._kept[index] = observation
+        return observation
 
 
 def collect(found: Iterable[tuple[np.ndarray, np.ndarray, float, bool]]) -> Solutions:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ase_wavescat.representation.registry import parse_key
-from ase_wavescat.training.linear.least_squares import LabelWeights, Statistics
+from ase_wavescat.training.linear.observation import LabelWeights
+from ase_wavescat.training.linear.statistics import Statistics
 
 ROUGHNESS = 2.0
 STEEP = 100.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,15 @@ from ase.data import chemical_symbols
 
 from ase_wavescat.potentials.repulsion import PairRepulsion
 from ase_wavescat.system.errors import DataError
+from ase_wavescat.training.data.baseline import baseline_of
 from ase_wavescat.training.data.distances import closest_pairs
 from ase_wavescat.training.data.frames import Frame
-from ase_wavescat.training.linear.least_squares import Observation
+from ase_wavescat.training.linear.observation import EnergyRows, Observation
 from ase_wavescat.training.rows.store import FeatureStore
 
 
 class Observations(Sequence[Observation]):
-    """Read from the store one at a time; labels less the pair repulsion and the references.
+    """Read from the store one at a time; labels less the pair repulsion and the references, which are found once.
 
     references: energies (eV an atom) of all species, by atomic number, where they are given; one energy an atom (the
         bias of S20) is fitted besides. None: the species' energies are fitted, each zero of energy having its own.
@@ -44,6 +46,7 @@ class Observations(Sequence[Observation]):
         lost = [chemical_symbols[z] for z in species if references is not None and z not in references]
         if lost:
             raise DataError(f"no reference energy for {', '.join(lost)}; give one for every species, or none at all")
+        self.baselines = [baseline_of(frame, repulsion, references) for frame in frames]
 
     @property
     def targets(self) -> np.ndarray:
@@ -56,21 +59,33 @@ class Observations(Sequence[Observation]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             raise TypeError("observations are read one at a time")
-        frame = self.frames[index]
+        frame, baseline = self.frames[index], self.baselines[index]
         rows = self.store.load(frame)
-        energy, gradient, strain = self._baseline(frame)
-        observation = Observation(self._columns(frame), rows.features, frame.energy - energy, weight=frame.weight)
+        observation = Observation(
+            self._columns(frame), rows.features, frame.energy - baseline.energy, frame_weight=frame.weight
+        )
         if frame.forces is not None and rows.forces is not None:
-            forces, variances = (frame.forces + gradient).ravel(), self._force_variances(frame.forces)
+            forces, variances = (frame.forces + baseline.gradient).ravel(), self._force_variances(frame.forces)
             if rows.directions is not None:
                 forces, variances = rows.directions @ forces, rows.directions**2 @ variances
-            observation = replace(observation, force_rows=rows.forces, forces=forces, force_weights=variances**-0.5)
+            observation = replace(observation, force_rows=rows.forces, forces=forces, component_weights=variances**-0.5)
         if frame.stress is not None and rows.strain is not None:
-            voigt = strain[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+            voigt = baseline.strain_gradient[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
             observation = replace(
                 observation, stress_rows=rows.strain / frame.volume, stress=frame.stress - voigt / frame.volume
             )
         return observation
+
+    @cached_property
+    def energy_rows(self) -> EnergyRows:
+        """What concerns the energies, of all frames: the small part of each row, read once and kept."""
+        frames, baselines = self.frames, self.baselines
+        return EnergyRows(
+            np.array([self.store.load_features(frame) for frame in frames]),
+            np.array([self._columns(frame) for frame in frames]),
+            np.array([frame.energy - own.energy for frame, own in zip(frames, baselines, strict=True)]),
+            np.array([frame.weight for frame in frames]),
+        )
 
     def _force_variances(self, forces: np.ndarray) -> np.ndarray:
         """Squared errors expected of the components of forces (N, 3), relative to those of weak forces, (3N,)."""
@@ -90,13 +105,3 @@ class Observations(Sequence[Observation]):
         columns = np.zeros((len(self.zeros), len(own)))
         columns[self.zeros.index(frame.zero)] = own
         return columns.ravel()
-
-    def _baseline(self, frame: Frame) -> tuple[float, np.ndarray, np.ndarray]:
-        """Energy, derivative by positions and by strain that are not fitted."""
-        energy, gradient, strain = 0.0, np.zeros((len(frame), 3)), np.zeros((3, 3))
-        if self.repulsion is not None:
-            known = self.repulsion.predict(frame.structure)
-            energy, gradient, strain = known.energy, known.gradient, known.strain_gradient
-        if self.references is not None:
-            energy += sum(self.references[int(z)] for z in frame.numbers)
-        return energy, gradient, strain

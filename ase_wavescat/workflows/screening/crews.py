@@ -16,7 +16,13 @@ from typing import Any, Protocol
 
 from ase_wavescat.system.errors import CalculatorError, WaveScatError
 from ase_wavescat.system.processes import end_with_parent, worker_pool
-from ase_wavescat.workflows.screening.jobs import CalculatorSource, Job, Outcome, ScreeningSettings, screen_structure
+from ase_wavescat.workflows.screening.jobs import (
+    CalculatorSource,
+    Job,
+    ScreenedStructure,
+    ScreeningSettings,
+    screen_structure,
+)
 
 _AHEAD = 2  # jobs handed over for each that runs: none waits for another, and a large pool is never handed over at once
 _REFRESH = 10.0  # s after which a cluster is asked again how many threads it has
@@ -36,15 +42,15 @@ class Crew(Protocol):
     def width(self) -> int:
         """How many jobs to hand over at a time."""
 
-    def submit(self, job: Job) -> Future[Outcome]: ...
+    def submit(self, job: Job) -> Future[ScreenedStructure]: ...
 
-    def recover(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        """Outcomes of jobs that were lost: tried again, or marked."""
+    def recover(self, jobs: Sequence[Job]) -> Iterator[ScreenedStructure]:
+        """What becomes of jobs that were lost: tried again, or marked."""
 
 
-def outcomes(jobs: Iterator[Job], crew: Crew) -> Iterator[Outcome]:
+def screened_structures(jobs: Iterator[Job], crew: Crew) -> Iterator[ScreenedStructure]:
     """Of all jobs, as they are done; no more are taken from `jobs` than are handed over."""
-    running: dict[Future[Outcome], Job] = {}
+    running: dict[Future[ScreenedStructure], Job] = {}
     while True:
         for job in islice(jobs, max(0, crew.width - len(running))):
             running[crew.submit(job)] = job
@@ -100,12 +106,12 @@ class _Here:
     def __init__(self, settings: ScreeningSettings, source: CalculatorSource) -> None:
         self._settings, self._source = settings, source
 
-    def submit(self, job: Job) -> Future[Outcome]:
-        future: Future[Outcome] = Future()
+    def submit(self, job: Job) -> Future[ScreenedStructure]:
+        future: Future[ScreenedStructure] = Future()
         future.set_result(screen_structure(job, self._settings, self._source))
         return future
 
-    def recover(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+    def recover(self, jobs: Sequence[Job]) -> Iterator[ScreenedStructure]:
         return iter(())
 
 
@@ -129,28 +135,28 @@ class _Processes(AbstractContextManager["_Processes"]):
     def __exit__(self, *error: object) -> None:
         self._held.close()
 
-    def submit(self, job: Job) -> Future[Outcome]:
+    def submit(self, job: Job) -> Future[ScreenedStructure]:
         if self._pool is None:
             self._pool = self._held.enter_context(worker_pool(self._workers, _start_worker, self._start))
             _check_start(self._pool)
         try:
             return self._pool.submit(_work, job)
         except BrokenProcessPool as error:  # just now: the job shares the fate of those before it
-            lost: Future[Outcome] = Future()
+            lost: Future[ScreenedStructure] = Future()
             lost.set_exception(error)
             return lost
 
-    def recover(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+    def recover(self, jobs: Sequence[Job]) -> Iterator[ScreenedStructure]:
         if jobs:
             self._held.close()
             self._pool = None
         for job in jobs:
             with worker_pool(1, _start_worker, self._start) as alone:
                 try:
-                    outcome = alone.submit(_work, job).result()
+                    screened = alone.submit(_work, job).result()
                 except BrokenProcessPool:
-                    outcome = Outcome.failure(job, KILLED)
-            yield outcome
+                    screened = ScreenedStructure.failure(job, KILLED)
+            yield screened
 
 
 def _check_start(pool: ProcessPoolExecutor) -> None:
@@ -178,7 +184,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
     os._exit(1)
 
 
-def _work(job: Job) -> Outcome:
+def _work(job: Job) -> ScreenedStructure:
     return screen_structure(job, *_of_process["arguments"])
 
 
@@ -238,11 +244,11 @@ class _Cluster(AbstractContextManager["_Cluster"]):
             self._asked = time.monotonic()
         return _AHEAD * max(self._threads, 1)
 
-    def submit(self, job: Job) -> Future[Outcome]:
+    def submit(self, job: Job) -> Future[ScreenedStructure]:
         return self._executor.submit(screen_structure, job, self._settings, self._source)
 
-    def recover(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        return (Outcome.failure(job, KILLED) for job in jobs)
+    def recover(self, jobs: Sequence[Job]) -> Iterator[ScreenedStructure]:
+        return (ScreenedStructure.failure(job, KILLED) for job in jobs)
 
 
 def _itself(source: CalculatorSource) -> CalculatorSource:

@@ -20,7 +20,7 @@ from ase_wavescat.system.atomic_write import atomic_path, database_error, make_f
 from ase_wavescat.system.errors import DataError
 from ase_wavescat.system.locks import held
 from ase_wavescat.workflows.hull import References, formation_energies
-from ase_wavescat.workflows.screening.jobs import Outcome
+from ase_wavescat.workflows.screening.jobs import ScreenedStructure
 
 FILE = "screening.db"
 NO_FLAGS = "none"
@@ -70,17 +70,17 @@ class ScreeningDatabase:
         with _written(self.path):
             self._database.metadata = {**self._database.metadata, _KEY: self._header}
 
-    def has(self, fingerprint: str) -> bool:
+    def has(self, job_key: str) -> bool:
         """Whether the structure is done; those that failed are not."""
-        return fingerprint in self._known and not self._known[fingerprint][1]
+        return job_key in self._known and not self._known[job_key][1]
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, screened: ScreenedStructure) -> None:
         """One row, in the place of the one that failed before where there is one."""
-        pairs, data = _row_of(outcome, self.references)
-        place = self._known.get(outcome.fingerprint, (None, False))[0]
+        pairs, data = _row_of(screened, self.references)
+        place = self._known.get(screened.job_key, (None, False))[0]
         with _written(self.path):
-            number = self._database.write(outcome.atoms, key_value_pairs=pairs, data=data, id=place)
-        self._known[outcome.fingerprint] = number, outcome.error is not None
+            number = self._database.write(screened.atoms, key_value_pairs=pairs, data=data, id=place)
+        self._known[screened.job_key] = number, screened.error is not None
 
     def update(self, values: Mapping[int, Mapping[str, Any]]) -> None:
         """Values of rows by their id, all at once, written where they change; None: the row has no such value."""
@@ -222,21 +222,21 @@ def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
     return [f"{key} {found[key]} there, {wanted[key]} now" for key in wanted if found[key] != wanted[key]]
 
 
-def _row_of(outcome: Outcome, references: References | None) -> tuple[dict[str, Any], dict[str, Any]]:
+def _row_of(screened: ScreenedStructure, references: References | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Key-value pairs and data."""
     pairs: dict[str, Any] = {
-        "name": outcome.name,
-        "fingerprint": outcome.fingerprint,
-        "seconds": outcome.seconds,
-        "failed": outcome.error is not None,
+        "name": screened.name,
+        "fingerprint": screened.job_key,  # so called in databases
+        "seconds": screened.seconds,
+        "failed": screened.error is not None,
     }
-    if outcome.error is not None:
-        return {**pairs, "error": outcome.error}, {}
-    atoms, energy = outcome.atoms, outcome.atoms.calc.results["energy"]  # without that of constraints
-    flags = outcome.flags
+    if screened.error is not None:
+        return {**pairs, "error": screened.error}, {}
+    atoms, energy = screened.atoms, screened.atoms.calc.results["energy"]  # without that of constraints
+    flags = screened.flags
     pairs |= {
-        "stop": outcome.stop_reason,
-        "converged": outcome.converged,
+        "stop": screened.stop_reason,
+        "converged": screened.converged,
         "flags": " ".join(flags) or NO_FLAGS,
         "flagged": bool(flags),
     }
@@ -246,13 +246,13 @@ def _row_of(outcome: Outcome, references: References | None) -> tuple[dict[str, 
     if atoms.pbc.all():
         pairs["volume_per_atom"] = atoms.get_volume() / len(atoms)
         pairs["density"] = _DENSITY * atoms.get_masses().sum() / atoms.get_volume()
-    for key, value in (("shortest", outcome.shortest), ("uncertainty", outcome.uncertainty)):
+    for key, value in (("shortest", screened.shortest), ("uncertainty", screened.uncertainty)):
         if value is not None:
             pairs[key] = value / (len(atoms) if key == "uncertainty" else 1)
-    data: dict[str, Any] = {"outside": dict(outcome.outside)} if outcome.outside else {}
-    if outcome.grades is not None:
-        pairs["largest_grade"] = float(outcome.grades.max())
-        data["grades"] = outcome.grades
-    if outcome.members is not None:
-        data["members"] = outcome.members
+    data: dict[str, Any] = {"outside": dict(screened.outside)} if screened.outside else {}
+    if screened.grades is not None:
+        pairs["largest_grade"] = float(screened.grades.max())
+        data["grades"] = screened.grades
+    if screened.members is not None:
+        data["members"] = screened.members
     return pairs, data

@@ -123,14 +123,14 @@ def _text(value: Any) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One structure of the pool.  fingerprint: of structure, settings and model."""
+    """One structure of the pool.  key: of structure, settings and model, see `job_key`."""
 
     name: str
     atoms: Atoms
-    fingerprint: str
+    key: str
 
 
-def fingerprint(atoms: Atoms, settings: ScreeningSettings, identity: str) -> str:
+def job_key(atoms: Atoms, settings: ScreeningSettings, identity: str) -> str:
     """Letters and digits that change with the structure, a setting or the model."""
     digest = hashlib.sha256(json.dumps([settings.plain(), identity], sort_keys=True).encode())
     digest.update(structure_bytes(atoms))
@@ -138,7 +138,7 @@ def fingerprint(atoms: Atoms, settings: ScreeningSettings, identity: str) -> str
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class ScreenedStructure:
     """What came of one structure.
 
     Attributes:
@@ -154,7 +154,7 @@ class Outcome:
     """
 
     name: str
-    fingerprint: str
+    job_key: str
     atoms: Atoms
     seconds: float = 0.0
     error: str | None = None
@@ -175,8 +175,8 @@ class Outcome:
         return (*(name for name, there in marks.items() if there), *self.outside)
 
     @staticmethod
-    def failure(job: Job, error: str, seconds: float = 0.0) -> Outcome:
-        return Outcome(job.name, job.fingerprint, job.atoms, seconds, error)
+    def failure(job: Job, error: str, seconds: float = 0.0) -> ScreenedStructure:
+        return ScreenedStructure(job.name, job.key, job.atoms, seconds, error)
 
 
 class _Tools:
@@ -205,28 +205,28 @@ def _tools(source: CalculatorSource) -> _Tools:
     return tools
 
 
-def screen_structure(job: Job, settings: ScreeningSettings, source: CalculatorSource) -> Outcome:
-    """Whatever goes wrong with the structure is in the outcome: no structure ends a screening."""
+def screen_structure(job: Job, settings: ScreeningSettings, source: CalculatorSource) -> ScreenedStructure:
+    """Whatever goes wrong with the structure is in the screened: no structure ends a screening."""
     start = time.perf_counter()
     try:
-        with listening(unheard):  # in the outcome, of each structure
+        with listening(unheard):  # in the screened, of each structure
             return _screened(job, settings, _tools(source), start)
     except WaveScatError as error:
         message = str(error)
     except Exception as error:
         message = f"{type(error).__name__}: {error}"
-    return Outcome.failure(job, message, time.perf_counter() - start)
+    return ScreenedStructure.failure(job, message, time.perf_counter() - start)
 
 
-def _screened(job: Job, settings: ScreeningSettings, tools: _Tools, start: float) -> Outcome:
+def _screened(job: Job, settings: ScreeningSettings, tools: _Tools, start: float) -> ScreenedStructure:
     atoms, calculator = job.atoms.copy(), tools.calculator()
     atoms.calc = calculator
-    final, stop_reason, converged, runaway = _final_state(atoms, settings, int(job.fingerprint[1:], 16))
+    final, stop_reason, converged, runaway = _final_state(atoms, settings, int(job.key[1:], 16))
     members = None if runaway else member_energies(calculator, [final])
     shortest, close = _distances(final)
-    return Outcome(
+    return ScreenedStructure(
         name=job.name,
-        fingerprint=job.fingerprint,
+        job_key=job.key,
         atoms=final,
         seconds=time.perf_counter() - start,
         stop_reason=stop_reason,

@@ -21,15 +21,15 @@ from ase_wavescat.system.progress import hidden
 from ase_wavescat.workflows.hull import References, formation_energies, reference_energies
 from ase_wavescat.workflows.melting import MeltSchedule
 from ase_wavescat.workflows.relaxation import CellChoice
-from ase_wavescat.workflows.screening.crews import crew_of, outcomes
+from ase_wavescat.workflows.screening.crews import crew_of, screened_structures
 from ase_wavescat.workflows.screening.database import NO_FLAGS, ScreeningDatabase, open_database
 from ase_wavescat.workflows.screening.jobs import (
     CalculatorSource,
     Job,
     Model,
-    Outcome,
+    ScreenedStructure,
     ScreeningSettings,
-    fingerprint,
+    job_key,
 )
 from ase_wavescat.workflows.screening.pool import Entry, Pool, pool_entries
 from ase_wavescat.workflows.screening.result import Screening, read_screening
@@ -96,8 +96,8 @@ def screen(
         ) as database:
             intake = _Intake(database, settings, source, named, bar)
             with crew_of(settings, source, workers or cores(), dask) as crew:
-                for outcome in outcomes(intake.jobs(entries), crew):
-                    database.add(outcome)
+                for screened in screened_structures(intake.jobs(entries), crew):
+                    database.add(screened)
                     bar.update()
             if not intake.taken:
                 raise DataError("the pool is empty; give at least one structure")
@@ -138,10 +138,10 @@ class _Intake:
         for name, atoms, problem in entries:
             self.taken += 1
             job = self._job(name, atoms)
-            known = job.fingerprint in self._seen
-            self._seen.add(job.fingerprint)
+            known = job.key in self._seen
+            self._seen.add(job.key)
             self.duplicates += known
-            if known or self._database.has(job.fingerprint) or not self._is_sound(job, problem):
+            if known or self._database.has(job.key) or not self._is_sound(job, problem):
                 self._bar.update()
             else:
                 yield job
@@ -151,7 +151,7 @@ class _Intake:
             return Job(name, Atoms(), f"f{hashlib.sha256(name.encode()).hexdigest()[:24]}")
         structure = atoms.copy()  # without its calculator
         structure.info = {}
-        return Job(name, structure, fingerprint(structure, self._settings, self._source.identity))
+        return Job(name, structure, job_key(structure, self._settings, self._source.identity))
 
     def _is_sound(self, job: Job, problem: str) -> bool:
         """Whether the job can be done; if not, the database says why."""
@@ -164,7 +164,7 @@ class _Intake:
                     raise DataError(f"the constraint {type(constraint).__name__} cannot be stored; remove it")
             self._refer_to(set(job.atoms.get_chemical_symbols()))
         except WaveScatError as error:
-            self._database.add(Outcome.failure(replace(job, atoms=Atoms()), str(error)))
+            self._database.add(ScreenedStructure.failure(replace(job, atoms=Atoms()), str(error)))
             return False
         return True
 

@@ -19,7 +19,8 @@ from ase_wavescat.training.data.contacts import (
     close_contacts,
 )
 from ase_wavescat.training.data.frames import Frame
-from ase_wavescat.training.linear.least_squares import Fit, LabelWeights, Observation
+from ase_wavescat.training.linear.least_squares import LeastSquares
+from ase_wavescat.training.linear.observation import LabelWeights, Observation
 
 SPECIES = (3, 14)
 CLOSEST = {(3, 3): 2.4, (3, 14): 2.3}
@@ -112,7 +113,9 @@ def test_a_fit_with_contacts_repels_in_every_selection(contacts, transform, fram
     selections = np.array([[1, 1, 1], [1, 1, 0], [2, 0, 1]])
     errors = {}
     for name, rows in (("without", None), ("with", contacts)):
-        found = Fit(observations, groups, LabelWeights(300.0, 10.0, 600.0), contacts=rows).solve(selections, [1e-6])
+        found = LeastSquares(observations, groups, LabelWeights(300.0, 10.0, 600.0), contacts=rows).solve(
+            selections, [1e-6]
+        )
         change = found.weights @ contacts.rows.T - contacts.targets
         errors[name] = np.sqrt(np.mean((change / contacts.errors) ** 2, axis=1))
     assert (errors["with"] < 3.0).all()  # dimers and crystals at once, with a few features

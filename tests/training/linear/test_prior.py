@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ase_wavescat.representation import Correlations, Maps, ScatteringSpec
-from ase_wavescat.training.linear.least_squares import LabelWeights, Statistics
+from ase_wavescat.training.linear.observation import LabelWeights
 from ase_wavescat.training.linear.prior import STEEP, prior_scale
+from ase_wavescat.training.linear.statistics import Statistics
 
 WEIGHTS = LabelWeights(energy=20.0, forces=2.0, stress=50.0)
 MAPS = Maps(((2, 0), (2, 1)), (0.0,))
@@ -16,7 +17,7 @@ SPEC = ScatteringSpec((3,), ((2, 0), (2, 1)), (0.0,), 0.9, (Correlations(atom_ma
 def statistics(force_rms: list[float]) -> Statistics:
     ones = np.ones(len(force_rms))
     sizes, counts = np.array(force_rms), (10.0, 90.0, 60.0)
-    return Statistics(ones, np.zeros((1, len(sizes))), ones, sizes, ones, counts, ones > 0, *3 * [np.ones((1, 1))])
+    return Statistics(ones, ones, sizes, ones, counts, ones > 0)
 
 
 def test_a_rough_feature_costs_more():

@@ -41,10 +41,10 @@ def observations(*frames: Frame, rows: Rows = ROWS, repulsion: PairRepulsion | N
 
 def test_labels_stay_as_they_are_without_repulsion_and_references() -> None:
     one = observations(FRAME)[0]
-    assert one.energy == FRAME.energy and one.weight == 0.7
+    assert one.energy == FRAME.energy and one.frame_weight == 0.7
     np.testing.assert_array_equal(one.counts, [2.0, 1.0])
     np.testing.assert_array_equal(one.forces, FRAME.forces.ravel())
-    np.testing.assert_array_equal(one.force_weights, np.ones(9))
+    np.testing.assert_array_equal(one.component_weights, np.ones(9))
     np.testing.assert_array_equal(one.stress, FRAME.stress)
     np.testing.assert_allclose(one.stress_rows, ROWS.strain / 120.0)
 
@@ -79,14 +79,14 @@ def test_forces_along_directions() -> None:
     one = observations(FRAME, rows=rows, strong_force=0.5)[0]
     np.testing.assert_allclose(one.forces, directions @ FRAME.forces.ravel())
     variances = np.repeat(1 + (np.linalg.norm(FRAME.forces, axis=1) / 0.5) ** 2, 3)
-    np.testing.assert_allclose(one.force_weights, (directions**2 @ variances) ** -0.5)
+    np.testing.assert_allclose(one.component_weights, (directions**2 @ variances) ** -0.5)
 
 
 def test_strong_forces_are_expected_to_be_less_exact() -> None:
     forces = np.array([[3.0, 0.0, 4.0], [0.0, 0.0, 0.0], [0.0, 0.5, 0.0]])
     one = observations(replace(FRAME, forces=forces), strong_force=5.0)[0]
     expected = np.repeat([0.5**0.5, 1.0, 1.01**-0.5], 3)
-    np.testing.assert_allclose(one.force_weights, expected)
+    np.testing.assert_allclose(one.component_weights, expected)
 
 
 def test_references_leave_one_energy_an_atom() -> None:

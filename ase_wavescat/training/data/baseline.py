@@ -1,0 +1,28 @@
+"""What is not fitted: the pair repulsion and the references."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ase_wavescat.potentials.protocol import WholePrediction
+from ase_wavescat.potentials.repulsion import PairRepulsion
+from ase_wavescat.structure.structure import Structure
+from ase_wavescat.training.data.frames import Frame
+
+
+def baseline_of(
+    frame: Frame, repulsion: PairRepulsion | None, references: Mapping[int, float] | None = None
+) -> WholePrediction:
+    """references: energies of the species by atomic number, eV an atom."""
+    own = repulsion_of(frame.structure, repulsion)
+    energy = sum((references[int(z)] for z in frame.numbers), start=0.0) if references is not None else 0.0
+    return WholePrediction(own.energy + energy, own.gradient, own.strain_gradient)
+
+
+def repulsion_of(structure: Structure, repulsion: PairRepulsion | None) -> WholePrediction:
+    """The repulsion alone, nothing where there is none."""
+    if repulsion is None:
+        return WholePrediction(0.0, np.zeros((len(structure), 3)), np.zeros((3, 3)))
+    return repulsion.predict(structure)
