@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.linear import LinearPotential
 
 
 @dataclass(frozen=True)
@@ -28,21 +28,21 @@ class Breakdown:
     parts: tuple[Part, ...]
 
 
-def feature_breakdowns(ensemble: Ensemble) -> tuple[Breakdown, ...]:
+def feature_breakdowns(potential: LinearPotential) -> tuple[Breakdown, ...]:
     """Counts and shares of the features by their properties, over the members.
 
     A member has a feature where its weight is not zero. Its importance is |weight| times the standard deviation of the
-    feature per atom over the training set, eV/atom, or |weight| alone for a model without a domain; shares are of the
-    sum over all features.
+    feature per atom over the training set, eV/atom, or |weight| alone where its ranges are not recorded; shares are
+    of the sum over all features.
     """
-    weights = np.abs(ensemble.weights)
+    weights = np.abs(potential.weights)
     counts = (weights > 0).mean(axis=0)
-    importance = (weights if ensemble.domain is None else weights * ensemble.domain.std).mean(axis=0)
+    importance = (weights if potential.ranges is None else weights * potential.ranges.std).mean(axis=0)
     total = float(importance.sum())
     shares = importance / total if total > 0 else importance
     sums: dict[str, dict[Any, np.ndarray]] = {}
-    for key, count, share in zip(ensemble.keys, counts, shares, strict=True):
-        for title, value in ensemble.spec.features[ensemble.spec.index(key)].properties.items():
+    for key, count, share in zip(potential.keys, counts, shares, strict=True):
+        for title, value in potential.spec.features[potential.spec.index(key)].properties.items():
             sums.setdefault(title, {}).setdefault(value, np.zeros(2))[:] += count, share
     return tuple(
         Breakdown(title, tuple(Part(_label(value), *map(float, found[value])) for value in sorted(found)))

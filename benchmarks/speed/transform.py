@@ -19,6 +19,7 @@ import numpy as np
 from moduli import RECIPE_FFTS, RECIPE_POINTS, recipe
 
 from ase_wavescat import WaveScatCalculator, find_model, load_model, preset
+from ase_wavescat.potentials.linear import LinearPotential
 from ase_wavescat.representation.families.correlations.prepared import PreparedCorrelations
 from ase_wavescat.representation.lattice.fourier import workspace
 from ase_wavescat.representation.transform import Transform
@@ -57,9 +58,9 @@ def bare_ffts(transform: Transform, cell: np.ndarray) -> tuple[int, float]:
 def model_rows(chosen: argparse.Namespace, figures: dict[str, float]) -> list[list[str]]:
     atoms = glass()
     ensemble = load_model(find_model(chosen.model))
-    transform = ensemble.transform()
+    transform = ensemble.term(LinearPotential).transform()
     cell, positions, numbers = atoms.cell.array, atoms.positions, atoms.numbers
-    weights = ensemble.mean_weights
+    weights = ensemble.term(LinearPotential).mean_weights
     energy = median_time(lambda: transform.evaluate(Structure(cell, positions, numbers)).features @ weights)
     everything = median_time(lambda: transform.evaluate(Structure(cell, positions, numbers)).gradient(weights))
     ffts, bare = bare_ffts(transform, cell)

@@ -27,7 +27,7 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from ase_wavescat.potentials.model_bytes import damage_of, hdf5_file, seal
+from ase_wavescat.potentials.file.bytes import damage_of, hdf5_file, seal
 from ase_wavescat.representation.specification import ScatteringSpec
 from ase_wavescat.representation.strains import unit_strains
 from ase_wavescat.representation.transform import Transform
