@@ -59,11 +59,6 @@ class AtomPlan(Plan):
         self._index_three(features)
         self._index_five(features)
 
-    @property
-    def reach(self) -> float:
-        """The distance (A) up to which neighbours count."""
-        return float(self.table.cutoffs.max())
-
     def _column(self, field: SpeciesWavelet) -> int:
         """Column of a field in the matrix X of its l."""
         l = field.wavelet.l
