@@ -7,6 +7,7 @@ from typing import Any
 
 from ase.data import chemical_symbols
 
+from ase_wavescat.potentials.held_out_errors import format_metrics
 from ase_wavescat.potentials.model import Model
 from ase_wavescat.system.errors import printable
 
@@ -36,8 +37,6 @@ def _errors(metrics: Any) -> list[str]:
         return ["    none recorded"]
     if not {"by_kind", "by_composition", "composition_of", "mean_of_members"} <= set(metrics):
         return _tree(metrics)
-    from ase_wavescat.training.validation import format_metrics
-
     return ["    " + line for line in format_metrics(metrics).splitlines()]
 
 

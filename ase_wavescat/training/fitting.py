@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ase_wavescat.potentials.file.model_file import load_model, save_model
+from ase_wavescat.potentials.held_out_errors import format_metrics
 from ase_wavescat.potentials.linear import LinearPotential
 from ase_wavescat.potentials.model import Model
 from ase_wavescat.potentials.repulsion import PairRepulsion
@@ -27,7 +28,7 @@ from ase_wavescat.training.rows.observations import Observations
 from ase_wavescat.training.rows.store import FeatureStore
 from ase_wavescat.training.settings import STRENGTHS, STRENGTHS_TOWARDS_A_MODEL, Settings
 from ase_wavescat.training.trainer import Penalty, Problem
-from ase_wavescat.training.validation import collect_metrics, format_metrics
+from ase_wavescat.training.validation import collect_metrics
 
 SOFTENING_FRAMES = 32
 

@@ -16,6 +16,7 @@ from ase.io import read
 
 from ase_wavescat import WaveScatCalculator
 from ase_wavescat.potentials.file.model_file import load_model
+from ase_wavescat.potentials.held_out_errors import format_metrics
 from ase_wavescat.potentials.repulsion import PairRepulsion
 from ase_wavescat.representation import Bands, Correlations, Maps, Moduli, ScatteringSpec
 from ase_wavescat.structure.neighbours import neighbour_pairs
@@ -29,7 +30,6 @@ from ase_wavescat.training.rows import observations
 from ase_wavescat.training.rows.observations import Observations
 from ase_wavescat.training.rows.store import FeatureStore
 from ase_wavescat.training.settings import Settings
-from ase_wavescat.training.validation import format_metrics
 from linear_models import linear, species_energies, whole
 
 from .conftest import SPECIES_ENERGIES, make_structures, write_frames
