@@ -7,12 +7,15 @@ gradient over the volume.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
 from ase_wavescat.representation.execution import Execution
 from ase_wavescat.structure.structure import Structure
+
+if TYPE_CHECKING:
+    from ase_wavescat.potentials.file.storage import Reader, Writer
 
 
 class Prediction(Protocol):
@@ -87,6 +90,22 @@ class Potential(Protocol):
         Raises:
             StructureError: Where the structure cannot be evaluated.
         """
+
+
+class Stored(Protocol):
+    """What model files can hold; potentials that they can are named in `potentials.registry`."""
+
+    kind: ClassVar[str]
+
+    def card(self) -> list[str]:
+        """Lines of the model card."""
+
+    def store(self, writer: Writer) -> None:
+        """Write all that `restore` reads."""
+
+    @classmethod
+    def restore(cls, reader: Reader) -> Any:
+        """What `store` wrote; whatever is missing, unknown or senseless is a ValueError."""
 
 
 @runtime_checkable

@@ -15,7 +15,6 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ase_wavescat.potentials.protocol import Potential
 from ase_wavescat.potentials.registry import POTENTIALS
 from ase_wavescat.system.errors import ModelFileError, printable
 
@@ -66,7 +65,7 @@ class Writer:
         rows = [(species, low, high) for species, (low, high) in table.items()]
         self._group.create_dataset(name, data=np.array(rows, dtype=_FRACTION))
 
-    def potential(self, name: str, potential: Potential) -> None:
+    def potential(self, name: str, potential: Any) -> None:
         """Raises ModelFileError for a kind that files cannot hold."""
         kind = getattr(potential, "kind", None)
         if kind not in POTENTIALS or type(potential) is not POTENTIALS[kind]:

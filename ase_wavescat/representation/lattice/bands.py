@@ -19,7 +19,7 @@ _REACH = 17.5  # side lobes of 2e-7 from a distance of this over the half width 
 
 @dataclass(frozen=True)
 class Bands:
-    """Radial bands in reciprocal space: smooth windows of |G|, centred at k * spacing, k = 0..count-1 (1/A).
+    """Radial bands in reciprocal space: smooth windows of `|G|`, centred at k * spacing, k = 0..count-1 (1/A).
 
     Each reaches `half_width` = 2.5 spacings to either side, so that nothing lies beyond `maximum`.
     """

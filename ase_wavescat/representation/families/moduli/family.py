@@ -45,7 +45,8 @@ class Moduli(Family):
             those with (n2, l2) > (n1, l1), n before l, "ascending" (B18).
         second_input: The second layer acts on the "modulus" (papers) or its square ("squared": polynomial scattering).
         density_width: Alpha (A) of the Gaussians of unit integral that make the density, rho_f(u) = sum_k f(Z_k)
-            g_alpha(u - R_k) (B18, E18); the zeroth order is integral |rho_f|^q du then. 0: points, sum_k |f(Z_k)|^q.
+            g_alpha(u - R_k) (B18, E18); the zeroth order is `integral |rho_f|^q du` then. 0: points,
+            `sum_k |f(Z_k)|^q`.
         normalisation: "none", or "ratio" (B18): features of orders 1 and 2 are N integral sigma^q du over the same of
             the parent, that of the first order being the zeroth. N makes a cell tiled twice count twice, but quotients
             of sums are no sums: two structures far apart do not have the sum of their features.
