@@ -1,0 +1,110 @@
+"""The potential of a network: energies from site energies, forces and stress as exact derivatives."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ase_wavescat.potentials.network.prepared import PreparedNetwork
+from ase_wavescat.potentials.network.rows import Rows
+from ase_wavescat.potentials.network.state import NetworkState
+from ase_wavescat.potentials.network.weights import NetworkWeights
+from ase_wavescat.representation.execution import Execution
+from ase_wavescat.structure.structure import Structure
+
+Array = NDArray[np.float64]
+
+
+class NetworkPotential:
+    """E = sum of site energies, each of what an atom sees within the cutoff, and of what its neighbours see.
+
+    Attributes:
+        weights: all of its numbers.
+    """
+
+    def __init__(self, weights: NetworkWeights) -> None:
+        self.weights = weights
+        self._prepared: dict[type[np.floating[Any]], PreparedNetwork] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return NetworkPotential, (self.weights,)
+
+    @property
+    def species(self) -> tuple[int, ...]:
+        """Atomic numbers it knows."""
+        return self.weights.specification.species
+
+    @property
+    def neighbour_reach(self) -> float:
+        """A, the cutoff of its search for neighbours."""
+        return self.weights.specification.cutoff
+
+    @property
+    def reach(self) -> float:
+        """A, beyond which atoms do not matter to an atom's energy: the cutoff, twice that with a second order."""
+        return self.weights.specification.cutoff * self.weights.specification.orders
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits of all that results follow from."""
+        return self.weights.digest
+
+    def prepared(self, execution: Execution = Execution()) -> PreparedNetwork:
+        """Its numbers in the precision asked for."""
+        if execution.real not in self._prepared:
+            self._prepared[execution.real] = PreparedNetwork(self.weights, execution.real)
+        return self._prepared[execution.real]
+
+    def predict(
+        self, structure: Structure, reference_cell: Array | None = None, execution: Execution = Execution()
+    ) -> NetworkPrediction:
+        """The forward pass; forces and stress are computed when asked for.
+
+        Args:
+            structure: with any of the eight kinds of boundaries, and cells of any size.
+            reference_cell: has no meaning for a potential without grids.
+            execution: threads and precision.
+
+        Raises:
+            StructureError: for elements it does not know and two atoms at the same place.
+        """
+        rows = Rows.of(structure, structure.neighbours(self.neighbour_reach), self.species)
+        return NetworkPrediction(NetworkState(self.prepared(execution), rows, execution))
+
+
+class NetworkPrediction:
+    """Of one structure.
+
+    Attributes:
+        state: the at-atom invariants, and derivatives of sums of them.
+    """
+
+    def __init__(self, state: NetworkState) -> None:
+        self.state = state
+
+    @property
+    def energy(self) -> float:
+        """eV, of the whole cell."""
+        return self.state.energy
+
+    @property
+    def atom_energies(self) -> Array:
+        """(N,) eV."""
+        return self.state.atom_energies
+
+    @cached_property
+    def _gradients(self) -> tuple[Array, Array]:
+        return self.state.gradient()
+
+    @property
+    def gradient(self) -> Array:
+        """dE/dR (N, 3), eV/A."""
+        return self._gradients[0]
+
+    @property
+    def strain_gradient(self) -> Array:
+        """dE/dstrain (3, 3), eV."""
+        return self._gradients[1]
