@@ -14,22 +14,30 @@ Array = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Layers:
-    """x -> silu(x W + b), layer by layer.
+    """x -> silu(x W + b), layer by layer; the first also reads what another network's first layer said, y -> y V.
 
     Attributes:
-        weights: (inputs, outputs) each.
-        biases: (outputs,) each.
+        weights: W, (inputs, outputs) each.
+        biases: b, (outputs,) each.
+        beside: V, (outputs, outputs) of the first layer, or None.
     """
 
     weights: tuple[Array, ...]
     biases: tuple[Array, ...]
+    beside: Array | None = None
 
-    def forward(self, inputs: Array) -> Activity:
-        """Of inputs (n, width)."""
-        outputs, slopes = [], []
-        for weight, bias in zip(self.weights, self.biases, strict=True):
-            inputs, slope = _silu(inputs @ weight + bias)
-            outputs.append(inputs)
+    def forward(self, inputs: Array, others: Array | None = None) -> Activity:
+        """Of inputs (n, width), and the others' outputs (n, outputs) where there is a V."""
+        summed = inputs @ self.weights[0] + self.biases[0]
+        if self.beside is not None and others is not None:
+            summed += others @ self.beside
+        outputs: list[Array] = []
+        slopes: list[Array] = []
+        for layer in range(len(self.weights)):
+            if layer > 0:
+                summed = outputs[-1] @ self.weights[layer] + self.biases[layer]
+            output, slope = _silu(summed)
+            outputs.append(output)
             slopes.append(slope)
         return Activity(self, outputs, slopes)
 
@@ -43,13 +51,13 @@ class Activity:
     slopes: Sequence[Array]
 
     def pull(self, by_last: Array, by_first: Array | None = None) -> Array:
-        """dE/dinputs (n, width) from dE/d(last output) and, where there is more, dE/d(first output)."""
+        """dE/d(sum that enters the first layer), (n, width), from dE/d(last output), and dE/d(first output) if any."""
         by_output = by_last
-        for layer in range(len(self.outputs) - 1, -1, -1):
-            if layer == 0 and by_first is not None:
-                by_output = by_output + by_first
+        for layer in range(len(self.outputs) - 1, 0, -1):
             by_output = (by_output * self.slopes[layer]) @ self.layers.weights[layer].T
-        return by_output
+        if by_first is not None:
+            by_output = by_output + by_first
+        return by_output * self.slopes[0]
 
 
 def _silu(x: Array) -> tuple[Array, Array]:

@@ -24,15 +24,15 @@ def harmonic_gradients(l_max: int) -> Array:
 
 
 @compiled(fastmath=True, nogil=True)
-def look_at_pairs(vectors, start, stop, width, coefficients, factors, solid, harmonics, radial):  # type: ignore[no-untyped-def]
-    """Fill harmonics (n, LM) and radial (n, P) of the pairs from start to stop; vectors (n, 3), A.
+def look_at_pairs(begin, end, starts, vectors, width, coefficients, factors, solid, harmonics, radial):  # type: ignore[no-untyped-def]
+    """Fill harmonics (n, LM) and radial (n, P) of the pairs of rows begin to end; vectors (n, 3), A.
 
     solid: harmonics S_lm of the vector in A; else C_lm of its direction. coefficients (pieces, degree + 1, P).
     """
     size, degree, count = factors.shape[0], coefficients.shape[1] - 1, coefficients.shape[2]
     q, trig = np.zeros((size, size)), np.zeros((2, size))
     harmonic = np.empty(size * size)
-    for k in range(start, stop):
+    for k in range(starts[begin, 0], starts[end - 1, -1]):
         x, y, z = vectors[k, 0], vectors[k, 1], vectors[k, 2]
         r = np.sqrt(x * x + y * y + z * z)
         scale = 1.0 if solid else 1.0 / r

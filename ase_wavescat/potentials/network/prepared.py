@@ -26,15 +26,13 @@ class Order:
         mixing: first order (S, l_max + 1, P, Q); second (S, P, (l_max + 1) Q2).
         turned_mixing: first order (S, l_max + 1, Q, P); the second needs none.
         mean: (I,), of the invariants.
-        inverse_deviation: (I,).
-        layers: hidden layers.
+        layers: hidden layers, reading invariants less their mean: the deviations are part of the first weights.
         energy_weight: (width,), from the last hidden layer to the site energy.
     """
 
     mixing: Array
     turned_mixing: Array
     mean: Array
-    inverse_deviation: Array
     layers: Layers
     energy_weight: Array
 
@@ -75,16 +73,20 @@ class PreparedNetwork:
         weights, hidden = self._weights, range(len(self.specification.hidden))
         mixing = weights[f"{order}_mixing"][species]
         turned = mixing.transpose(0, 1, 3, 2)
+        dense = [weights[f"{order}_weight_{layer}"][species] for layer in hidden]
+        deviation = weights[f"{order}_deviation"][species]
+        dense[0], beside = dense[0][: len(deviation)] / deviation[:, None], dense[0][len(deviation) :]
         if order == "second":
             mixing = mixing.transpose(0, 2, 1, 3).reshape(len(mixing), self.specification.radial.count, -1)
+        layers = Layers(
+            tuple(map(self._array, dense)),
+            tuple(self._array(weights[f"{order}_bias_{layer}"][species]) for layer in hidden),
+            self._array(beside) if len(beside) else None,
+        )
         return Order(
             self._array(mixing),
             self._array(turned),
             self._array(weights[f"{order}_mean"][species]),
-            self._array(1.0 / weights[f"{order}_deviation"][species]),
-            Layers(
-                tuple(self._array(weights[f"{order}_weight_{layer}"][species]) for layer in hidden),
-                tuple(self._array(weights[f"{order}_bias_{layer}"][species]) for layer in hidden),
-            ),
+            layers,
             self._array(weights[f"{order}_energy_weight"][species]),
         )

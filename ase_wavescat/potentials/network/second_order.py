@@ -112,9 +112,8 @@ def pull_second_fields(  # type: ignore[no-untyped-def]
             by_mixed = np.dot(harmonics[a:b], spread)
             for k in range(a, b):
                 for c in range(width):
-                    h = scalars[second[k], c]
                     by_scalars[k, c] = by_mixed[k - a, c] * mixed[k - a, c]
-                    by_mixed[k - a, c] *= h
-                    mixed[k - a, c] *= h
+                    by_mixed[k - a, c] *= scalars[second[k], c]
+                    mixed[k - a, c] *= scalars[second[k], c]
             np.dot(mixed, spread.T, by_harmonics[a:b])
             np.dot(by_mixed, mixing[s].T, by_radial[a:b])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +15,7 @@ from ase_wavescat.potentials.network.dense import Activity
 from ase_wavescat.potentials.network.prepared import PreparedNetwork
 from ase_wavescat.potentials.network.rows import Part, Rows
 from ase_wavescat.representation.execution import Execution
+from ase_wavescat.representation.lattice.arena import borrowed, take
 from ase_wavescat.system.blas import one_blas_thread
 
 Array = NDArray[np.float64]
@@ -27,19 +30,16 @@ class NetworkState:
 
     def __init__(self, network: PreparedNetwork, rows: Rows, execution: Execution = Execution()) -> None:
         self._network, self._rows, self._execution = network, rows, execution
-        specification = network.specification
+        shapes = self._shapes()
+        memory = take(self, sum(map(math.prod, shapes)), network.real)
+        self._harmonics, self._radial, *arrays = _shaped(memory, shapes)
+        orders = network.specification.orders
+        self._fields, self._centred = arrays[:orders], arrays[orders:]  # (N, LM, Q); (N, I) invariants less their mean
         self._site_energies = np.zeros(len(rows.atoms))
-        self._harmonics = self._work(len(rows.second), specification.harmonics)
-        self._radial = self._work(len(rows.second), specification.radial.count)
-        self._fields = [self._work(len(rows.atoms), specification.harmonics, q) for q in specification.channels]
-        self._invariants = [self._work(len(rows.atoms), count) for count in specification.invariants]
         with one_blas_thread():
             self._activities = [execution.map(self._first, rows.parts)]
             if network.second:
-                self._scalars = self._work(len(rows.atoms), network.scalar_bias.shape[1])
-                for part, activity in zip(rows.parts, self._activities[0], strict=True):
-                    weight, bias = network.scalar_weight[part.species], network.scalar_bias[part.species]
-                    self._scalars[part.rows] = activity.outputs[-1] @ weight + bias
+                self._scalars = self._find_scalars()
                 self._activities.append(execution.map(self._second, list(enumerate(rows.parts))))
 
     @cached_property
@@ -55,148 +55,148 @@ class NetworkState:
     @cached_property
     def values(self) -> Array:
         """(N, I) invariants of each atom, those of the first order first."""
-        return self._rows.by_atom(np.concatenate(self._invariants, axis=1))
+        values = np.concatenate(self._centred, axis=1).astype(float)
+        orders = (self._network.first, self._network.second)[: len(self._centred)]
+        for part in self._rows.parts:
+            values[part.rows] += np.concatenate([order[part.species].mean for order in orders])
+        return self._rows.by_atom(values)
 
     def gradient(self) -> tuple[Array, Array]:
         """dE/dR (N, 3) in eV/A and dE/dstrain (3, 3) in eV, symmetric."""
-        return self._pull(1.0, [None] * len(self._invariants))
+        return self._pull(1.0, None)
 
     def pullback(self, by_values: Array) -> tuple[Array, Array]:
         """The same of sum by_values * values, by_values (N, I)."""
         by_rows = np.asarray(by_values, dtype=self._network.real)[self._rows.atoms]
-        ends = np.cumsum(self._network.specification.invariants)[:-1]
-        return self._pull(0.0, np.split(by_rows, ends, axis=1))
+        return self._pull(0.0, np.split(by_rows, np.cumsum(self._network.specification.invariants)[:-1], axis=1))
 
-    def _work(self, *shape: int) -> Work:
-        return np.empty(shape, self._network.real)
+    def _shapes(self) -> list[tuple[int, ...]]:
+        """Of what the pairs see, of fields and of invariants, by order."""
+        specification, atoms, found = self._network.specification, len(self._rows.atoms), len(self._rows.second)
+        seen = [(found, specification.harmonics), (found, specification.radial.count)]
+        fields = [(atoms, specification.harmonics, channels) for channels in specification.channels]
+        return [*seen, *fields, *((atoms, count) for count in specification.invariants)]
 
-    def _pairs(self, part: Part) -> tuple[int, int]:
-        return int(self._rows.starts[part.start, 0]), int(self._rows.starts[part.stop - 1, -1])
+    def _pull(self, energy: float, by_values: Sequence[Work] | None) -> tuple[Array, Array]:
+        """Of energy * E + sum by_values * values; by_values (N, I) by order, in rows."""
+        rows, found = self._rows, len(self._rows.second)
+        shapes = [*self._shapes(), *((found, self._scalars.shape[1]) for _ in self._activities[1:])]
+        with borrowed((sum(map(math.prod, shapes)),), self._network.real) as memory, one_blas_thread():
+            gradient, strain = _WayBack(self, energy, by_values, _shaped(memory, shapes)).run()
+        return rows.by_atom(gradient), (strain + strain.T) / 2
 
     def _first(self, part: Part) -> Activity:
         network, rows, order = self._network, self._rows, self._network.first[part.species]
-        fields, invariants = self._fields[0], self._invariants[0][part.rows]
-        begin, end = part.start, part.stop
-        pairs.look_at_pairs(rows.vectors, *self._pairs(part), *network.pair_functions, self._harmonics, self._radial)
-        first_order.sum_fields(begin, end, rows.starts, self._harmonics, self._radial, order.mixing, fields)
+        fields, invariants = self._fields[0], self._centred[0][part.rows]
+        seen, begin, end = (self._harmonics, self._radial), part.start, part.stop
+        pairs.look_at_pairs(begin, end, rows.starts, rows.vectors, *network.pair_functions, *seen)
+        first_order.sum_fields(begin, end, rows.starts, *seen, order.mixing, fields)
         first_order.invariants_of(begin, end, fields, *network.triples, invariants)
-        activity = order.layers.forward((invariants - order.mean) * order.inverse_deviation)
+        invariants -= order.mean
+        activity = order.layers.forward(invariants)
         self._site_energies[part.rows] = activity.outputs[-1] @ order.energy_weight
         self._site_energies[part.rows] += network.energy_bias[part.species]
         return activity
 
+    def _find_scalars(self) -> Work:
+        """h (N, (l_max + 1) Q2)."""
+        network, rows = self._network, self._rows
+        scalars = np.empty((len(rows.atoms), network.scalar_bias.shape[1]), network.real)
+        for part, activity in zip(rows.parts, self._activities[0], strict=True):
+            weight, bias = network.scalar_weight[part.species], network.scalar_bias[part.species]
+            scalars[part.rows] = activity.outputs[-1] @ weight + bias
+        return scalars
+
     def _second(self, numbered: tuple[int, Part]) -> Activity:
         index, part = numbered
         rows, order = self._rows, self._network.second[part.species]
-        (first, fields), invariants = self._fields, self._invariants[1][part.rows]
-        begin, end = part.start, part.stop
-        second_order.sum_second_fields(
-            begin, end, rows.starts, rows.second, self._harmonics, self._radial, self._scalars, order.mixing, fields
-        )
+        (first, fields), invariants = self._fields, self._centred[1][part.rows]
+        seen, begin, end = (self._harmonics, self._radial), part.start, part.stop
+        second_order.sum_second_fields(begin, end, rows.starts, rows.second, *seen, self._scalars, order.mixing, fields)
         second_order.second_invariants_of(begin, end, first, fields, invariants)
-        standardised = (invariants - order.mean) * order.inverse_deviation
-        beside = self._activities[0][index].outputs[0]
-        activity = order.layers.forward(np.concatenate([standardised, beside], axis=1))
+        invariants -= order.mean
+        activity = order.layers.forward(invariants, self._activities[0][index].outputs[0])
         self._site_energies[part.rows] += activity.outputs[-1] @ order.energy_weight
         return activity
 
-    def _pull(self, energy: float, by_invariants: list[Any]) -> tuple[Array, Array]:
-        """Of energy * E + sum by_invariants * invariants (by order, in rows, None for none)."""
-        way = _WayBack(self, energy, by_invariants)
-        with one_blas_thread():
-            way.run()
-        strain = (way.strain + way.strain.T) / 2
-        return self._rows.by_atom(way.gradient), strain
-
 
 class _WayBack:
-    """The reverse pass: adjoints of what `NetworkState` computed, from the last order to the pairs."""
+    """The reverse pass, from the last order to the pairs: what dE/d(each thing that `NetworkState` computed) is."""
 
-    def __init__(self, state: NetworkState, energy: float, by_invariants: list[Any]) -> None:
-        self._state, self._energy, self._by_invariants = state, energy, by_invariants
-        rows = state._rows
-        self._by_fields = [np.zeros_like(fields) for fields in state._fields]
-        self._by_harmonics = np.zeros_like(state._harmonics)
-        self._by_radial = np.zeros_like(state._radial)
-        self._by_hidden: list[Any] = [None] * len(rows.parts)
-        self._pulls = np.empty((len(rows.second), 3))
-        self.gradient, self.strain = np.zeros((len(rows.atoms), 3)), np.zeros((3, 3))
+    def __init__(
+        self, state: NetworkState, energy: float, by_values: Sequence[Work] | None, arrays: Sequence[Work]
+    ) -> None:
+        self._state, self._energy, self._by_values = state, state._network.real(energy), by_values
+        self._by_harmonics, self._by_radial, *others = arrays
+        orders = state._network.specification.orders
+        self._by_fields, self._slopes, self._by_pair_scalars = (
+            others[:orders],
+            others[orders : 2 * orders],
+            others[2 * orders :],
+        )
+        self._by_hidden: list[Work | None] = [None] * len(state._rows.parts)
+        self._by_fields[0][:] = 0
+        if orders == 1:  # which a second order fills
+            self._by_harmonics[:] = 0
+            self._by_radial[:] = 0
+        self._pulls = np.empty((len(state._rows.second), 3))
 
-    def run(self) -> None:
-        """Fill gradient (N, 3), by row, and strain (3, 3)."""
+    def run(self) -> tuple[Array, Array]:
+        """Gradient (N, 3), by row, and strain gradient (3, 3)."""
         state, rows = self._state, self._state._rows
         numbered = list(enumerate(rows.parts))
         if state._network.second:
-            self._by_pair_scalars = state._work(len(rows.second), state._scalars.shape[1])
             state._execution.map(self._second, numbered)
             self._by_scalars = np.zeros_like(state._scalars)
-            pairs.gather_rows(self._by_pair_scalars, rows.second, self._by_scalars)
+            pairs.gather_rows(self._by_pair_scalars[0], rows.second, self._by_scalars)
         state._execution.map(self._first, numbered)
-        pairs.gather_pulls(self._pulls, rows.starts, rows.second, rows.vectors, self.gradient, self.strain)
+        gradient, strain = np.zeros((len(rows.atoms), 3)), np.zeros((3, 3))
+        pairs.gather_pulls(self._pulls, rows.starts, rows.second, rows.vectors, gradient, strain)
+        return gradient, strain
 
-    def _slopes(self, order: int, part: Part, by_standardised: Work) -> Work:
-        """dE/dinvariants of one order and part."""
-        network = self._state._network
-        slopes = by_standardised * (network.first, network.second)[order][part.species].inverse_deviation
-        by_invariants = self._by_invariants[order]
-        return slopes if by_invariants is None else slopes + by_invariants[part.rows]
+    def _onto_invariants(self, order: int, part: Part, by_sums: Work) -> Work:
+        """dE/dinvariants (rows, I) from dE/d(sums that enter the first layer)."""
+        network, slopes = self._state._network, self._slopes[order][part.rows]
+        layers = (network.first, network.second)[order][part.species].layers
+        np.matmul(by_sums, layers.weights[0].T, out=slopes)
+        if self._by_values is not None:
+            slopes += self._by_values[order][part.rows]
+        return slopes
 
     def _second(self, numbered: tuple[int, Part]) -> None:
         index, part = numbered
         state, rows = self._state, self._state._rows
         order, activity = state._network.second[part.species], state._activities[1][index]
-        count = len(order.mean)
-        by_last = np.broadcast_to(state._network.real(self._energy) * order.energy_weight, activity.outputs[-1].shape)
-        by_inputs = activity.pull(by_last)
-        self._by_hidden[index] = by_inputs[:, count:]
-        slopes = self._slopes(1, part, by_inputs[:, :count])
-        (first, fields), (by_first, by_fields) = state._fields, self._by_fields
-        begin, end = part.start, part.stop
+        by_sums = activity.pull(np.broadcast_to(self._energy * order.energy_weight, activity.outputs[-1].shape))
+        assert order.layers.beside is not None
+        self._by_hidden[index] = by_sums @ order.layers.beside.T
+        slopes = self._onto_invariants(1, part, by_sums)
+        (first, fields), (by_first, by_fields), begin, end = state._fields, self._by_fields, part.start, part.stop
         second_order.pull_second_invariants(begin, end, first, fields, slopes, by_first, by_fields)
+        seen, by_seen = (state._harmonics, state._radial), (self._by_harmonics, self._by_radial)
+        neighbours = (rows.starts, rows.second)
         second_order.pull_second_fields(
-            begin,
-            end,
-            rows.starts,
-            rows.second,
-            state._harmonics,
-            state._radial,
-            state._scalars,
-            order.mixing,
-            by_fields,
-            self._by_harmonics,
-            self._by_radial,
-            self._by_pair_scalars,
+            begin, end, *neighbours, *seen, state._scalars, order.mixing, by_fields, *by_seen, self._by_pair_scalars[0]
         )
 
     def _first(self, numbered: tuple[int, Part]) -> None:
         index, part = numbered
         state, rows, network = self._state, self._state._rows, self._state._network
         order, activity = network.first[part.species], state._activities[0][index]
-        by_last = np.broadcast_to(network.real(self._energy) * order.energy_weight, activity.outputs[-1].shape)
+        by_last = np.broadcast_to(self._energy * order.energy_weight, activity.outputs[-1].shape)
         if network.second:
             by_last = by_last + self._by_scalars[part.rows] @ network.scalar_weight[part.species].T
-        slopes = self._slopes(0, part, activity.pull(by_last, self._by_hidden[index]))
+        slopes = self._onto_invariants(0, part, activity.pull(by_last, self._by_hidden[index]))
         begin, end, by_fields = part.start, part.stop, self._by_fields[0]
         first_order.pull_invariants(begin, end, state._fields[0], *network.triples, slopes, by_fields)
-        first_order.pull_fields(
-            begin,
-            end,
-            rows.starts,
-            state._harmonics,
-            state._radial,
-            order.turned_mixing,
-            by_fields,
-            self._by_harmonics,
-            self._by_radial,
-        )
+        seen, by_seen = (state._harmonics, state._radial), (self._by_harmonics, self._by_radial)
+        first_order.pull_fields(begin, end, rows.starts, *seen, order.turned_mixing, by_fields, *by_seen)
         pairs.pull_pairs(
-            begin,
-            end,
-            rows.starts,
-            rows.vectors,
-            *network.pair_slopes,
-            state._harmonics,
-            self._by_harmonics,
-            self._by_radial,
-            self._pulls,
+            begin, end, rows.starts, rows.vectors, *network.pair_slopes, state._harmonics, *by_seen, self._pulls
         )
+
+
+def _shaped(memory: Work, shapes: Sequence[tuple[int, ...]]) -> list[Work]:
+    """Consecutive parts of the memory."""
+    ends = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
+    return [part.reshape(shape) for part, shape in zip(np.split(memory, ends), shapes, strict=True)]
