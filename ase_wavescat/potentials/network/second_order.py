@@ -16,20 +16,29 @@ def sum_second_fields(begin, end, starts, second, harmonics, radial, scalars, mi
     channels, width = fields.shape[2], mixing.shape[2]
     seen = np.empty((harmonics.shape[1], width), harmonics.dtype)
     for i in range(begin, end):
-        fields[i] = 0
-        for s in range(mixing.shape[0]):
-            a, b = starts[i, s], starts[i, s + 1]
-            if a == b:
-                continue
-            mixed = np.dot(radial[a:b], mixing[s])
-            for k in range(a, b):
-                for c in range(width):
-                    mixed[k - a, c] *= scalars[second[k], c]
-            np.dot(harmonics[a:b].T, mixed, seen)  # of which only equal l are needed: still faster than loops
-            for l in range(width // channels):
-                for lm in range(l * l, (l + 1) ** 2):
-                    for c in range(channels):
-                        fields[i, lm, c] += seen[lm, l * channels + c]
+        a, b = starts[i, 0], starts[i, -1]
+        if a == b:
+            fields[i] = 0
+            continue
+        mixed = np.empty((b - a, width), harmonics.dtype)
+        _mix(starts[i], radial, mixing, mixed)
+        for k in range(a, b):
+            for c in range(width):
+                mixed[k - a, c] *= scalars[second[k], c]
+        np.dot(harmonics[a:b].T, mixed, seen)  # of which only equal l are needed: still faster than loops
+        for l in range(width // channels):
+            for lm in range(l * l, (l + 1) ** 2):
+                for c in range(channels):
+                    fields[i, lm, c] = seen[lm, l * channels + c]
+
+
+@compiled(fastmath=True, nogil=True)
+def _mix(starts, radial, mixing, mixed):  # type: ignore[no-untyped-def]
+    """Fill mixed (pairs of one row, (l_max + 1) Q2) with R_ql(r)."""
+    for s in range(mixing.shape[0]):
+        a, b = starts[s], starts[s + 1]
+        if a < b:
+            np.dot(radial[a:b], mixing[s], mixed[a - starts[0] : b - starts[0]])
 
 
 @compiled(fastmath=True, nogil=True)
@@ -104,16 +113,19 @@ def pull_second_fields(  # type: ignore[no-untyped-def]
             for lm in range(l * l, (l + 1) ** 2):
                 for c in range(channels):
                     spread[lm, l * channels + c] = by_fields[i, lm, c]
+        a, b = starts[i, 0], starts[i, -1]
+        if a == b:
+            continue
+        mixed = np.empty((b - a, width), harmonics.dtype)
+        _mix(starts[i], radial, mixing, mixed)
+        by_mixed = np.dot(harmonics[a:b], spread)
+        for k in range(a, b):
+            for c in range(width):
+                by_scalars[k, c] = by_mixed[k - a, c] * mixed[k - a, c]
+                by_mixed[k - a, c] *= scalars[second[k], c]
+                mixed[k - a, c] *= scalars[second[k], c]
+        np.dot(mixed, spread.T, by_harmonics[a:b])
         for s in range(mixing.shape[0]):
-            a, b = starts[i, s], starts[i, s + 1]
-            if a == b:
-                continue
-            mixed = np.dot(radial[a:b], mixing[s])
-            by_mixed = np.dot(harmonics[a:b], spread)
-            for k in range(a, b):
-                for c in range(width):
-                    by_scalars[k, c] = by_mixed[k - a, c] * mixed[k - a, c]
-                    by_mixed[k - a, c] *= scalars[second[k], c]
-                    mixed[k - a, c] *= scalars[second[k], c]
-            np.dot(mixed, spread.T, by_harmonics[a:b])
-            np.dot(by_mixed, mixing[s].T, by_radial[a:b])
+            first, last = starts[i, s], starts[i, s + 1]
+            if first < last:
+                np.dot(by_mixed[first - a : last - a], mixing[s].T, by_radial[first:last])
