@@ -55,7 +55,7 @@ class Rows:
     @classmethod
     def of(cls, structure: Structure, neighbours: Neighbours, species: Sequence[int]) -> Rows:
         """Raises StructureError for elements not among the species and for two atoms at the same place."""
-        kinds = _kinds(structure, species)
+        kinds = species_indices(structure, species)
         if len(neighbours.distances) and neighbours.distances.min() < _SAME_PLACE:
             at = int(np.argmin(neighbours.distances))
             raise StructureError(
@@ -83,8 +83,8 @@ class Rows:
         return ordered
 
 
-def _kinds(structure: Structure, species: Sequence[int]) -> IntArray:
-    """(N,) index of each atom's species."""
+def species_indices(structure: Structure, species: Sequence[int]) -> IntArray:
+    """(N,) index of each atom's species. Raises StructureError for others."""
     unknown = sorted(set(structure.numbers.tolist()) - set(species))
     if unknown:
         known = ", ".join(chemical_symbols[z] for z in species)
