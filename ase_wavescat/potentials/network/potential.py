@@ -72,18 +72,19 @@ class NetworkPotential:
             StructureError: for elements it does not know and two atoms at the same place.
         """
         rows = Rows.of(structure, structure.neighbours(self.neighbour_reach), self.species)
-        return NetworkPrediction(NetworkState(self.prepared(execution), rows, execution))
+        return NetworkPrediction(structure, NetworkState(self.prepared(execution), rows, execution))
 
 
 class NetworkPrediction:
     """Of one structure.
 
     Attributes:
+        structure: which.
         state: the at-atom invariants, and derivatives of sums of them.
     """
 
-    def __init__(self, state: NetworkState) -> None:
-        self.state = state
+    def __init__(self, structure: Structure, state: NetworkState) -> None:
+        self.structure, self.state = structure, state
 
     @property
     def energy(self) -> float:
