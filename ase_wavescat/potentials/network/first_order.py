@@ -31,8 +31,8 @@ def sum_fields(begin, end, starts, harmonics, radial, mixing, fields):  # type: 
 
 
 @compiled(fastmath=True, nogil=True)
-def invariants_of(begin, end, fields, starts, components, coefficients, invariants):  # type: ignore[no-untyped-def]
-    """Fill invariants (end - begin, I): A_q,00; sum_m A_qlm A_q'lm, q <= q', by l; triples by triple and channel."""
+def squares_of(begin, end, fields, invariants):  # type: ignore[no-untyped-def]
+    """Fill the first columns of invariants (end - begin, I): A_q,00; sum_m A_qlm A_q'lm, q <= q', by l."""
     channels = fields.shape[2]
     squares = np.empty((channels, channels), fields.dtype)
     for i in range(begin, end):
@@ -50,18 +50,11 @@ def invariants_of(begin, end, fields, starts, components, coefficients, invarian
                 for d in range(c, channels):
                     row[place] = squares[c, d]
                     place += 1
-        row[place:] = 0
-        for t in range(starts.shape[0] - 1):
-            for n in range(starts[t], starts[t + 1]):
-                first, second, third = components[n, 0], components[n, 1], components[n, 2]
-                for c in range(channels):
-                    row[place + c] += coefficients[n] * fields[i, first, c] * fields[i, second, c] * fields[i, third, c]
-            place += channels
 
 
 @compiled(fastmath=True, nogil=True)
-def pull_invariants(begin, end, fields, starts, components, coefficients, slopes, by_fields):  # type: ignore[no-untyped-def]
-    """Add to by_fields (N, LM, Q) what slopes (end - begin, I), dE/dinvariants, make of rows begin to end."""
+def pull_squares(begin, end, fields, slopes, by_fields):  # type: ignore[no-untyped-def]
+    """Add to by_fields (N, LM, Q) what the first columns of slopes (end - begin, I) make of rows begin to end."""
     channels = fields.shape[2]
     coupling = np.empty((channels, channels), fields.dtype)
     for i in range(begin, end):
@@ -80,17 +73,6 @@ def pull_invariants(begin, end, fields, starts, components, coefficients, slopes
                     value = fields[i, lm, c]
                     for d in range(channels):
                         onto[lm, d] += value * coupling[c, d]
-        for t in range(starts.shape[0] - 1):
-            for n in range(starts[t], starts[t + 1]):
-                first, second, third = components[n, 0], components[n, 1], components[n, 2]
-                # one loop each: rows that may be the same keep the compiler from vectors
-                for c in range(channels):
-                    onto[first, c] += coefficients[n] * row[place + c] * fields[i, second, c] * fields[i, third, c]
-                for c in range(channels):
-                    onto[second, c] += coefficients[n] * row[place + c] * fields[i, first, c] * fields[i, third, c]
-                for c in range(channels):
-                    onto[third, c] += coefficients[n] * row[place + c] * fields[i, first, c] * fields[i, second, c]
-            place += channels
 
 
 @compiled(fastmath=True, nogil=True)

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from ase_wavescat.potentials.network.couplings import triple_terms
 from ase_wavescat.potentials.network.dense import Array, Layers
-from ase_wavescat.potentials.network.pairs import harmonic_gradients
 from ase_wavescat.potentials.network.radial_table import RadialTable
 from ase_wavescat.potentials.network.weights import NetworkWeights
 from ase_wavescat.representation.wavelets import harmonic_factors
@@ -61,10 +60,8 @@ class PreparedNetwork:
         terms = triple_terms(self.specification.triples)
         self.triples = (terms.starts, terms.components, self._array(terms.coefficients))
         table = RadialTable.build(self.specification)
-        l_max, solid = self.specification.l_max, self.specification.radial.solid
-        coefficients = self._array(table.coefficients)
-        self.pair_functions = (table.width, coefficients, harmonic_factors(l_max), solid)
-        self.pair_slopes = (table.width, coefficients, self._array(harmonic_gradients(l_max)), solid)
+        factors = harmonic_factors(self.specification.l_max)
+        self.pair_functions = (table.width, self._array(table.coefficients), factors, self.specification.radial.solid)
 
     def _array(self, values: Array) -> Array:
         return np.ascontiguousarray(values, dtype=self.real)

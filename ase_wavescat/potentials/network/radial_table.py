@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 
 # An interpolation of degree 7 over a tenth of a Gaussian's width errs by 1e-15 of its height, below the rounding of
 # the polynomials; those of higher degree round worse.
-_DEGREE = 7
+DEGREE = 7
 _PIECE = 0.1
 
 
@@ -37,11 +37,11 @@ class RadialTable:
         cutoff, radial = specification.cutoff, specification.radial
         pieces = math.ceil(cutoff / (_PIECE * radial.finest(cutoff)))
         width = cutoff / pieces
-        points = chebyshev.chebpts1(_DEGREE + 1)
+        points = chebyshev.chebpts1(DEGREE + 1)
         distances = width * (np.arange(pieces)[:, None] + (points + 1) / 2)
-        values = radial.values(distances.reshape(-1), cutoff).reshape(pieces, _DEGREE + 1, radial.count)
-        powers = np.zeros((_DEGREE + 1, _DEGREE + 1))
-        for degree in range(_DEGREE + 1):
-            powers[degree, : degree + 1] = chebyshev.cheb2poly(np.eye(_DEGREE + 1)[degree])[: degree + 1]
-        to_chebyshev = np.linalg.inv(chebyshev.chebvander(points, _DEGREE))
+        values = radial.values(distances.reshape(-1), cutoff).reshape(pieces, DEGREE + 1, radial.count)
+        powers = np.zeros((DEGREE + 1, DEGREE + 1))
+        for degree in range(DEGREE + 1):
+            powers[degree, : degree + 1] = chebyshev.cheb2poly(np.eye(DEGREE + 1)[degree])[: degree + 1]
+        to_chebyshev = np.linalg.inv(chebyshev.chebvander(points, DEGREE))
         return cls(width, np.einsum("ed,ec,ncp->ndp", powers, to_chebyshev, values, optimize=True))

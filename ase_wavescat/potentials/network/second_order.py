@@ -104,10 +104,10 @@ def pull_second_invariants(begin, end, first, fields, slopes, by_first, by_field
 def pull_second_fields(  # type: ignore[no-untyped-def]
     begin, end, starts, second, harmonics, radial, scalars, mixing, by_fields, by_harmonics, by_radial, by_scalars
 ):
-    """Fill by_harmonics (n, LM), by_radial (n, P) and by_scalars (n, (l_max + 1) Q2), of the neighbour's h, for the
-    pairs of rows begin to end."""
+    """Fill by_harmonics (n, LM), by_radial (n, P) and by_scalars (n, Q2), of the neighbour's h, pairs of the rows."""
     channels, width = by_fields.shape[2], mixing.shape[2]
     spread = np.zeros((harmonics.shape[1], width), harmonics.dtype)
+    products = np.empty(width, harmonics.dtype)
     for i in range(begin, end):
         for l in range(width // channels):
             for lm in range(l * l, (l + 1) ** 2):
@@ -120,10 +120,18 @@ def pull_second_fields(  # type: ignore[no-untyped-def]
         _mix(starts[i], radial, mixing, mixed)
         by_mixed = np.dot(harmonics[a:b], spread)
         for k in range(a, b):
+            ours, by_ours, h, onto = mixed[k - a], by_mixed[k - a], scalars[second[k]], by_scalars[k]
             for c in range(width):
-                by_scalars[k, c] = by_mixed[k - a, c] * mixed[k - a, c]
-                by_mixed[k - a, c] *= scalars[second[k], c]
-                mixed[k - a, c] *= scalars[second[k], c]
+                products[c] = by_ours[c] * ours[c]
+            for c in range(width):
+                by_ours[c] *= h[c]
+            for c in range(width):
+                ours[c] *= h[c]
+            for c in range(channels):
+                onto[c] = products[c]
+            for l in range(1, width // channels):
+                for c in range(channels):
+                    onto[c] += products[l * channels + c]
         np.dot(mixed, spread.T, by_harmonics[a:b])
         for s in range(mixing.shape[0]):
             first, last = starts[i, s], starts[i, s + 1]

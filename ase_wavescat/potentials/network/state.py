@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ase_wavescat.potentials.network import first_order, pairs, second_order
+from ase_wavescat.potentials.network import first_order, pairs, second_order, triples
 from ase_wavescat.potentials.network.dense import Activity
 from ase_wavescat.potentials.network.prepared import PreparedNetwork
 from ase_wavescat.potentials.network.rows import Part, Rows
@@ -80,9 +80,13 @@ class NetworkState:
     def _pull(self, energy: float, by_values: Sequence[Work] | None) -> tuple[Array, Array]:
         """Of energy * E + sum by_values * values; by_values (N, I) by order, in rows."""
         rows, found = self._rows, len(self._rows.second)
-        shapes = [*self._shapes(), *((found, self._scalars.shape[1]) for _ in self._activities[1:])]
-        with borrowed((sum(map(math.prod, shapes)),), self._network.real) as memory, one_blas_thread():
-            gradient, strain = _WayBack(self, energy, by_values, _shaped(memory, shapes)).run()
+        shapes = [*self._shapes(), *((found, channels) for channels in self._network.specification.channels[1:])]
+        with (
+            one_blas_thread(),
+            borrowed((sum(map(math.prod, shapes)),), self._network.real) as memory,
+            borrowed((found, 3), np.float64) as pulls,
+        ):
+            gradient, strain = _WayBack(self, energy, by_values, _shaped(memory, shapes), pulls).run()
         return rows.by_atom(gradient), (strain + strain.T) / 2
 
     def _first(self, part: Part) -> Activity:
@@ -91,7 +95,8 @@ class NetworkState:
         seen, begin, end = (self._harmonics, self._radial), part.start, part.stop
         pairs.look_at_pairs(begin, end, rows.starts, rows.vectors, *network.pair_functions, *seen)
         first_order.sum_fields(begin, end, rows.starts, *seen, order.mixing, fields)
-        first_order.invariants_of(begin, end, fields, *network.triples, invariants)
+        first_order.squares_of(begin, end, fields, invariants)
+        triples.triples_of(begin, end, fields, *network.triples, invariants)
         invariants -= order.mean
         activity = order.layers.forward(invariants)
         self._site_energies[part.rows] = activity.outputs[-1] @ order.energy_weight
@@ -124,9 +129,15 @@ class _WayBack:
     """The reverse pass, from the last order to the pairs: what dE/d(each thing that `NetworkState` computed) is."""
 
     def __init__(
-        self, state: NetworkState, energy: float, by_values: Sequence[Work] | None, arrays: Sequence[Work]
+        self,
+        state: NetworkState,
+        energy: float,
+        by_values: Sequence[Work] | None,
+        arrays: Sequence[Work],
+        pulls: Array,
     ) -> None:
         self._state, self._energy, self._by_values = state, state._network.real(energy), by_values
+        self._pulls = pulls
         self._by_harmonics, self._by_radial, *others = arrays
         orders = state._network.specification.orders
         self._by_fields, self._slopes, self._by_pair_scalars = (
@@ -139,7 +150,6 @@ class _WayBack:
         if orders == 1:  # which a second order fills
             self._by_harmonics[:] = 0
             self._by_radial[:] = 0
-        self._pulls = np.empty((len(state._rows.second), 3))
 
     def run(self) -> tuple[Array, Array]:
         """Gradient (N, 3), by row, and strain gradient (3, 3)."""
@@ -147,7 +157,9 @@ class _WayBack:
         numbered = list(enumerate(rows.parts))
         if state._network.second:
             state._execution.map(self._second, numbered)
-            self._by_scalars = np.zeros_like(state._scalars)
+            self._by_scalars = np.zeros(
+                (len(rows.atoms), state._network.specification.channels[1]), state._network.real
+            )
             pairs.gather_rows(self._by_pair_scalars[0], rows.second, self._by_scalars)
         state._execution.map(self._first, numbered)
         gradient, strain = np.zeros((len(rows.atoms), 3)), np.zeros((3, 3))
@@ -185,15 +197,15 @@ class _WayBack:
         order, activity = network.first[part.species], state._activities[0][index]
         by_last = np.broadcast_to(self._energy * order.energy_weight, activity.outputs[-1].shape)
         if network.second:
-            by_last = by_last + self._by_scalars[part.rows] @ network.scalar_weight[part.species].T
+            weight = network.scalar_weight[part.species][:, : self._by_scalars.shape[1]]
+            by_last = by_last + self._by_scalars[part.rows] @ weight.T
         slopes = self._onto_invariants(0, part, activity.pull(by_last, self._by_hidden[index]))
         begin, end, by_fields = part.start, part.stop, self._by_fields[0]
-        first_order.pull_invariants(begin, end, state._fields[0], *network.triples, slopes, by_fields)
+        first_order.pull_squares(begin, end, state._fields[0], slopes, by_fields)
+        triples.pull_triples(begin, end, state._fields[0], *network.triples, slopes, by_fields)
         seen, by_seen = (state._harmonics, state._radial), (self._by_harmonics, self._by_radial)
         first_order.pull_fields(begin, end, rows.starts, *seen, order.turned_mixing, by_fields, *by_seen)
-        pairs.pull_pairs(
-            begin, end, rows.starts, rows.vectors, *network.pair_slopes, state._harmonics, *by_seen, self._pulls
-        )
+        pairs.pull_pairs(begin, end, rows.starts, rows.vectors, *network.pair_functions, *by_seen, self._pulls)
 
 
 def _shaped(memory: Work, shapes: Sequence[tuple[int, ...]]) -> list[Work]:
