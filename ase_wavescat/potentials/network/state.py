@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -30,7 +31,7 @@ class NetworkState:
 
     def __init__(self, network: PreparedNetwork, rows: Rows, execution: Execution = Execution()) -> None:
         self._network, self._rows, self._execution = network, rows, execution
-        shapes = self._shapes()
+        shapes = [*self._shapes(), *((len(rows.atoms), count) for count in network.specification.invariants)]
         memory = take(self, sum(map(math.prod, shapes)), network.real)
         self._harmonics, self._radial, *arrays = _shaped(memory, shapes)
         orders = network.specification.orders
@@ -71,11 +72,10 @@ class NetworkState:
         return self._pull(0.0, np.split(by_rows, np.cumsum(self._network.specification.invariants)[:-1], axis=1))
 
     def _shapes(self) -> list[tuple[int, ...]]:
-        """Of what the pairs see, of fields and of invariants, by order."""
+        """Of what the pairs see, and of the fields by order."""
         specification, atoms, found = self._network.specification, len(self._rows.atoms), len(self._rows.second)
         seen = [(found, specification.harmonics), (found, specification.radial.count)]
-        fields = [(atoms, specification.harmonics, channels) for channels in specification.channels]
-        return [*seen, *fields, *((atoms, count) for count in specification.invariants)]
+        return [*seen, *((atoms, specification.harmonics, channels) for channels in specification.channels)]
 
     def _pull(self, energy: float, by_values: Sequence[Work] | None) -> tuple[Array, Array]:
         """Of energy * E + sum by_values * values; by_values (N, I) by order, in rows."""
@@ -140,11 +140,7 @@ class _WayBack:
         self._pulls = pulls
         self._by_harmonics, self._by_radial, *others = arrays
         orders = state._network.specification.orders
-        self._by_fields, self._slopes, self._by_pair_scalars = (
-            others[:orders],
-            others[orders : 2 * orders],
-            others[2 * orders :],
-        )
+        self._by_fields, self._by_pair_scalars = others[:orders], others[orders:]
         self._by_hidden: list[Work | None] = [None] * len(state._rows.parts)
         self._by_fields[0][:] = 0
         if orders == 1:  # which a second order fills
@@ -157,23 +153,24 @@ class _WayBack:
         numbered = list(enumerate(rows.parts))
         if state._network.second:
             state._execution.map(self._second, numbered)
-            self._by_scalars = np.zeros(
-                (len(rows.atoms), state._network.specification.channels[1]), state._network.real
-            )
-            pairs.gather_rows(self._by_pair_scalars[0], rows.second, self._by_scalars)
+            by_pairs = self._by_pair_scalars[0]
+            self._by_scalars = np.zeros((len(rows.atoms), by_pairs.shape[1]), state._network.real)
+            pairs.gather_rows(by_pairs, rows.second, self._by_scalars)
         state._execution.map(self._first, numbered)
         gradient, strain = np.zeros((len(rows.atoms), 3)), np.zeros((3, 3))
         pairs.gather_pulls(self._pulls, rows.starts, rows.second, rows.vectors, gradient, strain)
         return gradient, strain
 
-    def _onto_invariants(self, order: int, part: Part, by_sums: Work) -> Work:
+    @contextmanager
+    def _onto_invariants(self, order: int, part: Part, by_sums: Work) -> Iterator[Work]:
         """dE/dinvariants (rows, I) from dE/d(sums that enter the first layer)."""
-        network, slopes = self._state._network, self._slopes[order][part.rows]
-        layers = (network.first, network.second)[order][part.species].layers
-        np.matmul(by_sums, layers.weights[0].T, out=slopes)
-        if self._by_values is not None:
-            slopes += self._by_values[order][part.rows]
-        return slopes
+        network = self._state._network
+        weight = (network.first, network.second)[order][part.species].layers.weights[0]
+        with borrowed((len(by_sums), len(weight)), network.real) as slopes:
+            np.matmul(by_sums, weight.T, out=slopes)
+            if self._by_values is not None:
+                slopes += self._by_values[order][part.rows]
+            yield slopes
 
     def _second(self, numbered: tuple[int, Part]) -> None:
         index, part = numbered
@@ -182,9 +179,9 @@ class _WayBack:
         by_sums = activity.pull(np.broadcast_to(self._energy * order.energy_weight, activity.outputs[-1].shape))
         assert order.layers.beside is not None
         self._by_hidden[index] = by_sums @ order.layers.beside.T
-        slopes = self._onto_invariants(1, part, by_sums)
         (first, fields), (by_first, by_fields), begin, end = state._fields, self._by_fields, part.start, part.stop
-        second_order.pull_second_invariants(begin, end, first, fields, slopes, by_first, by_fields)
+        with self._onto_invariants(1, part, by_sums) as slopes:
+            second_order.pull_second_invariants(begin, end, first, fields, slopes, by_first, by_fields)
         seen, by_seen = (state._harmonics, state._radial), (self._by_harmonics, self._by_radial)
         neighbours = (rows.starts, rows.second)
         second_order.pull_second_fields(
@@ -199,10 +196,10 @@ class _WayBack:
         if network.second:
             weight = network.scalar_weight[part.species][:, : self._by_scalars.shape[1]]
             by_last = by_last + self._by_scalars[part.rows] @ weight.T
-        slopes = self._onto_invariants(0, part, activity.pull(by_last, self._by_hidden[index]))
-        begin, end, by_fields = part.start, part.stop, self._by_fields[0]
-        first_order.pull_squares(begin, end, state._fields[0], slopes, by_fields)
-        triples.pull_triples(begin, end, state._fields[0], *network.triples, slopes, by_fields)
+        fields, by_fields, begin, end = state._fields[0], self._by_fields[0], part.start, part.stop
+        with self._onto_invariants(0, part, activity.pull(by_last, self._by_hidden[index])) as slopes:
+            first_order.pull_squares(begin, end, fields, slopes, by_fields)
+            triples.pull_triples(begin, end, fields, *network.triples, slopes, by_fields)
         seen, by_seen = (state._harmonics, state._radial), (self._by_harmonics, self._by_radial)
         first_order.pull_fields(begin, end, rows.starts, *seen, order.turned_mixing, by_fields, *by_seen)
         pairs.pull_pairs(begin, end, rows.starts, rows.vectors, *network.pair_functions, *by_seen, self._pulls)
