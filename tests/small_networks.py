@@ -15,6 +15,7 @@ SPECIFICATIONS = {
     "wavelets, three species": NetworkSpecification(
         (3, 8, 14), 4.0, RadialWavelets(0.7, (0.0, 1.0), 2), 1, (3, 2), (), (5, 4)
     ),
+    "degree four": NetworkSpecification((3, 14), 4.0, Gaussians(4), 4, (2, 2), ((2, 2, 4), (1, 3, 4)), (4,)),
 }
 
 CELL = np.array([[5.2, 0.3, -0.4], [1.1, 4.9, 0.2], [-0.7, 0.9, 5.6]])
