@@ -51,7 +51,10 @@ class Activity:
     slopes: Sequence[Array]
 
     def pull(self, by_last: Array, by_first: Array | None = None) -> Array:
-        """dE/d(sum that enters the first layer), (n, width), from dE/d(last output), and dE/d(first output) if any."""
+        """dE/d(sum that enters the first layer), (n, width).
+
+        by_last: dE/d(last output), (n, width), or (width,) where it is the same for all. by_first: dE/d(first output).
+        """
         by_output = by_last
         for layer in range(len(self.outputs) - 1, 0, -1):
             by_output = (by_output * self.slopes[layer]) @ self.layers.weights[layer].T

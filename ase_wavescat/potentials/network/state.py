@@ -176,7 +176,7 @@ class _WayBack:
         index, part = numbered
         state, rows = self._state, self._state._rows
         order, activity = state._network.second[part.species], state._activities[1][index]
-        by_sums = activity.pull(np.broadcast_to(self._energy * order.energy_weight, activity.outputs[-1].shape))
+        by_sums = activity.pull(self._energy * order.energy_weight)
         assert order.layers.beside is not None
         self._by_hidden[index] = by_sums @ order.layers.beside.T
         (first, fields), (by_first, by_fields), begin, end = state._fields, self._by_fields, part.start, part.stop
@@ -192,7 +192,7 @@ class _WayBack:
         index, part = numbered
         state, rows, network = self._state, self._state._rows, self._state._network
         order, activity = network.first[part.species], state._activities[0][index]
-        by_last = np.broadcast_to(self._energy * order.energy_weight, activity.outputs[-1].shape)
+        by_last = self._energy * order.energy_weight
         if network.second:
             weight = network.scalar_weight[part.species][:, : self._by_scalars.shape[1]]
             by_last = by_last + self._by_scalars[part.rows] @ weight.T
@@ -207,5 +207,9 @@ class _WayBack:
 
 def _shaped(memory: Work, shapes: Sequence[tuple[int, ...]]) -> list[Work]:
     """Consecutive parts of the memory."""
-    ends = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
-    return [part.reshape(shape) for part, shape in zip(np.split(memory, ends), shapes, strict=True)]
+    arrays, start = [], 0
+    for shape in shapes:
+        stop = start + math.prod(shape)
+        arrays.append(memory[start:stop].reshape(shape))
+        start = stop
+    return arrays
