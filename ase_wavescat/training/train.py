@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from ase_wavescat.potentials.calibration import Calibration
 from ase_wavescat.potentials.domain import Domain
-from ase_wavescat.potentials.ensemble import Calibration, Ensemble
-from ase_wavescat.potentials.model_file import load_model, save_model
+from ase_wavescat.potentials.file.model_file import load_model, save_model
+from ase_wavescat.potentials.linear import FeatureRanges, LinearPotential
+from ase_wavescat.potentials.model import Model, linear_model
 from ase_wavescat.potentials.repulsion import PairRepulsion
-from ase_wavescat.representation.families.moduli.plan import measure_softening
 from ase_wavescat.representation.presets import preset
-from ase_wavescat.representation.specification import Moduli, ScatteringSpec
+from ase_wavescat.representation.specification import ScatteringSpec
 from ase_wavescat.representation.transform import Transform
 from ase_wavescat.system.errors import DataError
 from ase_wavescat.system.progress import steps_shown
@@ -47,13 +48,13 @@ def train(
     store: str | Path | None = None,
     repulsion: bool = True,
     penalty: Penalty | None = None,
-    prior: str | Path | Ensemble | None = None,
+    prior: str | Path | Model | None = None,
     workers: int | None = None,
     provenance: Mapping[str, Any] | None = None,
     overwrite: bool = True,
     progress: bool = True,
     **settings: Any,
-) -> Ensemble:
+) -> Model:
     """Train a model on labelled structures and write it to `output`.
 
     data: extended XYZ files (plain, .gz, .xz, .bz2), ASE databases, folders and globs of them, see `read_frames`; or
@@ -95,7 +96,7 @@ def train(
         chosen = replace(chosen, strengths=STRENGTHS_TOWARDS_A_MODEL)
     frames = read_sources(sources)
     groups = group_numbers(frames, chosen)
-    spec = _specification(spec or (known.spec if known else "correlations"), frames)
+    spec = _specification(spec or (_linear(known).spec if known else "correlations"), frames)
     directions = 0 if chosen.method == "greedy" and chosen.directions is None else chosen.directions
     features = FeatureStore(folder, spec, keys, directions)
     towards, files = None, data_files(sources)
@@ -119,10 +120,10 @@ def train(
     metrics = collect_metrics(problem.judged_frames, outcome.validation, spec.species)
     metrics |= {"folds": int(problem.fold.max()) + 1, **outcome.curves}
     say(format_metrics(metrics))
-    ensemble = _ensemble(problem, outcome, provenance_of(origin, frames, groups, metrics, known))
-    save_model(output, ensemble)
+    model = _model(problem, outcome, provenance_of(origin, frames, groups, metrics, known))
+    save_model(output, model)
     say(f"model: {output}\nfeatures, to be used again or deleted: {features.root}")
-    return ensemble
+    return model
 
 
 def _silent(text: str) -> None:
@@ -139,19 +140,28 @@ def _sources(data: Any, group_key: str) -> list[Source]:
     return sources or [Source(files, group_key=group_key)]
 
 
-def _prior(prior: str | Path | Ensemble | None, settings: Settings) -> Ensemble | None:
+def _prior(prior: str | Path | Model | None, settings: Settings) -> Model | None:
     if prior is None:
         return None
     if settings.method != "ridge":
         raise DataError(f"a prior model belongs to the method ridge, not to {settings.method}; leave it out")
-    return prior if isinstance(prior, Ensemble) else load_model(Path(prior))
+    return prior if isinstance(prior, Model) else load_model(Path(prior))
 
 
-def prior_weights(prior: Ensemble, store: FeatureStore) -> np.ndarray:
+def _linear(prior: Model) -> LinearPotential:
+    """DataError for a prior model of another kind."""
+    linear = prior.term(LinearPotential)
+    if linear is None:
+        raise DataError("the prior model has no linear potential, whose weights this method could be drawn to")
+    return linear
+
+
+def prior_weights(prior: Model, store: FeatureStore) -> np.ndarray:
     """Mean weights of a model for the features of a store, (F,), zero where the model has none."""
-    if prior.spec != store.spec:
+    linear = _linear(prior)
+    if linear.spec != store.spec:
         raise DataError("the prior model has another specification: give none, and its own is taken")
-    known = dict(zip(prior.keys, prior.mean_weights, strict=True))
+    known = dict(zip(linear.keys, linear.mean_weights, strict=True))
     return np.array([known.get(key, 0.0) for key in store.keys])
 
 
@@ -161,7 +171,7 @@ def _specification(
     if not isinstance(spec, ScatteringSpec):
         species = sorted({int(z) for frame in frames for z in frame.numbers})
         spec = preset(spec, species) if isinstance(spec, str) else spec(species)
-    return _with_softening(spec, frames)
+    return _measured(spec, frames)
 
 
 def prepare(
@@ -179,17 +189,17 @@ def prepare(
     return Problem(observations, fit, assign_folds(groups, folds, settings.seed, judged), judged)
 
 
-def _with_softening(spec: ScatteringSpec, frames: Sequence[Frame]) -> ScatteringSpec:
-    """Maps that are softened but not yet measured get their root mean square from some frames, evenly chosen.
+def _measured(spec: ScatteringSpec, frames: Sequence[Frame]) -> ScatteringSpec:
+    """What families take from data, the softening of moduli, they get from some frames, evenly chosen.
 
     From fully periodic ones where there are any: vacuum thins the others.
     """
-    if not any(isinstance(f, Moduli) and f.softening > 0 and not f.softening_rms for f in spec.families):
+    if not spec.unmeasured:
         return spec
     dense = [frame for frame in frames if all(frame.pbc)] or frames
     chosen = dense[:: -(-len(dense) // SOFTENING_FRAMES)]
     gap = spec.beta * 2.0 ** max(spec.scales)  # about as wide as the widest maps
-    return measure_softening(spec, [frame.structure.padded(gap) for frame in chosen])
+    return spec.measured_on([frame.structure.padded(gap) for frame in chosen])
 
 
 def _contacts(observations: Observations) -> Contacts | None:
@@ -209,48 +219,49 @@ def _missing(frames: Sequence[Frame]) -> str:
     return missing + (f" {open_frames} with open directions, whose stress is not used;" if open_frames else "")
 
 
-def _ensemble(problem: Problem, outcome: Outcome, provenance: dict[str, Any]) -> Ensemble:
+def _model(problem: Problem, outcome: Outcome, provenance: dict[str, Any]) -> Model:
     observations, support = problem.observations, outcome.support
     spec, keys = observations.store.spec, observations.store.keys
-    ensemble = Ensemble(
+    model = linear_model(
         spec=spec,
         keys=tuple(keys[i] for i in support),
         weights=outcome.weights,
         species_energies=observations.species_energies(outcome.energies),
         repulsion=observations.repulsion,
+        ranges=_ranges(observations, support),
         domain=_domain(problem, outcome),
         provenance=provenance,
     )
     validation = outcome.validation
-    force_scale = validation.force_scale * _truncation(observations, ensemble, support)
-    return replace(ensemble, calibration=Calibration(validation.energy_scale, force_scale))
+    force_scale = validation.force_scale * _truncation(observations, _linear(model), support)
+    return replace(model, calibration=Calibration(validation.energy_scale, force_scale))
 
 
-def _truncation(observations: Observations, ensemble: Ensemble, support: np.ndarray) -> float:
+def _truncation(observations: Observations, potential: LinearPotential, support: np.ndarray) -> float:
     """Force spread of all members over that of the components the model keeps, root mean square over the data."""
-    if ensemble.members == 1:
+    if potential.members == 1:
         return 1.0
-    centred = ensemble.weights - ensemble.mean_weights
-    kept = ensemble.force_components.weights
+    centred = potential.weights - potential.mean_weights
+    kept = potential.force_components.weights
     full = part = 0.0
     for frame in observations:
         if frame.force_rows is not None:
             rows = frame.force_rows[:, support]
-            full += float(np.sum((rows @ centred.T) ** 2)) / (ensemble.members - 1)
+            full += float(np.sum((rows @ centred.T) ** 2)) / (potential.members - 1)
             part += float(np.sum((rows @ kept.T) ** 2))
     return float(np.sqrt(full / part)) if part > 0 else 1.0
+
+
+def _ranges(observations: Observations, support: np.ndarray) -> FeatureRanges:
+    per_atom = np.array([o.features[support] / o.atoms for o in observations])
+    return FeatureRanges(per_atom.min(axis=0), per_atom.max(axis=0), per_atom.mean(axis=0), per_atom.std(axis=0))
 
 
 def _domain(problem: Problem, outcome: Outcome) -> Domain:
     observations, frames = problem.observations, problem.observations.frames
     species = observations.store.spec.species
-    per_atom = np.array([o.features[outcome.support] / o.atoms for o in observations])
     fractions = np.array([frame.count(species) / len(frame) for frame in frames])
     return Domain(
-        minimum=per_atom.min(axis=0),
-        maximum=per_atom.max(axis=0),
-        mean=per_atom.mean(axis=0),
-        std=per_atom.std(axis=0),
         fractions={z: (float(x.min()), float(x.max())) for z, x in zip(species, fractions.T, strict=True)},
         closest=observations.closest,
         environments=collect_environments(frames, species, problem.fold[problem.fit.groups]),

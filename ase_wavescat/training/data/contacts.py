@@ -62,11 +62,11 @@ def close_contacts(
         for approach in (*_collisions(pair, shortest, frames, rng), *_crowding(pair, shortest, frames, rng)):
             start = approach.start
             features = transform.evaluate(start).features
-            before = bare.evaluate(start)[0], repulsion.evaluate(start)[0]
+            before = bare.predict(start).energy, repulsion.predict(start).energy
             for structure in approach.steps:
-                push = bare.evaluate(structure)[0] - before[0]
+                push = bare.predict(structure).energy - before[0]
                 rows.append(transform.evaluate(structure).features - features)
-                targets.append(push - (repulsion.evaluate(structure)[0] - before[1]))
+                targets.append(push - (repulsion.predict(structure).energy - before[1]))
                 errors.append(approach.relative * abs(push) + approach.absolute)
     return Contacts(np.array(rows).reshape(len(rows), len(transform.keys)), np.array(targets), np.array(errors))
 

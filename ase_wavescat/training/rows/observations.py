@@ -95,7 +95,8 @@ class Observations(Sequence[Observation]):
         """Energy, derivative by positions and by strain that are not fitted."""
         energy, gradient, strain = 0.0, np.zeros((len(frame), 3)), np.zeros((3, 3))
         if self.repulsion is not None:
-            energy, gradient, strain = self.repulsion.evaluate(frame.structure)
+            known = self.repulsion.predict(frame.structure)
+            energy, gradient, strain = known.energy, known.gradient, known.strain_gradient
         if self.references is not None:
             energy += sum(self.references[int(z)] for z in frame.numbers)
         return energy, gradient, strain
