@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ase_wavescat.potentials.network.prepared import PreparedNetwork
 from ase_wavescat.potentials.network.rows import Rows
+from ase_wavescat.potentials.network.specification import NetworkSpecification
 from ase_wavescat.potentials.network.state import NetworkState
 from ase_wavescat.potentials.network.weights import NetworkWeights
 from ase_wavescat.representation.execution import Execution
 from ase_wavescat.structure.structure import Structure
+
+if TYPE_CHECKING:
+    from ase_wavescat.potentials.file.storage import Reader, Writer
 
 Array = NDArray[np.float64]
 
@@ -24,6 +28,8 @@ class NetworkPotential:
     Attributes:
         weights: all of its numbers.
     """
+
+    kind: ClassVar[str] = "network"
 
     def __init__(self, weights: NetworkWeights) -> None:
         self.weights = weights
@@ -73,6 +79,32 @@ class NetworkPotential:
         """
         rows = Rows.of(structure, structure.neighbours(self.neighbour_reach), self.species)
         return NetworkPrediction(structure, NetworkState(self.prepared(execution), rows, execution))
+
+    def card(self) -> list[str]:
+        """Lines of the model card."""
+        specification = self.weights.specification
+        channels = " and ".join(map(str, specification.channels))
+        hidden = " and ".join(map(str, specification.hidden))
+        return [
+            f"network     point scattering of order {specification.orders}, cutoff {specification.cutoff:g} Å, l up to"
+            f" {specification.l_max}, {channels} channels, {sum(specification.invariants)} invariants an atom, hidden"
+            f" layers of {hidden}: {specification.parameters} parameters"
+        ]
+
+    def store(self, writer: Writer) -> None:
+        """Into a group of a model file."""
+        writer.json("specification", self.weights.specification.to_dict())
+        numbers = writer.group("weights")
+        for name, array in self.weights.arrays.items():
+            numbers.numbers(name, array)
+
+    @classmethod
+    def restore(cls, reader: Reader) -> NetworkPotential:
+        """From a group of a model file. Raises ValueError for whatever is wrong in it."""
+        reader.expect({"specification", "weights"})
+        specification, numbers = NetworkSpecification.from_dict(reader.json("specification")), reader.group("weights")
+        numbers.expect(set(specification.shapes))
+        return cls(NetworkWeights(specification, {name: numbers.numbers(name) for name in specification.shapes}))
 
 
 class NetworkPrediction:
