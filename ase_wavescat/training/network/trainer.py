@@ -11,8 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from ase_wavescat.potentials.composition import AtomEnergies
+from ase_wavescat.potentials.network.potential import NetworkPotential
 from ase_wavescat.potentials.network.specification import NetworkSpecification
 from ase_wavescat.potentials.network.weights import NetworkWeights
+from ase_wavescat.potentials.protocol import Potential
+from ase_wavescat.potentials.sum import PotentialSum
 from ase_wavescat.system.digest import digest_of
 from ase_wavescat.system.errors import WaveScatError
 from ase_wavescat.training.network.batch import Batch
@@ -59,6 +63,11 @@ class TrainedNetwork:
     weights: NetworkWeights
     atom_energies: Array
     history: tuple[Epoch, ...]
+
+    def potential(self, *others: Potential) -> PotentialSum:
+        """The network and the atoms' energies, with the other terms whose energies the examples were less."""
+        species = self.weights.specification.species
+        return PotentialSum((NetworkPotential(self.weights), AtomEnergies(species, self.atom_energies[None]), *others))
 
 
 def train_network(

@@ -61,6 +61,9 @@ def test_it_learns_what_another_network_says() -> None:
         split_by_group(examples(), 0.25, 3)[1], atom_energies(examples(), SPECIFICATION.species), SPECIFICATION.species
     )
     potential = NetworkPotential(trained.weights)
+    some = held[0].structure
+    alone = float(some.count(SPECIFICATION.species) @ trained.atom_energies)
+    assert trained.potential().predict(some).energy == pytest.approx(potential.predict(some).energy + alone)
     found = [np.abs(potential.predict(e.structure).energy - e.energy) / len(e.structure) for e in held]
     assert np.mean(found) == pytest.approx(last.held_out["energy"], rel=1e-9)
 
