@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 SKIN = 0.6
-"""A beyond the cutoff; at 600 K atoms need some twenty steps of 1 fs for half of it."""
+"""A beyond the cutoff: a Li-Si glass at 600 K then needs a search in ten steps of 1 fs. A wider one sorts out more."""
 
 
 @dataclass(frozen=True)

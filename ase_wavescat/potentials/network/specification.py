@@ -31,7 +31,8 @@ class NetworkSpecification:
     First order: A_i,qlm = sum_k sum_p W[z_i z_k]_l,pq g_p(r_ik) Y_lm(r_ik) with invariants A_q,00; sum_m A_qlm A_q'lm,
     q <= q'; and, for each triple (l1, l2, l3) and channel, sum G A_q,l1m1 A_q,l2m2 A_q,l3m3 with Gaunt's G. Second
     order: A2_i,qlm = sum_k h_k,q sum_p W2[z_i z_k]_l,pq g_p(r_ik) Y_lm(r_ik), h being what the first network says of
-    atom k, with invariants sum_m A2_qlm A2_q'lm, q <= q', and sum_m A2_qlm A_q'lm (see DESIGN: B21 chapter 5).
+    atom k, with invariants, by l, sum_m A2_qlm A2_q'lm, q <= q', and sum_m A2_qlm A_q'lm (B21, chapter 5). Each species
+    has two networks: the second reads the second order's invariants and the first hidden layer of the first.
 
     Attributes:
         species: atomic numbers, ascending; symbols are accepted.

@@ -189,7 +189,7 @@ def test_structures_that_cannot_be_evaluated_are_named() -> None:
 
 
 def test_the_full_size_follows_the_formula() -> None:
-    """The network of the design, with deviations as large as its invariants."""
+    """The usual network, with deviations as large as its invariants."""
     specification = NetworkSpecification((3, 14))
     weights = NetworkWeights.random(specification, 5)
     values = NetworkPotential(weights).predict(structure()).state.values

@@ -34,7 +34,7 @@ def test_plain_data_and_back(specification: NetworkSpecification) -> None:
     assert NetworkSpecification.from_dict(plain) == specification
 
 
-def test_numbers_of_the_design() -> None:
+def test_numbers_of_the_usual_network() -> None:
     assert LI_SI.invariants == (372, 528)
     assert LI_SI.shapes["second_weight_0"] == (2, 528 + 64, 64)
     assert LI_SI.parameters == sum(
