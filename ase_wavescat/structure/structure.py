@@ -122,6 +122,10 @@ class Structure:
         near = widest.distances < cutoff
         return Neighbours(*(values[near] for values in widest))
 
+    def keep_neighbours(self, cutoff: float, neighbours: Neighbours) -> None:
+        """Those closer than the cutoff (A), known already: they are not searched for any more."""
+        self.__dict__["_widest"] = (cutoff, neighbours)
+
 
 def _check_shapes(cell: Array, positions: Array, numbers: IntArray) -> None:
     if numbers.ndim != 1:

@@ -154,12 +154,15 @@ def test_files_hold_no_foreign_calculators(tmp_path) -> None:
 
 def test_every_potential_of_the_registry_is_one(small_ensemble: Model, close: Structure) -> None:
     """A new kind is tested once it is listed in `examples`; each listed kind keeps its derivatives and its digest."""
+    from ase_wavescat.potentials.network.potential import NetworkPotential
     from ase_wavescat.potentials.registry import POTENTIALS
+    from small_networks import random_weights
 
     repulsion = PairRepulsion.from_species((3, 14))
     energies = AtomEnergies((3, 14), species_energies(small_ensemble))
     examples = {
         "linear": linear(small_ensemble),
+        "network": NetworkPotential(random_weights("two orders")),
         "pair-repulsion": repulsion,
         "atom-energies": energies,
         "sum": PotentialSum((linear(small_ensemble), energies, repulsion)),

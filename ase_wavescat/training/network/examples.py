@@ -1,0 +1,102 @@
+"""Labelled structures as a network learns them: less the other terms of the potential and the atoms' own energies."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ase_wavescat.structure.structure import Structure
+from ase_wavescat.system.errors import DataError
+from ase_wavescat.training.data.frames import Frame
+
+Array = NDArray[np.float64]
+Baseline = Callable[[Structure], tuple[float, Array, Array]]
+"""Energy (eV), dE/dR (N, 3) and dE/dstrain (3, 3) of the terms that are not learned."""
+
+_NEGLIGIBLE = 1e-10
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One structure with what the network should say of it.
+
+    Attributes:
+        structure: the structure.
+        energy: eV, of the whole cell.
+        forces: (N, 3) eV/A, or None.
+        stress: (3, 3) eV/A^3, or None.
+        group: examples that a split keeps together.
+        zero: name of the zero of energy.
+        weight: of the squared errors.
+    """
+
+    structure: Structure
+    energy: float
+    forces: Array | None = None
+    stress: Array | None = None
+    group: str = ""
+    zero: str = "labels"
+    weight: float = 1.0
+
+    @classmethod
+    def of(cls, frame: Frame, baseline: Baseline | None = None) -> Example:
+        """The labels of a frame less the baseline."""
+        energy, forces, stress = frame.energy, frame.forces, None
+        if frame.stress is not None:
+            stress = np.asarray(frame.stress)[[[0, 5, 4], [5, 1, 3], [4, 3, 2]]]
+        if baseline is not None:
+            base, gradient, strain = baseline(frame.structure)
+            energy = energy - base
+            forces = None if forces is None else forces + gradient
+            stress = None if stress is None else stress - strain / frame.volume
+        return cls(frame.structure, energy, forces, stress, frame.group, frame.zero, frame.weight)
+
+
+def atom_energies(examples: Sequence[Example], species: Sequence[int]) -> dict[str, Array]:
+    """Energies (S,) of the species alone, eV, for each zero of energy, by weighted least squares.
+
+    What the compositions leave undetermined is the mean energy an atom.
+    """
+    by_zero: dict[str, list[Example]] = defaultdict(list)
+    for example in examples:
+        by_zero[example.zero].append(example)
+    found = {}
+    for zero, same in by_zero.items():
+        atoms = np.array([len(example.structure) for example in same], dtype=float)
+        fractions = np.array([example.structure.count(species) for example in same]) / atoms[:, None]
+        energies = np.array([example.energy for example in same]) / atoms
+        root = np.sqrt([example.weight for example in same])
+        mean = float(np.average(energies, weights=root**2))
+        solved = np.linalg.lstsq(root[:, None] * fractions, root * (energies - mean), _NEGLIGIBLE)[0]
+        found[zero] = np.asarray(mean + solved, dtype=float)
+    return found
+
+
+def less_atoms(examples: Sequence[Example], energies: Mapping[str, Array], species: Sequence[int]) -> list[Example]:
+    """The same, with energies less those of the species in their own zero of energy."""
+    return [
+        replace(example, energy=example.energy - float(example.structure.count(species) @ energies[example.zero]))
+        for example in examples
+    ]
+
+
+def split_by_group(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
+    """Those to learn from, and those held out: whole groups, drawn at random until their share is reached.
+
+    Raises:
+        DataError: where there are fewer than two groups.
+    """
+    groups = sorted({example.group for example in examples})
+    if len(groups) < 2:
+        raise DataError(f"held-out errors need at least two groups of structures, got {groups}")
+    order = np.random.default_rng(seed).permutation(len(groups))
+    held: set[str] = set()
+    for index in order[:-1]:
+        if sum(example.group in held for example in examples) >= share * len(examples):
+            break
+        held.add(groups[index])
+    return [e for e in examples if e.group not in held], [e for e in examples if e.group in held]
