@@ -32,8 +32,8 @@ class Settings:
         energy_weight: One over the error expected of an energy, atoms/eV.
         force_weight: The same of a force component, A/eV.
         stress_weight: The same of a stress component, A^3/eV.
-        strong_force: eV/A; the error expected of a force grows as (1 + (|F| / strong_force)^2)^(1/2), infinity for not
-            at all.
+        strong_force: eV/A; the error expected of a force grows as `(1 + (|F| / strong_force)^2)^(1/2)`, infinity for
+            not at all.
         references: Energies of the species (eV an atom, by symbol), where they are known: one energy an atom is fitted
             besides. None: the energies of the species are fitted.
         members: Bootstrap members.

@@ -28,6 +28,7 @@ from ase_wavescat.evaluation.run import run_report, write_report
 from ase_wavescat.potentials.domain import Domain
 from ase_wavescat.potentials.ensemble import Ensemble
 from ase_wavescat.representation.specification import Bands, Correlations, ScatteringSpec
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import DataError
 from ase_wavescat.training.data.frames import Frame
 
@@ -214,10 +215,8 @@ def test_a_model_of_one_species_and_one_member_has_a_report(model: Ensemble) -> 
     frames = []
     for index in range(3):
         atoms = cell(rng)
-        numbers = np.full(len(atoms), 14)
-        frames.append(
-            Frame(atoms.cell.array, atoms.positions, numbers, -20.0, None, None, str(index), "x", f"f#{index}")
-        )
+        structure = Structure(atoms.cell.array, atoms.positions, np.full(len(atoms), 14))
+        frames.append(Frame(structure, -20.0, None, None, str(index), "x", f"f#{index}"))
     report = make_report(evaluate(single, frames, workers=1, progress=False))
     figures = report.figures()
     assert figures["errors"]["by_composition"] == {} and figures["uncertainty"]["energy_ev_per_atom"] is None
