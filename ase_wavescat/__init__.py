@@ -13,17 +13,25 @@ if TYPE_CHECKING:
     from ase_wavescat.calculator import WaveScatCalculator as WaveScatCalculator
     from ase_wavescat.evaluation.assessment import Assessment as Assessment
     from ase_wavescat.evaluation.assessment import evaluate as evaluate
+    from ase_wavescat.potentials.ase_potential import ASEPotential as ASEPotential
+    from ase_wavescat.potentials.calibration import Calibration as Calibration
+    from ase_wavescat.potentials.committee import Committee as Committee
+    from ase_wavescat.potentials.composition import AtomEnergies as AtomEnergies
     from ase_wavescat.potentials.domain import Domain as Domain
-    from ase_wavescat.potentials.ensemble import Calibration as Calibration
-    from ase_wavescat.potentials.ensemble import Ensemble as Ensemble
-    from ase_wavescat.potentials.model_file import find_model as find_model
-    from ase_wavescat.potentials.model_file import load_model as load_model
-    from ase_wavescat.potentials.model_file import save_model as save_model
+    from ase_wavescat.potentials.file.model_file import load_model as load_model
+    from ase_wavescat.potentials.file.model_file import save_model as save_model
+    from ase_wavescat.potentials.file.search import find_model as find_model
+    from ase_wavescat.potentials.linear import FeatureRanges as FeatureRanges
+    from ase_wavescat.potentials.linear import LinearPotential as LinearPotential
+    from ase_wavescat.potentials.model import Model as Model
+    from ase_wavescat.potentials.model import linear_model as linear_model
     from ase_wavescat.potentials.repulsion import PairRepulsion as PairRepulsion
+    from ase_wavescat.potentials.sum import PotentialSum as PotentialSum
     from ase_wavescat.representation.labelled_features import ScatteringFeatures as ScatteringFeatures
     from ase_wavescat.representation.labelled_features import scattering_features as scattering_features
     from ase_wavescat.representation.presets import preset as preset
     from ase_wavescat.representation.specification import ScatteringSpec as ScatteringSpec
+    from ase_wavescat.structure.structure import Structure as Structure
     from ase_wavescat.system.errors import WaveScatError as WaveScatError
     from ase_wavescat.system.errors import WaveScatWarning as WaveScatWarning
 
@@ -31,18 +39,26 @@ __version__ = "0.1.0"
 
 _MODULE_OF = {
     "WaveScatCalculator": "calculator",
-    "Calibration": "potentials.ensemble",
+    "ASEPotential": "potentials.ase_potential",
+    "AtomEnergies": "potentials.composition",
+    "Calibration": "potentials.calibration",
+    "Committee": "potentials.committee",
     "Domain": "potentials.domain",
-    "Ensemble": "potentials.ensemble",
+    "FeatureRanges": "potentials.linear",
+    "LinearPotential": "potentials.linear",
+    "Model": "potentials.model",
+    "linear_model": "potentials.model",
+    "PotentialSum": "potentials.sum",
+    "Structure": "structure.structure",
     "Assessment": "evaluation.assessment",
     "evaluate": "evaluation.assessment",
     "WaveScatError": "system.errors",
     "WaveScatWarning": "system.errors",
     "ScatteringFeatures": "representation.labelled_features",
     "scattering_features": "representation.labelled_features",
-    "find_model": "potentials.model_file",
-    "load_model": "potentials.model_file",
-    "save_model": "potentials.model_file",
+    "find_model": "potentials.file.search",
+    "load_model": "potentials.file.model_file",
+    "save_model": "potentials.file.model_file",
     "PairRepulsion": "potentials.repulsion",
     "preset": "representation.presets",
     "ScatteringSpec": "representation.specification",

@@ -1,4 +1,4 @@
-"""The ASE calculator: checks, asks the ensemble, converts."""
+"""The ASE calculator: checks, asks the model, converts."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from ase_wavescat import __version__
 from ase_wavescat.ase_plugin import NAME
-from ase_wavescat.potentials.ensemble import Ensemble, Prediction
-from ase_wavescat.potentials.model_file import load_model
+from ase_wavescat.potentials.file.model_file import load_model
+from ase_wavescat.potentials.model import Model, ModelPrediction
+from ase_wavescat.potentials.protocol import Potential
 from ase_wavescat.representation.execution import Execution
 from ase_wavescat.representation.specification import did_you_mean
 from ase_wavescat.structure.periodicity import independent
@@ -44,7 +45,7 @@ class WaveScatCalculator(Calculator):
     forces then need no cell vector along it; the stress, (1/V) dE/dstrain with V the volume of `atoms.cell`, needs all
     three, and raises PropertyNotImplementedError without.
 
-    model: name of a bundled model ("lisi.h5"), a path, or an Ensemble; there is no default.
+    model: name of a bundled model ("lisi.h5"), a path, a Model or any potential; there is no default.
     atoms: get this calculator.  label, directory: as ASE hands them to every calculator; no file is written.
     forces: "analytic" (exact derivatives by reverse mode) or "finite-difference" (central differences of the energy,
         for checking: 6 N + 12 energies).
@@ -74,7 +75,7 @@ class WaveScatCalculator(Calculator):
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | Ensemble | None = None,
+        model: str | os.PathLike[str] | Potential | None = None,
         *,
         atoms: Atoms | None = None,
         label: str | None = None,
@@ -89,23 +90,23 @@ class WaveScatCalculator(Calculator):
             raise ModelNotFoundError(
                 'a model must be named: WaveScatCalculator("lisi.h5"), or with ase run: -p model=lisi.h5'
             )
-        self.ensemble = model if isinstance(model, Ensemble) else load_model(model)
+        self.model = load_model(model) if isinstance(model, (str, os.PathLike)) else _judged(model)
         self._prepare(Execution(threads, precision))
         super().__init__(
             label=label, atoms=atoms, directory=directory, forces=forces, reference_cell=reference_cell, step=step,
             threads=threads, precision=precision,
         )  # fmt: skip
         # What databases, trajectories and results record of this calculator
-        self.parameters["model"] = "in memory" if isinstance(model, Ensemble) else os.fspath(model)
-        self.parameters["model_digest"] = self.ensemble.digest
+        self.parameters["model"] = os.fspath(model) if isinstance(model, (str, os.PathLike)) else "in memory"
+        self.parameters["model_digest"] = self.model.digest
         self.parameters["ase_wavescat"] = __version__
-        if isinstance(version := self.ensemble.provenance.get("version"), (str, int, float)):
+        if isinstance(version := self.model.provenance.get("version"), (str, int, float)):
             self.parameters["model_version"] = version
 
     def _prepare(self, execution: Execution) -> None:
         """Everything that a pickle does not carry."""
-        self._transform = self.ensemble.transform(execution)
-        self._prediction: Prediction | None = None
+        self._execution = execution
+        self._prediction: ModelPrediction | None = None
         self._warned: set[str] = set()
         self._lock_anew()
 
@@ -125,7 +126,7 @@ class WaveScatCalculator(Calculator):
         return NAME
 
     def __getstate__(self) -> dict[str, Any]:
-        left_out = ("_lock", "_transform", "_prediction", "_warned")
+        left_out = ("_lock", "_execution", "_prediction", "_warned")
         return {key: value for key, value in self.__dict__.items() if key not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -151,11 +152,10 @@ class WaveScatCalculator(Calculator):
                     "those along open directions may be zero"
                 )
             kwargs["reference_cell"] = cell
-        current = self._transform.execution
+        current = self._execution
         execution = Execution(kwargs.get("threads", current.threads), kwargs.get("precision", current.precision))
         with self._lock:
-            if execution != current:
-                self._transform = self.ensemble.transform(execution)
+            self._execution = execution
             return super().set(**kwargs)
 
     def reset(self) -> None:
@@ -205,7 +205,7 @@ class WaveScatCalculator(Calculator):
             results: dict[str, Any] = {"energy": prediction.energy, "free_energy": prediction.energy}
             if "forces" in properties or "stress" in properties:
                 numerical = self.parameters["forces"] == "finite-difference"
-                gradient, strain_gradient = self._differences(prediction) if numerical else prediction.gradient
+                gradient, strain_gradient = self._differences(prediction) if numerical else _analytic(prediction)
                 results["forces"] = -gradient
                 if _has_stress(structure):
                     stress = strain_gradient / structure.get_volume()
@@ -214,6 +214,22 @@ class WaveScatCalculator(Calculator):
             self.results = results
 
     # ------------------------------------------------------------ uncertainties
+
+    @property
+    def members(self) -> int:
+        """How many members the model has."""
+        return self.model.members
+
+    @property
+    def energy_scale(self) -> float:
+        """What the standard deviation over members of an energy, or of what follows from energies, is times to be an
+        expected error."""
+        return self.model.calibration.energy_scale
+
+    @property
+    def has_grades(self) -> bool:
+        """Whether the model judges single atoms."""
+        return self.model.domain is not None and self.model.domain.environments is not None
 
     def get_member_energies(self, atoms: Atoms | None = None) -> np.ndarray:
         """(M,) eV, whole cell."""
@@ -281,7 +297,7 @@ class WaveScatCalculator(Calculator):
         with self._lock, one_blas_thread():
             yield
 
-    def _predict(self, atoms: Atoms | None) -> Prediction:
+    def _predict(self, atoms: Atoms | None) -> ModelPrediction:
         """The last prediction where the structure is the same, else a new one."""
         atoms = self.atoms if atoms is None else atoms
         if atoms is None:
@@ -294,23 +310,23 @@ class WaveScatCalculator(Calculator):
             self._prediction = last
         return last
 
-    def _forward(self, atoms: Atoms) -> Prediction:
+    def _forward(self, atoms: Atoms) -> ModelPrediction:
         structure = Structure.from_atoms(atoms)
-        return self.ensemble.predict(self._transform, structure, self.parameters["reference_cell"])
+        return self.model.predict(structure, self.parameters["reference_cell"], self._execution)
 
-    def _warn(self, prediction: Prediction) -> None:
+    def _warn(self, prediction: ModelPrediction) -> None:
         for kind, message in prediction.domain_messages.items():
             if kind not in self._warned and warn(
                 f"outside the training domain: {message}; {_REMEDY[kind]}", stacklevel=2
             ):
                 self._warned.add(kind)
 
-    def _differences(self, prediction: Prediction) -> tuple[np.ndarray, np.ndarray]:
+    def _differences(self, prediction: ModelPrediction) -> tuple[np.ndarray, np.ndarray]:
         """dE/dR (N, 3) and dE/dstrain (3, 3) by central differences.
 
         The grids stay those of the undeformed cell, and so does the vacuum along open directions.
         """
-        alone = prediction.structure.padded(self._transform.reach)
+        alone = prediction.structure.padded(self.model.reach)
         cell, positions, numbers = alone.cell, alone.positions, alone.numbers
         reference = cell
         if self.parameters["reference_cell"] is not None:
@@ -319,7 +335,7 @@ class WaveScatCalculator(Calculator):
 
         def energy(new_cell: np.ndarray, new_positions: np.ndarray) -> float:
             structure = Structure(new_cell, new_positions, numbers)
-            return self.ensemble.predict(self._transform, structure, reference).energy
+            return self.model.predict(structure, reference, self._execution).energy
 
         gradient = np.zeros_like(positions)
         for index in np.ndindex(positions.shape):
@@ -335,6 +351,14 @@ class WaveScatCalculator(Calculator):
             change = energy(cell @ larger, positions @ larger) - energy(cell @ smaller, positions @ smaller)
             strain_gradient[a, b] = strain_gradient[b, a] = change / (2 * step)
         return gradient, strain_gradient
+
+
+def _judged(potential: Potential) -> Model:
+    return potential if isinstance(potential, Model) else Model(potential)
+
+
+def _analytic(prediction: ModelPrediction) -> tuple[np.ndarray, np.ndarray]:
+    return prediction.gradient, prediction.strain_gradient
 
 
 def _refuse_masked(atoms: Atoms) -> None:

@@ -21,13 +21,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ase_wavescat import ScatteringSpec, preset
-from ase_wavescat.representation.features import Wavelet
 from ase_wavescat.representation.lattice.filters import Filter, wavelet_cutoff
 from ase_wavescat.representation.lattice.fourier import workspace
 from ase_wavescat.representation.lattice.reciprocal import ReciprocalLattice
 from ase_wavescat.representation.lattice.structure_factor import Phases
 from ase_wavescat.representation.presets import papers_channels
-from ase_wavescat.representation.wavelets import direct_coefficients, fourier_radial, solid_harmonics_at
+from ase_wavescat.representation.wavelets import Wavelet, direct_coefficients, fourier_radial, solid_harmonics_at
 from ase_wavescat.workflows.demo import shipped_structure
 
 Array = NDArray[np.float64]

@@ -15,7 +15,7 @@ from ase import Atoms
 
 from ase_wavescat import WaveScatCalculator
 from ase_wavescat.io.structures import structures_of
-from ase_wavescat.potentials.model_file import bundled_folder
+from ase_wavescat.potentials.file.search import bundled_folder
 from ase_wavescat.workflows import reference_energies, relax, voltage
 
 MOST_LITHIUM = 3.75  # Li15Si4: no lithium goes in beyond

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from ase import Atoms
 
+from ase_wavescat.potentials.calibration import Calibration
 from ase_wavescat.potentials.domain import Domain
-from ase_wavescat.potentials.ensemble import Calibration, Ensemble
+from ase_wavescat.potentials.model import Model, linear_model
 from ase_wavescat.potentials.repulsion import PairRepulsion
-from ase_wavescat.representation.specification import Bands, Correlations, Maps, ScatteringSpec
+from ase_wavescat.representation import Bands, Correlations, Maps, ScatteringSpec
 from wide_domain import wide_domain_of
 
 WAVELETS = ((2, 0), (2, 1))
@@ -40,12 +41,12 @@ def small_spec() -> ScatteringSpec:
 
 
 @pytest.fixture(scope="session")
-def small_ensemble(small_spec: ScatteringSpec) -> Ensemble:
+def small_ensemble(small_spec: ScatteringSpec) -> Model:
     """Five members with random weights on two thirds of the features; no domain."""
     rng = np.random.default_rng(7)
     keys = tuple(key for index, key in enumerate(small_spec.keys) if index % 3)
     common = rng.normal(scale=1e-3, size=len(keys))
-    return Ensemble(
+    return linear_model(
         spec=small_spec,
         keys=keys,
         weights=common + rng.normal(scale=2e-4, size=(5, len(keys))),
@@ -57,9 +58,9 @@ def small_ensemble(small_spec: ScatteringSpec) -> Ensemble:
 
 
 @pytest.fixture(scope="session")
-def wide_domain(small_ensemble: Ensemble) -> Domain:
+def wide_domain() -> Domain:
     """A domain that no sensible structure leaves."""
-    return wide_domain_of(len(small_ensemble.keys))
+    return wide_domain_of()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from ase.io import read, write
 
 import ase_wavescat
 from ase_wavescat import WaveScatCalculator, save_model
-from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.system.errors import DataError, ModelNotFoundError
 
 if sys.version_info >= (3, 11):
@@ -45,7 +45,7 @@ def python(environment: dict[str, str], folder: Path, *arguments: str) -> subpro
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, timeout=300)
 
 
-def test_ase_run_wavescat(installed: dict[str, str], small_ensemble: Ensemble, tmp_path: Path) -> None:
+def test_ase_run_wavescat(installed: dict[str, str], small_ensemble: Model, tmp_path: Path) -> None:
     save_model(tmp_path / "small.h5", small_ensemble)
     atoms = bulk("Si", a=5.4)
     atoms.rattle(0.05, seed=0)
@@ -79,7 +79,7 @@ def test_ase_reads_as_wavescat_does(installed: dict[str, str], tmp_path: Path) -
     assert done.stdout.count("Cu") == 2 and done.stdout.count("Si2") == 1
 
 
-def test_the_calculator_takes_what_ase_hands_to_all(small_ensemble: Ensemble) -> None:
+def test_the_calculator_takes_what_ase_hands_to_all(small_ensemble: Model) -> None:
     atoms: Atoms = bulk("Si")
     calculator = WaveScatCalculator(small_ensemble, atoms=atoms, label="si", directory="there")
     assert atoms.calc is calculator and calculator.label == "there/si" and not Path("there").exists()

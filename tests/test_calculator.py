@@ -25,9 +25,11 @@ from scipy.spatial.transform import Rotation
 
 from ase_wavescat import WaveScatCalculator, __version__, save_model
 from ase_wavescat.potentials.domain import Domain
-from ase_wavescat.potentials.ensemble import Ensemble, Prediction
+from ase_wavescat.potentials.model import Model
+from ase_wavescat.representation.transform import Evaluation
 from ase_wavescat.structure.periodicity import padded_cell
 from ase_wavescat.system.errors import ModelNotFoundError, StructureError, WaveScatWarning
+from linear_models import changed, linear, wide_ranges
 from own_warnings import no_warnings
 
 ASE_KEYS = {"energy", "free_energy", "forces", "stress"}
@@ -35,7 +37,7 @@ Make = Callable[..., Atoms]
 
 
 @pytest.fixture
-def calculator(small_ensemble: Ensemble) -> WaveScatCalculator:
+def calculator(small_ensemble: Model) -> WaveScatCalculator:
     return WaveScatCalculator(small_ensemble)
 
 
@@ -58,7 +60,7 @@ def assert_same(first: tuple[float, np.ndarray, np.ndarray], second: tuple[float
 # ---------------------------------------------------------------- numbers
 
 
-def test_analytic_derivatives_agree_with_finite_differences(small_ensemble: Ensemble, make_structure: Make) -> None:
+def test_analytic_derivatives_agree_with_finite_differences(small_ensemble: Model, make_structure: Make) -> None:
     atoms = make_structure()
     atoms.calc = WaveScatCalculator(small_ensemble)
     energy, forces, stress = everything(atoms)
@@ -84,7 +86,7 @@ def test_net_force_vanishes_and_wrapping_changes_nothing(atoms: Atoms) -> None:
     assert_same(everything(atoms), reference)
 
 
-def test_reference_cell_keeps_the_grids(small_ensemble: Ensemble, make_structure: Make) -> None:
+def test_reference_cell_keeps_the_grids(small_ensemble: Model, make_structure: Make) -> None:
     atoms = make_structure()
     plain = WaveScatCalculator(small_ensemble)
     fixed = WaveScatCalculator(small_ensemble, reference_cell=atoms.cell)
@@ -98,22 +100,22 @@ def test_reference_cell_keeps_the_grids(small_ensemble: Ensemble, make_structure
 
 
 @pytest.fixture
-def featured(small_ensemble: Ensemble) -> Ensemble:
+def featured(small_ensemble: Model) -> Model:
     """The small model with features that matter beside the repulsion."""
-    return dataclasses.replace(small_ensemble, weights=1000 * small_ensemble.weights)
+    return changed(small_ensemble, weights=1000 * linear(small_ensemble).weights)
 
 
 def boxed(atoms: Atoms, factor: float) -> Atoms:
     """The structure in a fully periodic box with `factor` times the vacuum that the small model reaches."""
-    gap = factor * atoms.calc.ensemble.transform().reach
+    gap = factor * linear(atoms.calc.model).transform().reach
     cell = padded_cell(atoms.cell.array, atoms.pbc, atoms.positions, gap)
-    calculator = WaveScatCalculator(atoms.calc.ensemble)
+    calculator = WaveScatCalculator(atoms.calc.model)
     return Atoms(atoms.numbers, atoms.positions, cell=cell, pbc=True, calculator=calculator)
 
 
 @pytest.mark.parametrize("pbc", list(itertools.product([False, True], repeat=3)))
 def test_any_boundaries_equal_a_large_box_and_finite_differences(
-    featured: Ensemble, make_structure: Make, pbc: tuple[bool, ...]
+    featured: Model, make_structure: Make, pbc: tuple[bool, ...]
 ) -> None:
     atoms = make_structure(atoms=4, side=4.5)
     atoms.pbc = pbc
@@ -132,7 +134,7 @@ def test_any_boundaries_equal_a_large_box_and_finite_differences(
     np.testing.assert_allclose(numerical[2], stress, atol=1e-6 * abs(stress).max())
 
 
-def test_boundaries_matter(featured: Ensemble, make_structure: Make) -> None:
+def test_boundaries_matter(featured: Model, make_structure: Make) -> None:
     atoms = make_structure(atoms=4, side=4.5)
     atoms.calc = WaveScatCalculator(featured)
     energies = []
@@ -142,7 +144,7 @@ def test_boundaries_matter(featured: Ensemble, make_structure: Make) -> None:
     assert np.diff(sorted(energies)).min() > 1e-6
 
 
-def test_stress_needs_a_volume_and_nothing_else_does(featured: Ensemble, make_structure: Make) -> None:
+def test_stress_needs_a_volume_and_nothing_else_does(featured: Model, make_structure: Make) -> None:
     atoms = make_structure(atoms=4, side=4.5)
     atoms.pbc = (True, True, False)
     atoms.calc = WaveScatCalculator(featured)
@@ -163,13 +165,13 @@ def test_stress_needs_a_volume_and_nothing_else_does(featured: Ensemble, make_st
 
 
 def test_open_rows_of_the_cell_reuse_the_last_result(
-    featured: Ensemble, make_structure: Make, monkeypatch: pytest.MonkeyPatch
+    featured: Model, make_structure: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     atoms = make_structure(atoms=4, side=4.5)
     atoms.pbc = (False, True, False)
     atoms.calc = WaveScatCalculator(featured)
     reference = atoms.get_potential_energy(), atoms.get_forces()
-    monkeypatch.setattr(Ensemble, "predict", None)
+    monkeypatch.setattr(Model, "predict", None)
     atoms.cell[0] = 0.0
     assert atoms.get_potential_energy() == reference[0]
     np.testing.assert_array_equal(atoms.get_forces(), reference[1])
@@ -178,7 +180,7 @@ def test_open_rows_of_the_cell_reuse_the_last_result(
         atoms.get_potential_energy()
 
 
-def test_wrapping_only_along_periodic_directions(featured: Ensemble, make_structure: Make) -> None:
+def test_wrapping_only_along_periodic_directions(featured: Model, make_structure: Make) -> None:
     atoms = make_structure(atoms=4, side=4.5)
     atoms.pbc = (True, False, True)
     atoms.calc = WaveScatCalculator(featured)
@@ -189,7 +191,7 @@ def test_wrapping_only_along_periodic_directions(featured: Ensemble, make_struct
     assert abs(atoms.get_potential_energy() - reference[0]) > 1e-4
 
 
-def test_molecules_may_be_moved_turned_and_reordered(featured: Ensemble, make_structure: Make) -> None:
+def test_molecules_may_be_moved_turned_and_reordered(featured: Model, make_structure: Make) -> None:
     atoms = make_structure()
     molecule = Atoms(atoms.numbers, atoms.positions, calculator=WaveScatCalculator(featured))
     energy, forces = molecule.get_potential_energy(), molecule.get_forces()
@@ -201,7 +203,7 @@ def test_molecules_may_be_moved_turned_and_reordered(featured: Ensemble, make_st
     np.testing.assert_allclose(moved.get_forces(), forces[order] @ turn.T, atol=1e-6)
 
 
-def test_molecules_far_apart_have_the_sum_of_their_energies(featured: Ensemble) -> None:
+def test_molecules_far_apart_have_the_sum_of_their_energies(featured: Model) -> None:
     calculator = WaveScatCalculator(featured)
     first = Atoms("LiSi", [[0, 0, 0], [0, 0, 2.4]])
     second = Atoms("Li2", [[0, 0.3, 0], [1.0, 2.2, 0.4]])
@@ -212,7 +214,7 @@ def test_molecules_far_apart_have_the_sum_of_their_energies(featured: Ensemble) 
     np.testing.assert_allclose(spread[2], spread[0] + spread[1], atol=1e-6)
 
 
-def test_one_atom_feels_nothing(featured: Ensemble) -> None:
+def test_one_atom_feels_nothing(featured: Model) -> None:
     calculator = WaveScatCalculator(featured)
     energies = []
     for symbol in ("Li", "Si"):
@@ -223,7 +225,7 @@ def test_one_atom_feels_nothing(featured: Ensemble) -> None:
 
 
 def test_domain_checks_see_no_images_across_open_directions(
-    small_ensemble: Ensemble, wide_domain: Domain, make_structure: Make
+    small_ensemble: Model, wide_domain: Domain, make_structure: Make
 ) -> None:
     far = dataclasses.replace(wide_domain, closest={(3, 14): 40.0})
     calculator = WaveScatCalculator(dataclasses.replace(small_ensemble, domain=far))
@@ -235,7 +237,7 @@ def test_domain_checks_see_no_images_across_open_directions(
 
 @pytest.mark.parametrize("reach", [0.0, 8.0])
 def test_reference_cell_of_a_slab_needs_its_periodic_rows_only(
-    featured: Ensemble, make_structure: Make, reach: float
+    featured: Model, make_structure: Make, reach: float
 ) -> None:
     atoms = make_structure()
     atoms.pbc = (True, True, False)
@@ -258,7 +260,7 @@ def test_reference_cell_of_a_slab_needs_its_periodic_rows_only(
             fixed.get_potential_energy(atoms)
 
 
-def test_copies_keep_the_boundaries(featured: Ensemble, make_structure: Make) -> None:
+def test_copies_keep_the_boundaries(featured: Model, make_structure: Make) -> None:
     atoms = make_structure(atoms=4, side=4.5)
     atoms.pbc = (False, False, True)
     atoms.calc = WaveScatCalculator(featured)
@@ -271,7 +273,7 @@ def test_copies_keep_the_boundaries(featured: Ensemble, make_structure: Make) ->
 
 
 @pytest.mark.parametrize("name", ["out.extxyz", "out.traj"])
-def test_writers_keep_molecules(featured: Ensemble, tmp_path: Path, name: str) -> None:
+def test_writers_keep_molecules(featured: Model, tmp_path: Path, name: str) -> None:
     molecule = Atoms("LiSiLi", [[0, 0, 0], [0, 0, 2.4], [2.1, 0, 3.4]], calculator=WaveScatCalculator(featured))
     LBFGS(molecule, logfile="/dev/null", trajectory=str(tmp_path / "path.traj")).run(fmax=1e-3, steps=3)
     write(tmp_path / name, molecule)
@@ -316,18 +318,18 @@ def test_energy_alone_makes_no_backward_pass_and_forces_reuse_the_forward_pass(
     atoms: Atoms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = {"forward": 0, "backward": 0}
-    forward, backward = Ensemble.predict, Prediction.gradient.func
+    forward, backward = Model.predict, Evaluation.gradient
 
     def count_forward(*arguments: Any) -> Any:
         calls["forward"] += 1
         return forward(*arguments)
 
-    def count_backward(prediction: Prediction) -> Any:
+    def count_backward(*arguments: Any) -> Any:
         calls["backward"] += 1
-        return backward(prediction)
+        return backward(*arguments)
 
-    monkeypatch.setattr(Ensemble, "predict", count_forward)
-    monkeypatch.setattr(Prediction, "gradient", property(count_backward))
+    monkeypatch.setattr(Model, "predict", count_forward)
+    monkeypatch.setattr(Evaluation, "gradient", count_backward)
     atoms.get_potential_energy()
     assert calls == {"forward": 1, "backward": 0}
     atoms.calc.get_energy_uncertainty(atoms)
@@ -349,7 +351,7 @@ def test_results_are_copies(atoms: Atoms) -> None:
     assert atoms.calc.get_forces_uncertainty(atoms).any()
 
 
-def test_set_forgets_results_and_refuses_nonsense(atoms: Atoms, small_ensemble: Ensemble) -> None:
+def test_set_forgets_results_and_refuses_nonsense(atoms: Atoms, small_ensemble: Model) -> None:
     atoms.get_forces()
     atoms.calc.set(forces="finite-difference")
     assert atoms.calc.results == {}
@@ -420,12 +422,11 @@ def test_a_missing_model_is_named() -> None:
 # ---------------------------------------------------------------- domain
 
 
-def test_warnings_come_once_for_each_kind(small_ensemble: Ensemble, wide_domain: Domain, make_structure: Make) -> None:
-    narrow = dataclasses.replace(
-        wide_domain, maximum=wide_domain.minimum, fractions={3: (0.0, 0.1)}, closest={(3, 3): 9.0}
-    )
-    atoms = make_structure()
-    atoms.calc = WaveScatCalculator(dataclasses.replace(small_ensemble, domain=narrow))
+def test_warnings_come_once_for_each_kind(small_ensemble: Model, wide_domain: Domain, make_structure: Make) -> None:
+    narrow = dataclasses.replace(wide_domain, fractions={3: (0.0, 0.1)}, closest={(3, 3): 9.0})
+    wide = wide_ranges(len(linear(small_ensemble).keys))
+    atoms, low = make_structure(), dataclasses.replace(wide, maximum=wide.minimum)
+    atoms.calc = WaveScatCalculator(changed(small_ensemble, domain=narrow, ranges=low))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for _ in range(3):
@@ -437,7 +438,7 @@ def test_warnings_come_once_for_each_kind(small_ensemble: Ensemble, wide_domain:
     assert all(message.startswith("outside the training domain: ") and "; " in message for message in messages)
 
 
-def test_inside_the_domain_nothing_is_said(small_ensemble: Ensemble, wide_domain: Domain, make_structure: Make) -> None:
+def test_inside_the_domain_nothing_is_said(small_ensemble: Model, wide_domain: Domain, make_structure: Make) -> None:
     atoms = make_structure()
     atoms.calc = WaveScatCalculator(dataclasses.replace(small_ensemble, domain=wide_domain))
     with no_warnings():
@@ -475,7 +476,7 @@ def _energy_and_forces(calculator: WaveScatCalculator, atoms: Atoms) -> tuple[fl
 
 
 def test_threads_sharing_one_calculator_agree_with_serial_use(
-    calculator: WaveScatCalculator, small_ensemble: Ensemble, make_structure: Make
+    calculator: WaveScatCalculator, small_ensemble: Model, make_structure: Make
 ) -> None:
     structures = [make_structure(seed) for seed in range(6)]
     order = np.random.default_rng(0).permutation(np.repeat(np.arange(6), 4))
@@ -516,7 +517,7 @@ def test_writers_keep_the_results(atoms: Atoms, tmp_path: Path, name: str) -> No
     np.testing.assert_allclose(back.get_stress(), reference[2], atol=1e-7)
 
 
-def test_databases_keep_results_and_name(atoms: Atoms, tmp_path: Path, small_ensemble: Ensemble) -> None:
+def test_databases_keep_results_and_name(atoms: Atoms, tmp_path: Path, small_ensemble: Model) -> None:
     save_model(tmp_path / "small.h5", small_ensemble)
     atoms.calc = WaveScatCalculator(tmp_path / "small.h5", reference_cell=atoms.cell)
     reference = everything(atoms)
@@ -531,7 +532,7 @@ def test_databases_keep_results_and_name(atoms: Atoms, tmp_path: Path, small_ens
 
 def test_parameters_describe_the_calculator(calculator: WaveScatCalculator) -> None:
     assert calculator.todict() == {
-        "model": "in memory", "model_digest": calculator.ensemble.digest, "ase_wavescat": __version__,
+        "model": "in memory", "model_digest": calculator.model.digest, "ase_wavescat": __version__,
     }  # fmt: skip
     assert calculator.name == "wavescat"
     assert set(calculator.implemented_properties) == ASE_KEYS
@@ -544,12 +545,12 @@ def test_nobody_changes_what_is_recorded_of_the_model(calculator: WaveScatCalcul
 
 
 def test_files_tell_two_models_of_one_name_apart(
-    tmp_path: Path, small_ensemble: Ensemble, make_structure: Make, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, small_ensemble: Model, make_structure: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    weights = small_ensemble.weights.copy()
+    weights = linear(small_ensemble).weights.copy()
     weights[0, 0] = np.nextafter(weights[0, 0], 1)
     recorded: dict[str, list[str]] = {"traj": [], "db": [], "json": []}
-    for folder, ensemble in (("a", small_ensemble), ("b", dataclasses.replace(small_ensemble, weights=weights))):
+    for folder, ensemble in (("a", small_ensemble), ("b", changed(small_ensemble, weights=weights))):
         (tmp_path / folder).mkdir()
         monkeypatch.chdir(tmp_path / folder)
         save_model("lisi.h5", ensemble)
@@ -589,7 +590,7 @@ def test_threads_change_nothing_and_single_precision_little(small_ensemble, make
     assert atoms.get_potential_energy() != energy
     assert atoms.get_potential_energy() == pytest.approx(energy, rel=1e-6)
     np.testing.assert_allclose(atoms.get_stress(), stress, atol=1e-4 * np.abs(stress).max())
-    assert copy.deepcopy(calculator)._transform.execution == calculator._transform.execution
+    assert copy.deepcopy(calculator)._execution == calculator._execution
     assert calculator.parameters["precision"] == "single"
 
 
@@ -609,13 +610,13 @@ def test_twins_share_the_grids_and_nothing_else(calculator: WaveScatCalculator, 
     atoms = make_structure()
     forces = calculator.get_forces(atoms)
     twin = calculator.twin(reference_cell=1.05 * atoms.cell.array)
-    assert twin.ensemble is calculator.ensemble and twin._transform is calculator._transform
+    assert twin.model is calculator.model
     assert twin.results == {} and twin.atoms is None
     assert calculator.parameters["reference_cell"] is None
     twin.get_potential_energy(moved := make_structure(1))
     np.testing.assert_array_equal(calculator.results["forces"], forces)
     twin.set(threads=2)
-    assert calculator.parameters["threads"] == calculator._transform.execution.threads == 1
+    assert calculator.parameters["threads"] == calculator._execution.threads == 1
     assert pickle.loads(pickle.dumps(twin)).get_potential_energy(moved) == twin.get_potential_energy(moved)
     with pytest.raises(ValueError, match="unknown parameter 'steps'"):
         calculator.twin(steps=1)
@@ -624,7 +625,7 @@ def test_twins_share_the_grids_and_nothing_else(calculator: WaveScatCalculator, 
 @pytest.mark.parametrize("kind", ["smaller", "larger", "sheared", "flat"])
 @pytest.mark.parametrize("forces", ["analytic", "finite-difference"])
 def test_reference_cells_of_other_structures_are_refused(
-    small_ensemble: Ensemble, make_structure: Make, kind: str, forces: str
+    small_ensemble: Model, make_structure: Make, kind: str, forces: str
 ) -> None:
     atoms = make_structure()
     others = {
@@ -644,7 +645,7 @@ def test_reference_cells_of_other_structures_are_refused(
 
 @pytest.mark.parametrize("stretch", [0.5001, 0.7, 0.91, 1.1])
 def test_reference_cells_of_moderate_strains_are_taken_however_they_are_turned(
-    featured: Ensemble, make_structure: Make, stretch: float
+    featured: Model, make_structure: Make, stretch: float
 ) -> None:
     """Those of larger cells lose nothing; of smaller ones, what the wavelets have beyond the sphere."""
     atoms = make_structure(side=7.0)

@@ -18,8 +18,9 @@ from ase_wavescat import WaveScatCalculator, __version__, save_model
 from ase_wavescat.cli import main
 from ase_wavescat.potentials.card import model_card
 from ase_wavescat.potentials.domain import Domain
-from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.representation.specification_file import read_spec, write_spec
+from linear_models import changed, linear
 
 
 def wavescat(*arguments: str | Path) -> Result:
@@ -27,7 +28,7 @@ def wavescat(*arguments: str | Path) -> Result:
 
 
 @pytest.fixture
-def model(tmp_path: Path, small_ensemble: Ensemble, wide_domain: Domain) -> Path:
+def model(tmp_path: Path, small_ensemble: Model, wide_domain: Domain) -> Path:
     save_model(tmp_path / "small.h5", dataclasses.replace(small_ensemble, domain=wide_domain))
     return tmp_path / "small.h5"
 
@@ -41,10 +42,10 @@ def test_help_and_version() -> None:
         assert wavescat(command, "-h").exit_code == 0
 
 
-def test_info_prints_the_model_card(model: Path, small_ensemble: Ensemble) -> None:
+def test_info_prints_the_model_card(model: Path, small_ensemble: Model) -> None:
     result = wavescat("info", model)
     assert result.exit_code == 0, result.output
-    kept, of = len(small_ensemble.keys), len(small_ensemble.spec.keys)
+    kept, of = len(linear(small_ensemble).keys), len(linear(small_ensemble).spec.keys)
     for text in (
         str(model), "species     Li, Si", f"features    {kept} of the {of} of its specification",
         "pair bands", "3-body at the atoms", "4-body, two maps in bands", "members     5", "energy spread x 1.500",
@@ -53,20 +54,20 @@ def test_info_prints_the_model_card(model: Path, small_ensemble: Ensemble) -> No
         assert text in result.output
 
 
-def test_the_card_shows_nested_provenance_and_missing_parts(small_ensemble: Ensemble) -> None:
+def test_the_card_shows_nested_provenance_and_missing_parts(small_ensemble: Model) -> None:
     provenance = {
         "data": [{"name": "a.extxyz", "sha256": "0f"}, {"name": "b.extxyz", "sha256": "1f"}],
         "settings": {"members": 5, "strengths": [0.1, 0.01]},
         "versions": {"numpy": "2.0"},
     }
-    card = model_card(dataclasses.replace(small_ensemble, provenance=provenance, repulsion=None))
+    card = model_card(changed(small_ensemble, provenance=provenance, repulsion=None))
     assert "name: a.extxyz" in card and "sha256: 1f" in card
     assert "strengths: 0.1, 0.01" in card and "numpy: 2.0" in card
     assert "domain      none recorded" in card and "repulsion" not in card
     assert card.endswith("cross-validated errors\n    none recorded")
 
 
-def test_the_card_shows_control_characters_and_does_not_send_them(small_ensemble: Ensemble) -> None:
+def test_the_card_shows_control_characters_and_does_not_send_them(small_ensemble: Model) -> None:
     card = model_card(dataclasses.replace(small_ensemble, provenance={"licence": "\x1b[2Jfree\r\n"}))
     assert "\\x1b[2Jfree\\r\\n" in card and all(letter.isprintable() for letter in card.replace("\n", ""))
 
@@ -84,7 +85,7 @@ def test_a_broken_model_is_a_message(tmp_path: Path) -> None:
     assert result.exit_code == 1 and "not an HDF5 file" in result.output
 
 
-def test_demo_prints_a_table_and_writes_one_picture(model: Path, tmp_path: Path, small_ensemble: Ensemble) -> None:
+def test_demo_prints_a_table_and_writes_one_picture(model: Path, tmp_path: Path, small_ensemble: Model) -> None:
     folder = tmp_path / "deep" / "out"
     result = wavescat("demo", "--model", model, "-o", folder)
     assert result.exit_code == 0, result.output
@@ -99,7 +100,7 @@ def test_demo_prints_a_table_and_writes_one_picture(model: Path, tmp_path: Path,
     assert other.exit_code == 1 and "other model" in other.output
 
 
-def test_warnings_are_shown_as_messages(tmp_path: Path, small_ensemble: Ensemble, wide_domain: Domain) -> None:
+def test_warnings_are_shown_as_messages(tmp_path: Path, small_ensemble: Model, wide_domain: Domain) -> None:
     domain = dataclasses.replace(wide_domain, fractions={3: (0.0, 0.1)})
     save_model(tmp_path / "narrow.h5", dataclasses.replace(small_ensemble, domain=domain))
     result = wavescat("demo", "--model", tmp_path / "narrow.h5", "-o", tmp_path)
@@ -109,7 +110,7 @@ def test_warnings_are_shown_as_messages(tmp_path: Path, small_ensemble: Ensemble
 
 
 @pytest.fixture
-def labelled(tmp_path: Path, small_ensemble: Ensemble, make_structure: Callable[..., Atoms]) -> Path:
+def labelled(tmp_path: Path, small_ensemble: Model, make_structure: Callable[..., Atoms]) -> Path:
     """Six small cells in three groups, labelled by the small model, whose specification is beside them."""
     calculator = WaveScatCalculator(small_ensemble)
     frames = []
@@ -120,7 +121,7 @@ def labelled(tmp_path: Path, small_ensemble: Ensemble, make_structure: Callable[
         atoms.calc = SinglePointCalculator(atoms, **labels)
         frames.append(atoms)
     write(tmp_path / "data.extxyz", frames)
-    write_spec(small_ensemble.spec, tmp_path / "spec.json")
+    write_spec(linear(small_ensemble).spec, tmp_path / "spec.json")
     return tmp_path / "data.extxyz"
 
 

@@ -13,9 +13,10 @@ import pytest
 from ase import Atoms
 
 from ase_wavescat import ScatteringSpec, preset, scattering_features
-from ase_wavescat.representation.features import ModulusFeature, Wavelet
+from ase_wavescat.representation import Moduli
+from ase_wavescat.representation.families.moduli.features import ModulusFeature
 from ase_wavescat.representation.presets import PRESETS
-from ase_wavescat.representation.specification import Moduli
+from ase_wavescat.representation.wavelets import Wavelet
 from module_files import load_module
 
 DOCS = Path(__file__).parent.parent / "docs"

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from ase_wavescat import WaveScatCalculator, load_model
 from ase_wavescat.cli import main
+from ase_wavescat.potentials.repulsion import PairRepulsion
 from ase_wavescat.workflows.demo import shipped_structure
 
 
@@ -22,8 +23,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_it_carries_its_domain_provenance_and_errors(elsewhere: Path) -> None:
     model = load_model("lisi.h5")
-    assert model.spec.species == (3, 14)
-    assert model.members > 1 and model.domain is not None and model.repulsion is not None
+    assert model.species == (3, 14)
+    assert model.members > 1 and model.domain is not None and model.term(PairRepulsion) is not None
     assert model.provenance["label_source"] and model.provenance["citation"] and model.provenance["licence"]
     metrics = model.provenance["metrics"]
     assert metrics["folds"] == 5

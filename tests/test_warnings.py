@@ -14,7 +14,7 @@ import pytest
 from ase import Atoms
 
 import ase_wavescat
-from ase_wavescat import Domain, Ensemble, WaveScatCalculator, WaveScatWarning
+from ase_wavescat import Domain, Model, WaveScatCalculator, WaveScatWarning
 from ase_wavescat.system.errors import listening, unheard, warn
 from ase_wavescat.workflows import relax
 from own_warnings import no_warnings
@@ -68,7 +68,7 @@ def test_threads_listen_each_for_itself() -> None:
 
 
 def test_what_nobody_heard_is_said_again(
-    small_ensemble: Ensemble, wide_domain: Domain, make_structure: Callable[..., Atoms]
+    small_ensemble: Model, wide_domain: Domain, make_structure: Callable[..., Atoms]
 ) -> None:
     """Silent work with a calculator does not use up its warnings."""
     narrow = dataclasses.replace(wide_domain, fractions={3: (0.0, 0.1)})

@@ -14,10 +14,10 @@ from tqdm import tqdm
 
 from ase_wavescat.active_learning.selection import Limits, check_judge, held_out_limits
 from ase_wavescat.calculator import WaveScatCalculator
+from ase_wavescat.capabilities import DomainCalculator, MemberCalculator
 from ase_wavescat.io.structures import check_structure
 from ase_wavescat.potentials.each import for_each
-from ase_wavescat.potentials.ensemble import Ensemble
-from ase_wavescat.representation.transform import Transform
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.system.errors import DataError, listening, unheard
 from ase_wavescat.system.plotting import BLUE, GREY
 from ase_wavescat.system.processes import cores
@@ -130,7 +130,7 @@ def time_words(median: float, lasted: int, runs: int) -> str:
 
 def endure(
     starts: Sequence[Atoms],
-    ensemble: Ensemble,
+    model: Model,
     watch: Watch = Watch(),
     limits: Limits | None = None,
     *,
@@ -149,46 +149,44 @@ def endure(
     Raises DataError, before any dynamics, without structures, for structures that cannot be evaluated, and for a model
     without members or domain.
     """
-    check_starts({f"structure {number}": atoms for number, atoms in enumerate(starts)}, ensemble)
-    limits = limits or held_out_limits(ensemble)
+    check_starts({f"structure {number}": atoms for number, atoms in enumerate(starts)}, model)
+    limits = limits or held_out_limits(model)
     bare = [Atoms(a.numbers, a.positions, cell=a.cell, pbc=a.pbc, info=dict(a.info)) for a in starts]
     items = [(atoms, watch, limits, [seed, number]) for number, atoms in enumerate(bare)]
-    runs = for_each(ensemble, _run, items, min(workers or cores(), len(items)))
+    runs = for_each(model, _run, items, min(workers or cores(), len(items)))
     done = list(tqdm(runs, total=len(items), unit="run", disable=hidden(progress), desc="dynamics"))
     times, reasons, ends = zip(*done, strict=True)
-    record = record_of(WaveScatCalculator(ensemble))
+    record = record_of(WaveScatCalculator(model))
     return Endurance(watch, limits, np.array(times), tuple(reasons), list(ends), calculators=[record])
 
 
-def check_starts(starts: Mapping[str, Atoms], ensemble: Ensemble) -> None:
+def check_starts(starts: Mapping[str, Atoms], model: Model) -> None:
     """DataError without structures, for those that the model cannot evaluate, and for a model that cannot judge."""
     if not starts:
         raise DataError("there are no structures to begin with; give at least one")
-    check_judge(ensemble)
+    check_judge(model)
     for name, atoms in starts.items():
         check_structure(atoms, name)
-        unknown = sorted(set(atoms.numbers.tolist()) - set(ensemble.spec.species))
+        unknown = sorted(set(atoms.numbers.tolist()) - set(model.species))
         if unknown:
             elements = ", ".join(chemical_symbols[z] for z in unknown)
             raise DataError(f"{name} holds {elements}, which the model does not know; leave it out")
 
 
-def _run(
-    ensemble: Ensemble, transform: Transform, item: tuple[Atoms, Watch, Limits, list[int]]
-) -> tuple[float, str, Atoms]:
+def _run(model: Model, item: tuple[Atoms, Watch, Limits, list[int]]) -> tuple[float, str, Atoms]:
     atoms, watch, limits, seed = item
-    return follow(with_calculator(atoms, WaveScatCalculator(ensemble)), watch, limits, np.random.default_rng(seed))
+    return follow(with_calculator(atoms, WaveScatCalculator(model)), watch, limits, np.random.default_rng(seed))
 
 
 def follow(
     atoms: Atoms, watch: Watch, limits: Limits, generator: np.random.Generator
 ) -> tuple[float, str, Atoms]:  # fmt: skip
-    """One run: ps, reason ("" where it lasted) and bare end, as in `Endurance`; atoms.calc is a WaveScatCalculator.
+    """One run: ps, reason ("" where it lasted) and bare end, as in `Endurance`; atoms.calc has members and a domain.
 
     The structure given stays as it is.
     """
     calculator = private(atoms.calc)
-    assert isinstance(calculator, WaveScatCalculator)
+    assert isinstance(calculator, MemberCalculator) and isinstance(calculator, DomainCalculator)
     moving = with_calculator(atoms, calculator)
     MaxwellBoltzmannDistribution(moving, temperature_K=watch.temperature, rng=generator)
     with listening(unheard):  # what it would say ends the run
@@ -208,8 +206,9 @@ def follow(
     return look * watch.every * watch.timestep / 1000, reason, last
 
 
-def _exit(atoms: Atoms, calculator: WaveScatCalculator, limits: Limits) -> str:
+def _exit(atoms: Atoms, calculator: MemberCalculator, limits: Limits) -> str:
     """Why a run ends here, "" where it goes on."""
+    assert isinstance(calculator, DomainCalculator)
     outside = calculator.get_domain_messages(atoms)
     if outside:
         return f"{DOMAIN}: {next(iter(outside.values()))}"

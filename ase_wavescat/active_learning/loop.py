@@ -26,8 +26,8 @@ from ase_wavescat.active_learning.trial import Trial, try_out
 from ase_wavescat.evaluation.assessment import evaluate
 from ase_wavescat.io.extended_xyz import write_extended_xyz
 from ase_wavescat.io.structures import Paths, check_structure, structure_bytes, structures_of
-from ase_wavescat.potentials.ensemble import Ensemble
-from ase_wavescat.potentials.model_file import load_model
+from ase_wavescat.potentials.file.model_file import load_model
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.atomic_write import atomic_path, make_folder
 from ase_wavescat.system.errors import DataError
@@ -293,10 +293,10 @@ class _Loop:
             self._begin(place)
         if (place / SELECTED).exists():
             self._label(place)
-        ensemble = self._train(number)
-        trial = self._try_out(number, ensemble)
-        selection = self._select(number, ensemble, trial.pool)
-        done = self._measure(number, ensemble, trial, selection)
+        model = self._train(number)
+        trial = self._try_out(number, model)
+        selection = self._select(number, model, trial.pool)
+        done = self._measure(number, model, trial, selection)
         done.write(record)
         return done
 
@@ -355,7 +355,7 @@ class _Loop:
 
     # ------------------------------------------------------------ models
 
-    def _train(self, number: int) -> Ensemble:
+    def _train(self, number: int) -> Model:
         model = self._place(number) / MODEL
         if not model.exists():
             store = self.run.store or self.folder / "features"
@@ -372,31 +372,31 @@ class _Loop:
         first = self.run.data[0]
         return [Source(files, first.name, weight=first.weight, zero=first.zero)]
 
-    def _try_out(self, number: int, ensemble: Ensemble) -> Trial:
+    def _try_out(self, number: int, model: Model) -> Trial:
         order, plan = self._order()[::-1], self.campaign  # what round 0 labels comes last
         taken = [order[index % len(order)] for index in range(number * plan.starts, (number + 1) * plan.starts)]
         chosen = {name: self.starts[name] for name in dict.fromkeys(taken)}
         return try_out(
-            chosen, ensemble, self._place(number) / POOL, plan.plan, plan.watch, plan.limits,
+            chosen, model, self._place(number) / POOL, plan.plan, plan.watch, plan.limits,
             seed=1000 * plan.seed + number, workers=self.run.workers, progress=self.progress,
         )  # fmt: skip
 
-    def _select(self, number: int, ensemble: Ensemble, pool: Mapping[str, Atoms]) -> Selection:
+    def _select(self, number: int, model: Model, pool: Mapping[str, Atoms]) -> Selection:
         """Judge the pool, and write what the next round is to label, if anything."""
         known = [Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc) for frame in self.known]
         for index in range(number + 1):
             file = self._place(index) / SELECTED
             known += structures_of(file) if file.exists() else []
         selection = select(
-            pool, self.campaign.count, ensemble, self.campaign.limits, known=known, workers=self.run.workers,
+            pool, self.campaign.count, model, self.campaign.limits, known=known, workers=self.run.workers,
             progress=self.progress,
         )  # fmt: skip
         if selection.chosen:
             self._write_selected(self._place(number + 1), selection.structures, number + 1)
         return selection
 
-    def _measure(self, number: int, ensemble: Ensemble, trial: Trial, selection: Selection) -> Round:
-        energy, forces = self._errors(ensemble)
+    def _measure(self, number: int, model: Model, trial: Trial, selection: Selection) -> Round:
+        energy, forces = self._errors(model)
         labels = self._place(number) / LABELS
         trial.endurance.write(self._place(number), "endurance")
         return Round(
@@ -409,12 +409,12 @@ class _Loop:
             **trial.figures(selection.candidates, self.campaign.limits),
         )
 
-    def _errors(self, ensemble: Ensemble) -> tuple[float, float]:
+    def _errors(self, model: Model) -> tuple[float, float]:
         """Held out, mean absolute: eV/atom and eV/A; NaN where there are no labels of forces."""
         if self.test:
-            errors = evaluate(ensemble, self.test, workers=self.run.workers, progress=self.progress).errors()
+            errors = evaluate(model, self.test, workers=self.run.workers, progress=self.progress).errors()
             return (errors.energy.mae if errors.energy else math.nan, errors.forces.mae if errors.forces else math.nan)
-        metrics = ensemble.provenance["metrics"]
+        metrics = model.provenance["metrics"]
         return 1e-3 * metrics["energy_mae_mev_per_atom"], metrics.get("force_mae_ev_per_a", math.nan)
 
 

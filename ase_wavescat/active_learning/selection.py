@@ -14,15 +14,15 @@ from ase.data import chemical_symbols
 from tqdm import tqdm
 
 from ase_wavescat.io.structures import without_results
-from ase_wavescat.potentials.domain import Domain
 from ase_wavescat.potentials.each import for_each
-from ase_wavescat.potentials.ensemble import Ensemble
-from ase_wavescat.representation.transform import Transform
+from ase_wavescat.potentials.linear import LinearPotential
+from ase_wavescat.potentials.model import Model, ModelPrediction
 from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import DataError, StructureError
 from ase_wavescat.system.plotting import GREY, ORANGE
 from ase_wavescat.system.processes import cores
 from ase_wavescat.system.progress import hidden
+from ase_wavescat.training.data.duplicates import fingerprint
 from ase_wavescat.workflows.result import Result
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class Selection(Result):
 def select(
     pool: Mapping[str, Atoms],
     count: int,
-    ensemble: Ensemble,
+    model: Model,
     limits: Limits | None = None,
     *,
     known: Sequence[Atoms] = (),
@@ -190,15 +190,18 @@ def select(
         raise DataError(f"at least one structure must be asked for, got {count}")
     if not pool:
         raise DataError("the pool is empty; give files with structures")
-    domain = check_judge(ensemble)
-    limits = limits or held_out_limits(ensemble)
-    candidates, failed = assess(pool, ensemble, workers, progress)
+    check_judge(model)
+    limits = limits or held_out_limits(model)
+    candidates, failed = assess(pool, model, workers, progress)
     if not candidates:
         name, reason = next(iter(failed.items()))
         raise DataError(f"no structure of the pool can be evaluated; {name}: {reason}")
-    scale = np.where(domain.std > 0, domain.std, np.inf)
-    places = np.array([candidate.features for candidate in candidates]) / scale
-    taken = np.array(_features(known, ensemble, workers)).reshape(-1, len(scale)) / scale
+    features = np.array([candidate.features for candidate in candidates])
+    linear = model.term(LinearPotential)
+    spread = features.std(axis=0) if linear is None or linear.ranges is None else linear.ranges.std
+    scale = np.where(spread > 0, spread, np.inf)
+    places = features / scale
+    taken = np.array(_features(known, model, workers)).reshape(-1, len(scale)) / scale
     needs = np.array([candidate.need(limits) for candidate in candidates])
     new = _new(places, taken, needs)
     shortlists = _shortlists([candidate.structure for candidate in candidates], np.where(new, needs, 0.0), count)
@@ -208,17 +211,16 @@ def select(
     return Selection(candidates, tuple(chosen), limits, *counts, failed)
 
 
-def check_judge(ensemble: Ensemble) -> Domain:
-    """The model's domain; DataError for a model that cannot say where it is uncertain."""
-    if ensemble.members < 2 or ensemble.domain is None:
+def check_judge(model: Model) -> None:
+    """DataError for a model that cannot say where it is uncertain."""
+    if model.members < 2 or model.domain is None:
         raise DataError("the model has no members or no training domain to judge by; train it with several members")
-    return ensemble.domain
 
 
-def held_out_limits(ensemble: Ensemble) -> Limits:
+def held_out_limits(model: Model) -> Limits:
     """The model's own errors (root mean square) on groups that its folds have not seen; DataError where unknown."""
     try:
-        errors = ensemble.provenance["metrics"]
+        errors = model.provenance["metrics"]
         return Limits(1e-3 * errors["energy_rmse_mev_per_atom"], float(errors["force_rmse_ev_per_a"]))
     except (KeyError, TypeError, ValueError) as error:
         raise DataError("the model records no held-out errors; say which spreads are good enough (limits)") from error
@@ -277,12 +279,12 @@ def _farthest(places: np.ndarray, taken: np.ndarray, shortlists: list[list[int]]
 
 
 def assess(
-    pool: Mapping[str, Atoms], ensemble: Ensemble, workers: int | None = None, progress: bool = True
+    pool: Mapping[str, Atoms], model: Model, workers: int | None = None, progress: bool = True
 ) -> tuple[tuple[Candidate, ...], dict[str, str]]:
     """Candidates in the order of the pool, and the reasons for those that cannot be evaluated."""
     candidates, failed = [], {}
     count = min(workers or cores(), len(pool))
-    views = for_each(ensemble, _view, pool.items(), count, chunk=8)
+    views = for_each(model, _view, pool.items(), count, chunk=8)
     for item in tqdm(views, total=len(pool), unit="structure", disable=hidden(progress)):
         if isinstance(item, Candidate):
             candidates.append(item)
@@ -291,32 +293,37 @@ def assess(
     return tuple(candidates), failed
 
 
-def _features(structures: Sequence[Atoms], ensemble: Ensemble, workers: int | None) -> list[np.ndarray]:
+def _features(structures: Sequence[Atoms], model: Model, workers: int | None) -> list[np.ndarray]:
     """(F,) of each structure that the model can evaluate, divided by the number of atoms: far quicker than `assess`."""
-    found = for_each(ensemble, _features_of, structures, min(workers or cores(), len(structures)), chunk=8)
+    found = for_each(model, _features_of, structures, min(workers or cores(), len(structures)), chunk=8)
     return [features for features in found if features is not None]
 
 
-def _features_of(ensemble: Ensemble, transform: Transform, atoms: Atoms) -> np.ndarray | None:
+def _features_of(model: Model, atoms: Atoms) -> np.ndarray | None:
     try:
-        evaluation = transform.evaluate(Structure.from_atoms(atoms))
+        return _description(model.predict(Structure.from_atoms(atoms)), atoms)
     except StructureError:
         return None
-    return evaluation.features / len(atoms)
 
 
-def _view(ensemble: Ensemble, transform: Transform, entry: tuple[str, Atoms]) -> Candidate | tuple[str, str]:
+def _description(prediction: ModelPrediction, atoms: Atoms) -> np.ndarray:
+    """Numbers that tell structures apart: the features per atom, else the fingerprint."""
+    features = prediction.features
+    return fingerprint(atoms) if features is None else features / len(atoms)
+
+
+def _view(model: Model, entry: tuple[str, Atoms]) -> Candidate | tuple[str, str]:
     """The candidate, or its name and why the model cannot evaluate it."""
     name, atoms = entry
     bare = without_results(atoms)
     try:
-        prediction = ensemble.predict(transform, Structure.from_atoms(bare))
+        prediction = model.predict(Structure.from_atoms(bare))
     except StructureError as error:
         return name, str(error)
     return Candidate(
         name,
         bare,
-        prediction.features / len(bare),
+        _description(prediction, bare),
         prediction.energy_uncertainty / len(bare),
         float(np.sqrt(np.mean(prediction.forces_uncertainty**2))),
         tuple(prediction.domain_messages),

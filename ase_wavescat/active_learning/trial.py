@@ -20,7 +20,7 @@ from ase_wavescat.calculator import WaveScatCalculator
 from ase_wavescat.io.extended_xyz import write_extended_xyz
 from ase_wavescat.io.structures import structures_of
 from ase_wavescat.potentials.each import for_each
-from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.system.atomic_write import atomic_path, make_folder
 from ase_wavescat.system.errors import DataError, listening, unheard
 from ase_wavescat.system.processes import cores
@@ -28,7 +28,7 @@ from ase_wavescat.system.progress import hidden
 from ase_wavescat.workflows.checks import with_calculator
 
 if TYPE_CHECKING:
-    from ase_wavescat.representation.transform import Transform
+    pass
 
 _Item = tuple[str, Atoms, Path, Plan, Watch, Limits, int]
 
@@ -68,7 +68,7 @@ class Sureness:
 
 def try_out(
     starts: Mapping[str, Atoms],
-    ensemble: Ensemble,
+    model: Model,
     folder: str | Path,
     plan: Plan,
     watch: Watch,
@@ -88,7 +88,7 @@ def try_out(
     Raises DataError, before any work, without structures, for structures that cannot be evaluated, and for a model
     without members or domain.
     """
-    check_starts(starts, ensemble)
+    check_starts(starts, model)
     folder = Path(folder)
     make_folder(folder)
     seeds = np.random.SeedSequence(seed).generate_state(len(starts)).tolist()
@@ -97,7 +97,7 @@ def try_out(
         for (name, atoms), own in zip(starts.items(), seeds, strict=True)
         if not (folder / f"{name}.json").exists()
     ]
-    done = for_each(ensemble, _try_one, items, min(workers or cores(), len(items)))
+    done = for_each(model, _try_one, items, min(workers or cores(), len(items)))
     bar = tqdm(done, total=len(starts), initial=len(starts) - len(items), unit="start", desc="explored",
                disable=hidden(progress))  # fmt: skip
     for _ in bar:
@@ -105,9 +105,9 @@ def try_out(
     return _read(list(starts), folder, watch, limits)
 
 
-def _try_one(ensemble: Ensemble, transform: Transform, item: _Item) -> None:
+def _try_one(model: Model, item: _Item) -> None:
     name, atoms, folder, plan, watch, limits, seed = item
-    calculator = WaveScatCalculator(ensemble)
+    calculator = WaveScatCalculator(model)
     with listening(unheard):  # that states lie outside the domain: that is what is counted
         exploration = explore(with_calculator(atoms, calculator), plan, seed=seed)
     relaxed = with_calculator(exploration.states[0], calculator)

@@ -49,7 +49,7 @@ def check(
 
     What each measures is in docs/explanation/conformance.md.
     """
-    from ase_wavescat.potentials.model_file import load_model
+    from ase_wavescat.potentials.file.model_file import load_model
     from ase_wavescat.system.atomic_write import atomic_path
     from ase_wavescat.testing import CHECKS, check_calculator, chosen_checks, model_subject
 

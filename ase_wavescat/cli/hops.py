@@ -72,7 +72,7 @@ def hops(files: tuple[str, ...], model: str, output: Path, quiet: bool, overwrit
 
     structures, calculator = read_structures(files, output), WaveScatCalculator(model)
     made = {"workflow": "hops", **settings}
-    marks = {name: inputs_record([atoms], calculator.ensemble, made) for name, atoms in structures.items()}
+    marks = {name: inputs_record([atoms], calculator.model, made) for name, atoms in structures.items()}
     done = {name: kept(output / f"{name}-hops.json", inputs, overwrite) for name, inputs in marks.items()}
     make_folder(output)
     shortfalls = Shortfalls()
@@ -140,7 +140,7 @@ def _barrier(
 
     place = [round(float(value), 1) for value in hop.void.position]
     band = {key: settings[key] for key in _BAND}
-    inputs = inputs_record([given], calculator.ensemble, {"workflow": "hop", **band, "atom": hop.atom, "void": place})
+    inputs = inputs_record([given], calculator.model, {"workflow": "hop", **band, "atom": hop.atom, "void": place})
     target = output / f"{name}.json"
     row = {
         "name": name, "atom": hop.atom, "room": hop.void.room, "length": hop.length, "opening": hop.opening,

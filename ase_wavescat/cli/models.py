@@ -30,7 +30,8 @@ def info(model: str) -> None:
     MODEL is a path, or a name in the folders of WAVESCAT_MODELS or among the bundled models.
     """
     from ase_wavescat.potentials.card import model_card
-    from ase_wavescat.potentials.model_file import find_model, load_model
+    from ase_wavescat.potentials.file.model_file import load_model
+    from ase_wavescat.potentials.file.search import find_model
 
     path = find_model(model)
     click.echo(f"model       {path}")
@@ -50,7 +51,7 @@ def demo(model: str, output: Path, overwrite: bool) -> None:
     The demo computes energy, forces, stress and uncertainties, a relaxation and an energy-volume curve. Written are
     demo.png and demo.json, which holds the lines of the table. A demo of the same model is kept.
     """
-    from ase_wavescat.potentials.model_file import load_model
+    from ase_wavescat.potentials.file.model_file import load_model
     from ase_wavescat.system.atomic_write import atomic_path, make_folder
     from ase_wavescat.system.plotting import save_figure
     from ase_wavescat.workflows.demo import demo_figure, run_demo, shipped_structure, table
@@ -277,7 +278,7 @@ def evaluate(
     from ase_wavescat.evaluation.report import summary
     from ase_wavescat.evaluation.run import FIGURES, PAGE, run_report
     from ase_wavescat.io.structures import files_of
-    from ase_wavescat.potentials.model_file import load_model
+    from ase_wavescat.potentials.file.model_file import load_model
 
     digests = [hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in files_of(list(data))]
     settings = {"workflow": "evaluate", "group_key": group_key, "virial": virial, "virial_sign": virial_sign,

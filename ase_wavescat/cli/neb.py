@@ -68,7 +68,7 @@ def neb(
         "relax_ends": relax_ends,
     }  # fmt: skip
     calculator, shortfalls = WaveScatCalculator(model), Shortfalls()
-    inputs = inputs_record(path, calculator.ensemble, settings)
+    inputs = inputs_record(path, calculator.model, settings)
     if (record := kept(output / f"{name}.json", inputs, overwrite)) is not None:
         click.echo(f"{name}: kept, it is in {output} already")
         shortfalls.add(name, record)

@@ -51,7 +51,7 @@ def select(
     """
     from ase_wavescat.active_learning.selection import Limits, held_out_limits
     from ase_wavescat.active_learning.selection import select as choose
-    from ase_wavescat.potentials.model_file import load_model
+    from ase_wavescat.potentials.file.model_file import load_model
 
     pool, labelled = read_structures(files, output), read_structures(known) if known else {}
     settings = {"workflow": "select", "count": count, "energy_limit": energy_limit, "force_limit": force_limit}

@@ -22,7 +22,7 @@ from ase_wavescat.system.progress import hidden, steps_shown
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from ase_wavescat.potentials.ensemble import Ensemble
+    from ase_wavescat.potentials.model import Model
     from ase_wavescat.workflows.result import Result
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -154,7 +154,7 @@ def run_each(
     from ase_wavescat.calculator import WaveScatCalculator
 
     calculator = WaveScatCalculator(model)
-    marks = {name: inputs_record([atoms], calculator.ensemble, settings) for name, atoms in structures.items()}
+    marks = {name: inputs_record([atoms], calculator.model, settings) for name, atoms in structures.items()}
     done = {name: kept(folder / f"{name}.json", inputs, overwrite) for name, inputs in marks.items()}
     shortfalls = Shortfalls()
     bar = tqdm(structures.items(), unit="structure", disable=hidden(not quiet and len(structures) > 1), leave=False)
@@ -213,7 +213,7 @@ def _named_warnings(name: str) -> Iterator[list[str]]:
         yield said
 
 
-def inputs_record(structures: Sequence[Atoms], model: Ensemble | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+def inputs_record(structures: Sequence[Atoms], model: Model | None, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What a result came of: the workflow and other settings, and hexadecimal digits that change with any structure,
     and with the model, where there is one."""
     from ase_wavescat.io.structures import structure_bytes

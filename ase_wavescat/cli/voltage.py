@@ -80,7 +80,7 @@ def voltage(
     settings = {"workflow": "voltage", "ion": ion, "references": references, "relax": relaxed, "fmax": fmax,
                 "per_composition": per_composition, "order": order, "published": published}  # fmt: skip
     calculator = WaveScatCalculator(model)
-    inputs = inputs_record(list(structures.values()), calculator.ensemble, settings)
+    inputs = inputs_record(list(structures.values()), calculator.model, settings)
     done, shortfalls = kept(output / "voltage.json", inputs, overwrite), Shortfalls()
     if relaxed:
         structures, shortfalls = relax_each(structures, model, output / "relaxed", quiet, overwrite, fmax=fmax)

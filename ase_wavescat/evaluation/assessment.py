@@ -17,10 +17,11 @@ from tqdm import tqdm
 
 from ase_wavescat.evaluation.reliability import Reliability, reliability
 from ase_wavescat.io.structures import Paths, files_of, named
+from ase_wavescat.potentials.calibration import Calibration
 from ase_wavescat.potentials.each import for_each
-from ase_wavescat.potentials.ensemble import Calibration, Ensemble
-from ase_wavescat.potentials.model_file import find_model, load_model
-from ase_wavescat.representation.transform import Transform
+from ase_wavescat.potentials.file.model_file import load_model
+from ase_wavescat.potentials.file.search import find_model
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import DataError, StructureError, warn
 from ase_wavescat.system.processes import cores
@@ -117,11 +118,11 @@ class Speed:
 class Assessment:
     """A model's predictions for labelled frames, and all that follows from them.
 
-    model: its name; files: where the frames come from, empty for frames given as such.
+    name: the model's; files: where the frames come from, empty for frames given as such.
     """
 
-    model: str
-    ensemble: Ensemble
+    name: str
+    model: Model
     files: tuple[DataFile, ...]
     frames: tuple[Frame, ...]
     results: tuple[FrameResult, ...]
@@ -136,7 +137,7 @@ class Assessment:
     @cached_property
     def fractions(self) -> np.ndarray:
         """(n, S), in the order of the model's species."""
-        species = self.ensemble.spec.species
+        species = self.model.species
         return np.array([frame.count(species) for frame in self.frames]) / self.atoms[:, None]
 
     @cached_property
@@ -228,7 +229,7 @@ class Assessment:
     def by_composition(self) -> dict[str, Errors]:
         """Bins of the fraction of each species but the last; empty for models of one species."""
         table: dict[str, Errors] = {}
-        for number, fraction in list(zip(self.ensemble.spec.species, self.fractions.T, strict=True))[:-1]:
+        for number, fraction in list(zip(self.model.species, self.fractions.T, strict=True))[:-1]:
             bins = [f"{chemical_symbols[number]} {composition_bin(float(x))}" for x in fraction]
             table |= self.errors_by(bins)
         return table
@@ -260,7 +261,7 @@ class Assessment:
         """Per atom, eV; of `comparable_energy_errors`. None for a single member or too few frames."""
         spreads = np.array([result.energy_spread for result in self.results]) / self.atoms
         groups = np.array([frame.group for frame in self.frames])
-        return reliability(self.comparable_energy_errors, spreads, groups, self.ensemble.calibration.energy_scale)
+        return reliability(self.comparable_energy_errors, spreads, groups, self.model.calibration.energy_scale)
 
     @cached_property
     def force_reliability(self) -> Reliability | None:
@@ -270,16 +271,16 @@ class Assessment:
             return None
         groups = np.concatenate([np.full(3 * len(self.frames[i]), self.frames[i].group, dtype=object) for i in chosen])
         spreads = _joined(tuple(result.forces_spread for result in self.results), chosen)
-        scale = self.ensemble.calibration.force_scale
+        scale = self.model.calibration.force_scale
         return reliability(_joined(self.force_errors, chosen), spreads, groups.astype(str), scale)
 
-    def calibrated(self) -> Ensemble:
+    def calibrated(self) -> Model:
         """The model with the scales of its uncertainties that these data ask for, recorded in its provenance.
 
         Raises DataError for data that cannot calibrate: see `check_calibration`; labels with another zero of energy;
         members without spread.
         """
-        check_calibration(self.ensemble, self.files, self.frames)
+        check_calibration(self.model, self.files, self.frames)
         if self.has_other_zero:
             raise DataError(
                 "the labels have another zero of energy than the model, so that the errors of its energies are not"
@@ -287,8 +288,8 @@ class Assessment:
             )
         energy, forces = self.energy_reliability, self.force_reliability
         if energy is None:
-            raise DataError(f"the {self.ensemble.members} members of the model have no spread that could be scaled")
-        old = self.ensemble.calibration
+            raise DataError(f"the {self.model.members} members of the model have no spread that could be scaled")
+        old = self.model.calibration
         new = Calibration(energy.scale, forces.scale if forces else energy.scale)
         record = {
             "data": [{"name": file.name, "sha256": file.sha256} for file in self.files],
@@ -297,14 +298,14 @@ class Assessment:
             "created": datetime.now(timezone.utc).date().isoformat(),
             "before": {"energy_scale": old.energy_scale, "force_scale": old.force_scale},
         }
-        return replace(self.ensemble, calibration=new, provenance={**self.ensemble.provenance, "calibration": record})
+        return replace(self.model, calibration=new, provenance={**self.model.provenance, "calibration": record})
 
 
 # ---------------------------------------------------------------- from labels to an assessment
 
 
 def evaluate(
-    model: str | Path | Ensemble,
+    model: str | Path | Model,
     data: Paths | Sequence[Frame],
     *,
     group_key: str = GROUP,
@@ -314,7 +315,7 @@ def evaluate(
 ) -> Assessment:
     """Predict labelled structures and compare.
 
-    model: a path, a bundled name, or an Ensemble.  data: files, folders, globs (see `files_of`), or frames.
+    model: a path, a bundled name, or a Model.  data: files, folders, globs (see `files_of`), or frames.
     group_key, virial: info key of frames that belong together, and virials in place of stresses, see `read_frames`;
         where frames lack the usual group key, each is its own group, and a WaveScatWarning says so.
     workers: processes (default: all cores this process may use); the results do not depend on their number. More than
@@ -322,15 +323,15 @@ def evaluate(
 
     Raises DataError for data that cannot be read, hold no frames or elements that the model does not know.
     """
-    ensemble = model if isinstance(model, Ensemble) else load_model(model)
-    name = "in memory" if isinstance(model, Ensemble) else find_model(model).name
-    files, frames = read_data(ensemble, data, group_key, virial)
-    results = predict(ensemble, frames, workers, progress)
-    return Assessment(name, ensemble, files, tuple(frames), results)
+    judged = model if isinstance(model, Model) else load_model(model)
+    name = "in memory" if isinstance(model, Model) else find_model(model).name
+    files, frames = read_data(judged, data, group_key, virial)
+    results = predict(judged, frames, workers, progress)
+    return Assessment(name, judged, files, tuple(frames), results)
 
 
 def read_data(
-    ensemble: Ensemble, data: Paths | Sequence[Frame], group_key: str = GROUP, virial: Virial | None = None,
+    model: Model, data: Paths | Sequence[Frame], group_key: str = GROUP, virial: Virial | None = None,
     grouped: bool = False,
 ) -> tuple[tuple[DataFile, ...], list[Frame]]:  # fmt: skip
     """Files (none for frames given as such) and their frames, checked against the model's species.
@@ -355,9 +356,9 @@ def read_data(
             " count as independent in what is said of uncertainties; name the key of what belongs together (group_key)",
             stacklevel=3,
         )
-    check_species(ensemble, frames)
-    known = seen_files(ensemble)
-    seen = trained_frames(ensemble, frames)
+    check_species(model, frames)
+    known = seen_files(model)
+    seen = trained_frames(model, frames)
     strangers = {frame.name.rpartition("#")[0] for frame in set(frames) - set(seen)}
     read, trained = [], set()
     for file, name in named(files):
@@ -374,25 +375,25 @@ def read_data(
     return tuple(read), frames
 
 
-def trained_frames(ensemble: Ensemble, frames: Sequence[Frame]) -> list[Frame]:
+def trained_frames(model: Model, frames: Sequence[Frame]) -> list[Frame]:
     """Those whose structures the model was fitted to, as far as it knows."""
-    return seen_structures(ensemble).holds(frames)
+    return seen_structures(model).holds(frames)
 
 
-def check_species(ensemble: Ensemble, frames: Sequence[Frame]) -> None:
+def check_species(model: Model, frames: Sequence[Frame]) -> None:
     """DataError that names the frames with elements that the model does not know."""
-    known = set(ensemble.spec.species)
+    known = set(model.species)
     foreign = [frame for frame in frames if not known.issuperset(frame.numbers.tolist())]
     if foreign:
         elements = sorted({int(z) for frame in foreign for z in frame.numbers} - known)
         names = ", ".join(frame.name for frame in foreign[:10]) + (", ..." if len(foreign) > 10 else "")
         raise DataError(
             f"{len(foreign)} of {len(frames)} frames hold {_symbols(elements)}, which the model does not know (it knows"
-            f" {_symbols(ensemble.spec.species)}): {names}; leave them out, or evaluate a model trained with these"
+            f" {_symbols(model.species)}): {names}; leave them out, or evaluate a model trained with these"
         )
 
 
-def check_calibration(ensemble: Ensemble, files: Sequence[DataFile], frames: Sequence[Frame]) -> None:
+def check_calibration(model: Model, files: Sequence[DataFile], frames: Sequence[Frame]) -> None:
     """DataError for data that cannot calibrate a model: its own training files, few groups, a single member."""
     trained = [file.name for file in files if file.trained_on]
     if trained:
@@ -400,7 +401,7 @@ def check_calibration(ensemble: Ensemble, files: Sequence[DataFile], frames: Seq
             f"the model was trained on {', '.join(trained)}: errors there are too small to calibrate its uncertainties;"
             " give data that it has not seen"
         )
-    seen = trained_frames(ensemble, frames)
+    seen = trained_frames(model, frames)
     if seen:
         raise DataError(
             f"the model was trained on {len(seen)} of these {len(frames)} structures, such as {seen[0].name}: errors"
@@ -412,48 +413,47 @@ def check_calibration(ensemble: Ensemble, files: Sequence[DataFile], frames: Seq
             f"a calibration needs at least {CALIBRATION_GROUPS} groups of frames, the data hold {groups}; give more"
             " melts or trajectories, or another group key"
         )
-    if ensemble.members < 2:
+    if model.members < 2:
         raise DataError("a model of one member has no spread to calibrate; train it with more members")
 
 
 def predict(
-    ensemble: Ensemble, frames: Sequence[Frame], workers: int | None = None, progress: bool = True
+    model: Model, frames: Sequence[Frame], workers: int | None = None, progress: bool = True
 ) -> tuple[FrameResult, ...]:
     """The model's results for frames, in their order; see `evaluate`. Raises DataError naming the frame."""
     count = min(workers or cores(), len(frames))
     with tqdm(total=len(frames), unit="frame", desc="predictions", disable=hidden(progress)) as bar:
         results = []
-        for result in for_each(ensemble, _result, frames, count):
+        for result in for_each(model, _result, frames, count):
             results.append(result)
             bar.update()
     return tuple(results)
 
 
-def _result(ensemble: Ensemble, transform: Transform, frame: Frame) -> FrameResult:
+def _result(model: Model, frame: Frame) -> FrameResult:
     try:
-        prediction = ensemble.predict(transform, frame.structure)
+        prediction = model.predict(frame.structure)
     except StructureError as error:
         raise DataError(f"{frame.name} cannot be predicted: {error}") from error
     forces = stress = forces_spread = None
     if frame.forces is not None:
-        forces = -prediction.gradient[0]
+        forces = -prediction.gradient
         forces_spread = prediction.forces_uncertainty
     if frame.stress is not None:
-        stress = full_3x3_to_voigt_6_stress(prediction.gradient[1] / frame.volume)
+        stress = full_3x3_to_voigt_6_stress(prediction.strain_gradient / frame.volume)
     outside = tuple(prediction.domain_messages)
     return FrameResult(prediction.energy, forces, stress, prediction.energy_uncertainty, forces_spread, outside)
 
 
-def measure_speed(ensemble: Ensemble, frames: Sequence[Frame]) -> Speed:
+def measure_speed(model: Model, frames: Sequence[Frame]) -> Speed:
     """Median times on the frame of median size; what only a first call needs is not counted."""
     frame = sorted(frames, key=len)[len(frames) // 2]
-    transform = ensemble.transform()
     rng = np.random.default_rng(0)
     times: list[tuple[float, float]] = []
     for _ in range(_SPEED_CALLS + 2):
         positions = frame.positions + rng.normal(scale=1e-3, size=frame.positions.shape)
         start = time.perf_counter()
-        prediction = ensemble.predict(transform, Structure(frame.cell, positions, frame.numbers, frame.pbc))
+        prediction = model.predict(Structure(frame.cell, positions, frame.numbers, frame.pbc))
         _ = prediction.energy
         middle = time.perf_counter()
         _ = prediction.gradient
@@ -484,7 +484,7 @@ def _symbols(numbers: Sequence[int]) -> str:
 
 
 def _offset_words(assessment: Assessment) -> str:
-    species = assessment.ensemble.spec.species
+    species = assessment.model.species
     return "; ".join(
         f"{source}: " + ", ".join(f"{chemical_symbols[z]} {e:+.4f} eV" for z, e in zip(species, offset, strict=True))
         for source, offset in assessment.offsets.items()

@@ -49,7 +49,7 @@ def page(report: Report, figures: Figures) -> str:
         _features(report),
         _short_range(report, figures),
         _speed(figures),
-        f"<h2>Model card</h2><pre>{escape(model_card(report.assessment.ensemble))}</pre>",
+        f"<h2>Model card</h2><pre>{escape(model_card(report.assessment.model))}</pre>",
     ]
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
@@ -236,7 +236,9 @@ def _training(report: Report) -> str:
 
 
 def _features(report: Report) -> str:
-    members = report.assessment.ensemble.members
+    if not report.breakdowns:
+        return ""
+    members = report.assessment.model.members
     return (
         f"<h2>Features</h2><p>Of the features with a weight that is not zero, as means over the {members} members:"
         " shares of their number, and of their weight, |w| times the standard deviation of the feature per atom over"

@@ -27,6 +27,7 @@ from ase_wavescat.evaluation.assessment import (
 from ase_wavescat.evaluation.feature_statistics import Breakdown, feature_breakdowns
 from ase_wavescat.evaluation.reliability import Reliability
 from ase_wavescat.evaluation.short_range import Approach, ShortRange, check_short_range
+from ase_wavescat.potentials.linear import LinearPotential
 from ase_wavescat.potentials.repulsion import pair_name
 from ase_wavescat.training.validation import composition_bin
 
@@ -46,7 +47,7 @@ class Report:
     @property
     def training(self) -> dict[str, Any]:
         """What the training run recorded: learning_curve, size_curve, greedy, as far as they are there."""
-        metrics = self.assessment.ensemble.provenance.get("metrics") or {}
+        metrics = self.assessment.model.provenance.get("metrics") or {}
         return {name: metrics[name] for name in _CURVES if metrics.get(name)}
 
     def figures(self) -> dict[str, Any]:
@@ -82,15 +83,15 @@ class Report:
 
 def make_report(assessment: Assessment) -> Report:
     """Adds to an assessment the short-range checks, the statistics of the features and the time of a call."""
-    ensemble = assessment.ensemble
-    closest = ensemble.domain.closest if ensemble.domain else {}
-    calculator = WaveScatCalculator(ensemble)
+    model = assessment.model
+    closest = model.domain.closest if model.domain else {}
+    calculator, linear = WaveScatCalculator(model), model.term(LinearPotential)
     structures = [_named_atoms(assessment, index) for index in representative_frames(assessment)]
     return Report(
         assessment,
-        feature_breakdowns(ensemble),
-        check_short_range(calculator, ensemble.spec.species, closest, structures),
-        measure_speed(ensemble, assessment.frames),
+        () if linear is None else feature_breakdowns(linear),
+        check_short_range(calculator, model.species, closest, structures),
+        measure_speed(model, assessment.frames),
     )
 
 
@@ -153,20 +154,21 @@ def _short_range_words(found: Mapping[str, Any]) -> str:
 
 def species_symbols(assessment: Assessment) -> list[str]:
     """Of the model."""
-    return [chemical_symbols[z] for z in assessment.ensemble.spec.species]
+    return [chemical_symbols[z] for z in assessment.model.species]
 
 
 def _model_facts(assessment: Assessment) -> dict[str, Any]:
-    ensemble = assessment.ensemble
+    model = assessment.model
+    linear = model.term(LinearPotential)
+    sizes = {"features": len(linear.keys), "features_of_the_specification": len(linear.spec.keys)} if linear else {}
     return {
-        "name": assessment.model,
-        "digest": ensemble.digest,
+        "name": assessment.name,
+        "digest": model.digest,
         "species": species_symbols(assessment),
-        "features": len(ensemble.keys),
-        "features_of_the_specification": len(ensemble.spec.keys),
-        "members": ensemble.members,
-        **{name: ensemble.provenance[name] for name in _FACTS if ensemble.provenance.get(name) is not None},
-        "trained_on": list(ensemble.provenance.get("data", ())),
+        **sizes,
+        "members": model.members,
+        **{name: model.provenance[name] for name in _FACTS if model.provenance.get(name) is not None},
+        "trained_on": list(model.provenance.get("data", ())),
     }
 
 

@@ -12,7 +12,8 @@ from ase_wavescat.evaluation.assessment import Assessment, check_calibration, pr
 from ase_wavescat.evaluation.page import page
 from ase_wavescat.evaluation.report import Report, make_report
 from ase_wavescat.io.structures import Paths
-from ase_wavescat.potentials.model_file import find_model, load_model, save_model
+from ase_wavescat.potentials.file.model_file import load_model, save_model
+from ase_wavescat.potentials.file.search import find_model
 from ase_wavescat.system.atomic_write import atomic_path, make_folder
 from ase_wavescat.system.errors import DataError
 from ase_wavescat.training.data.frames import Virial
@@ -42,13 +43,13 @@ def run_report(
     Raises DataError, before any work is done, for data that the model cannot predict or that cannot calibrate it.
     """
     path = find_model(model)
-    ensemble = load_model(path)
-    files, frames = read_data(ensemble, data, group_key, virial, grouped=calibrate)
+    judged = load_model(path)
+    files, frames = read_data(judged, data, group_key, virial, grouped=calibrate)
     if calibrate:
         _check_place(model, path)
-        check_calibration(ensemble, files, frames)
+        check_calibration(judged, files, frames)
     make_folder(folder)
-    assessment = Assessment(path.name, ensemble, files, tuple(frames), predict(ensemble, frames, workers, progress))
+    assessment = Assessment(path.name, judged, files, tuple(frames), predict(judged, frames, workers, progress))
     report = make_report(assessment)
     write_report(report, folder, extra)
     if calibrate:

@@ -2,101 +2,32 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from ase.data import chemical_symbols
 
-from ase_wavescat.potentials.domain import Domain
-from ase_wavescat.potentials.ensemble import Ensemble
-from ase_wavescat.potentials.repulsion import pair_name
-from ase_wavescat.representation.features import AtomFeature, BandFeature, Feature, Map, ModulusFeature, PairFeature
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.system.errors import printable
 
 _SHOWN = 5  # of a list of files, say
 
 
-def model_card(ensemble: Ensemble) -> str:
-    """Species, features, members, domain, calibration, provenance and recorded errors as readable text."""
-    spec = ensemble.spec
-    lines = [f"digest      {ensemble.digest}", "species     " + ", ".join(chemical_symbols[z] for z in spec.species)]
-    lines.append(f"features    {len(ensemble.keys)} of the {len(spec.keys)} of its specification")
-    kinds = Counter(_kind(spec.features[spec.index(key)]) for key in ensemble.keys)
-    lines += [f"    {count:5d}  {kind}" for kind, count in kinds.items()]
-    scales = ", ".join(f"{scale:g}" for scale in spec.scales)
-    wavelets = ", ".join(f"({n}, {degree})" for n, degree in spec.wavelets)
-    lines.append(
-        f"wavelets    (n, l) = {wavelets}; scales {scales}; beta {spec.beta:g} Å; tolerance {spec.tolerance:g}"
-    )
-    share = ensemble.force_components.share
-    lines.append(
-        f"members     {ensemble.members}, force spread from components carrying {100 * share:.1f} % of the variance"
-    )
-    lines += _baseline(ensemble)
-    calibration = ensemble.calibration
-    lines.append(
-        f"calibration energy spread x {calibration.energy_scale:.3f}, force spread x {calibration.force_scale:.3f}"
-    )
-    lines += _domain(ensemble.domain)
-    provenance = dict(ensemble.provenance)
+def model_card(model: Model) -> str:
+    """Species, potential, calibration, domain, provenance and recorded errors as readable text."""
+    lines = [f"digest      {model.digest}", "species     " + ", ".join(chemical_symbols[z] for z in model.species)]
+    own = getattr(model.potential, "card", None)
+    lines += [f"potential   {type(model.potential).__name__}"] if own is None else own()
+    scales = model.calibration.energy_scale, model.calibration.force_scale
+    lines.append(f"calibration energy spread x {scales[0]:.3f}, force spread x {scales[1]:.3f}")
+    none = ["domain      none recorded: no warnings outside it"]
+    lines += none if model.domain is None else model.domain.card()
+    provenance = dict(model.provenance)
     metrics = provenance.pop("metrics", None)
     provenance.pop("structures", None)
     lines += ["provenance", *(_tree(provenance) or ["    none recorded"])]
     lines += ["cross-validated errors", *_errors(metrics)]
     return "\n".join(map(printable, lines))
-
-
-def _kind(feature: Feature) -> str:
-    if isinstance(feature, ModulusFeature):
-        return f"scattering moduli of order {len(feature.path)}"
-    if isinstance(feature, PairFeature):
-        return "pair bands"
-    if isinstance(feature, AtomFeature):
-        return f"{feature.body_order}-body at the atoms"
-    assert isinstance(feature, BandFeature)
-    return "4-body, two maps in bands" if isinstance(feature.first, Map) else "3-body, density and map in bands"
-
-
-def _baseline(ensemble: Ensemble) -> list[str]:
-    means = ensemble.species_energies.mean(axis=0)
-    energies = ", ".join(f"{chemical_symbols[z]} {e:.4f}" for z, e in zip(ensemble.spec.species, means, strict=True))
-    lines = [f"baseline    eV an atom: {energies}"]
-    if ensemble.repulsion is not None:
-        cutoffs = ", ".join(f"{pair} {cutoff:.2f}" for pair, cutoff in ensemble.repulsion.to_dict().items())
-        lines.append(f"repulsion   below (Å): {cutoffs}")
-    return lines
-
-
-def _domain(domain: Domain | None) -> list[str]:
-    if domain is None:
-        return ["domain      none recorded: no warnings outside it"]
-    fractions = ", ".join(
-        f"{chemical_symbols[z]} {low:.3f} to {high:.3f}" for z, (low, high) in domain.fractions.items()
-    )
-    closest = ", ".join(f"{pair_name(pair)} {distance:.3f}" for pair, distance in domain.closest.items())
-    varying = int(np.count_nonzero(domain.std > 0))
-    return [
-        f"domain      fractions: {fractions}",
-        f"            closest pairs (Å): {closest}",
-        f"            {varying} of {len(domain.std)} features vary over the training set",
-        *_judged(domain),
-    ]
-
-
-def _judged(domain: Domain) -> list[str]:
-    """What else a structure is judged by."""
-    lines = []
-    if domain.environments is not None:
-        width = domain.environments.vectors.width
-        lines.append(f"            environments of single atoms are judged, through wavelets {width:.2f} Å wide")
-    if domain.typical_spread is not None:
-        typical = 1000 * domain.typical_spread
-        lines.append(f"            typical spread of the energy on held-out cells: {typical:.1f} meV/atom")
-    if domain.periodic_only:
-        lines.append("            no surfaces, wires or molecules")
-    return lines
 
 
 def _errors(metrics: Any) -> list[str]:

@@ -1,11 +1,11 @@
-"""What a training set covered: composition, distances, features, surroundings of atoms, boundaries and spreads."""
+"""What a training set covered: composition, distances, surroundings of atoms, boundaries and spreads."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase.data import atomic_names, chemical_symbols
@@ -14,14 +14,11 @@ from ase_wavescat.potentials.environments import Environments
 from ase_wavescat.potentials.repulsion import pair_name, pair_table
 from ase_wavescat.structure.periodicity import Periodicity
 from ase_wavescat.structure.structure import Structure
-from ase_wavescat.system.arrays import frozen_array
+
+if TYPE_CHECKING:
+    from ase_wavescat.potentials.file.storage import Reader, Writer
 
 FRACTION_MARGIN = 0.005
-# Leave the range by more than this share of it, and this share of the features must, before it is worth a warning:
-# of structures like the training set's own one in twenty-five does.
-FEATURE_MARGIN = 0.1
-FEATURE_SHARE = 0.01
-FAR_OUTSIDE = 1.0  # of the range: so far, one feature is enough
 LONGEST_CLOSEST = 50.0  # A; a distance that pairs of atoms are searched for up to
 ATOM_SHARE = 1e-3
 """Among thousands of atoms a few are beyond the limit by chance: more than this share, or one far beyond, is worth a
@@ -35,18 +32,17 @@ SPREAD_FACTOR = 3.0
 class Domain:
     """What the training set covered; predictions elsewhere are extrapolations.
 
-    minimum, maximum, mean, std: (F,) of each feature per atom, phi / N.
-    fractions: for each species the smallest and largest fraction of atoms.
-    closest: for each unordered pair of species the shortest distance seen (A).
-    environments: the surroundings of its atoms; None where not recorded.
-    typical_spread: eV/atom, median over held-out frames of the energy's calibrated spread; None where not recorded.
-    periodic_only: whether every structure is known to repeat in all directions.
+    Attributes:
+        fractions: For each species the smallest and largest fraction of atoms.
+        closest: For each unordered pair of species the shortest distance seen (A).
+        environments: The surroundings of its atoms; None where not recorded.
+        typical_spread: eV/atom, median over held-out frames of the energy's calibrated spread; None where not recorded.
+        periodic_only: Whether every structure is known to repeat in all directions.
+
+    Raises:
+        ValueError: For what is no element, fractions that do not ascend in [0, 1], and distances out of range.
     """
 
-    minimum: np.ndarray
-    maximum: np.ndarray
-    mean: np.ndarray
-    std: np.ndarray
     fractions: Mapping[int, tuple[float, float]]
     closest: Mapping[tuple[int, int], float]
     environments: Environments | None = None
@@ -54,13 +50,6 @@ class Domain:
     periodic_only: bool = False
 
     def __post_init__(self) -> None:
-        count = len(np.atleast_1d(self.minimum))
-        for name in ("minimum", "maximum", "mean", "std"):
-            object.__setattr__(self, name, frozen_array(getattr(self, name), (count,), f"the features' {name}"))
-        if np.any(self.minimum > self.maximum):
-            raise ValueError(f"the feature range {int(np.argmax(self.minimum > self.maximum))} is upside down")
-        if np.any(self.std < 0):
-            raise ValueError("the features' std must not be negative")
         if self.typical_spread is not None and not (np.isfinite(self.typical_spread) and self.typical_spread > 0):
             raise ValueError(f"the typical spread must be a positive energy, got {self.typical_spread}")
         object.__setattr__(self, "fractions", _checked_fractions(self.fractions))
@@ -97,20 +86,6 @@ class Domain:
             f"the model has seen nothing closer than {seen[at]:.3f} A"
         )
 
-    def features_outside(self, per_atom: np.ndarray, keys: Sequence[str]) -> str | None:
-        """A sentence about features (F,) per atom beyond their range by `FEATURE_MARGIN`, if they are many enough."""
-        width = self.maximum - self.minimum
-        scale = np.maximum(width, 1e-6 * np.maximum(1.0, np.abs(self.maximum)))  # features that never vary: no noise
-        beyond = np.maximum(self.minimum - per_atom, per_atom - self.maximum) / scale
-        outside = int(np.count_nonzero(beyond > FEATURE_MARGIN))
-        if outside <= FEATURE_SHARE * len(keys) and beyond.max() <= FAR_OUTSIDE:
-            return None
-        at = int(np.argmax(beyond))
-        return (
-            f"{outside} of {len(keys)} features lie outside the range seen in training, the furthest is {keys[at]} = "
-            f"{per_atom[at]:.4g} per atom against {self.minimum[at]:.4g} to {self.maximum[at]:.4g}"
-        )
-
     def environments_outside(self, grades: np.ndarray, numbers: np.ndarray) -> str | None:
         """A sentence about atoms whose grade (N,) is beyond 1, if they are many enough or one is far beyond."""
         beyond = int(np.count_nonzero(grades > 1))
@@ -145,10 +120,48 @@ class Domain:
         return pair_table(self.closest)
 
     @cached_property
-    def pair_reach(self) -> float:
+    def neighbour_reach(self) -> float:
         """The longest distance (A) at which the domain looks at pairs of atoms."""
         environments = self.environments.vectors.reach if self.environments is not None else 0.0
         return max([environments, *self.closest.values()], default=0.0)
+
+    def card(self) -> list[str]:
+        """Lines of the model card."""
+        fractions = ", ".join(
+            f"{chemical_symbols[z]} {low:.3f} to {high:.3f}" for z, (low, high) in self.fractions.items()
+        )
+        closest = ", ".join(f"{pair_name(pair)} {distance:.3f}" for pair, distance in self.closest.items())
+        lines = [f"domain      fractions: {fractions}", f"            closest pairs (Å): {closest}"]
+        if self.environments is not None:
+            width = self.environments.vectors.width
+            lines.append(f"            environments of single atoms are judged, through wavelets {width:.2f} Å wide")
+        if self.typical_spread is not None:
+            typical = 1000 * self.typical_spread
+            lines.append(f"            typical spread of the energy on held-out cells: {typical:.1f} meV/atom")
+        if self.periodic_only:
+            lines.append("            no surfaces, wires or molecules")
+        return lines
+
+    def store(self, writer: Writer) -> None:
+        writer.fractions("fractions", self.fractions)
+        writer.pairs("closest", "distance", self.closest)
+        writer.value("periodic_only", self.periodic_only)
+        if self.typical_spread is not None:
+            writer.value("typical_spread", self.typical_spread)
+        if self.environments is not None:
+            self.environments.store(writer.group("environments"))
+
+    @classmethod
+    def restore(cls, reader: Reader) -> Domain:
+        reader.expect({"fractions", "closest"}, {"environments"})
+        environments = reader.group("environments") if "environments" in reader else None
+        return cls(
+            fractions=reader.fractions("fractions"),
+            closest=reader.pairs("closest", "distance"),
+            environments=None if environments is None else Environments.restore(environments),
+            typical_spread=reader.optional_number("typical_spread"),
+            periodic_only=reader.flag("periodic_only"),
+        )
 
 
 def _checked_fractions(given: Mapping[Any, Any]) -> dict[int, tuple[float, float]]:

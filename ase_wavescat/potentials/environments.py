@@ -18,6 +18,7 @@ networks.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,6 +26,9 @@ from ase_wavescat.representation.wavelets import harmonic_factors, solid_harmoni
 from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.arrays import frozen_array
 from ase_wavescat.system.compiled import compiled
+
+if TYPE_CHECKING:
+    from ase_wavescat.potentials.file.storage import Reader, Writer
 
 HIGHEST_DEGREE = 6
 WIDTHS = (0.1, 10.0)  # A, beyond which no shell of neighbours lies
@@ -85,6 +89,19 @@ class Environments:
             object.__setattr__(self, name, frozen_array(getattr(self, name), shape, f"the environments' {name}"))
         if not (np.isfinite(self.limit) and self.limit > 0):
             raise ValueError(f"the environments' limit must be a positive number, got {self.limit}")
+
+    def store(self, writer: Writer) -> None:
+        writer.value("width", self.vectors.width)
+        writer.value("limit", self.limit)
+        writer.numbers("species", np.array(self.vectors.species, dtype=float))
+        writer.numbers("mean", self.mean)
+        writer.numbers("whitening", self.whitening)
+
+    @classmethod
+    def restore(cls, reader: Reader) -> Environments:
+        reader.expect({"species", "mean", "whitening"})
+        vectors = EnvironmentVectors(reader.atomic_numbers("species"), reader.number("width"))
+        return cls(vectors, reader.numbers("mean"), reader.numbers("whitening"), reader.number("limit"))
 
     def grades(self, structure: Structure) -> np.ndarray:
         """(N,) of the atoms; beyond 1 an atom has surroundings unlike any seen."""

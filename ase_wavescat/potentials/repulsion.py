@@ -6,14 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations_with_replacement
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from ase.units import Bohr, Hartree
 
+from ase_wavescat.potentials.protocol import WholePrediction
+from ase_wavescat.representation.execution import Execution
 from ase_wavescat.structure.structure import Structure
+from ase_wavescat.system.digest import digest_of
 from ase_wavescat.system.errors import StructureError
+
+if TYPE_CHECKING:
+    from ase_wavescat.potentials.file.storage import Reader, Writer
 
 _AMPLITUDES = np.array([0.18175, 0.50986, 0.28022, 0.02817])
 _EXPONENTS = np.array([3.19980, 0.94229, 0.40290, 0.20162])
@@ -28,10 +34,16 @@ class PairRepulsion:
     V(r) = k Z Z' / r * sum_i c_i exp(-d_i r / a) * S(r),   a = 0.8854 a_0 / (Z^0.23 + Z'^0.23),  k = e^2 / (4 pi eps_0)
     S(r) = 1 - 10 t^3 + 15 t^4 - 6 t^5 with t = (r - r_c / 2) / (r_c / 2) clipped to [0, 1]: twice differentiable.
 
-    cutoffs: radius r_c (A) for each unordered pair of atomic numbers; pairs that are not named do not repel.
+    Attributes:
+        cutoffs: Radius r_c (A) for each unordered pair of atomic numbers; pairs that are not named do not repel.
+
+    Raises:
+        ValueError: For what is no pair of elements, and for cutoffs that are no lengths up to `LONGEST_CUTOFF`.
     """
 
     cutoffs: Mapping[tuple[int, int], float]
+
+    kind: ClassVar[str] = "pair-repulsion"
 
     def __post_init__(self) -> None:
         ordered: dict[tuple[int, int], float] = {}
@@ -67,15 +79,34 @@ class PairRepulsion:
             cutoffs[atomic_numbers[symbols[0]], atomic_numbers[symbols[1]]] = float(cutoff)
         return cls(cutoffs)
 
-    def evaluate(self, structure: Structure) -> tuple[float, np.ndarray, np.ndarray]:
-        """Energy (eV), dE/dR (N, 3) in eV/A and dE/dstrain (3, 3) in eV.
+    @property
+    def species(self) -> tuple[int, ...]:
+        return tuple(sorted({z for pair in self.cutoffs for z in pair}))
 
-        Raises StructureError when two atoms lie at the same place.
+    @property
+    def neighbour_reach(self) -> float:
+        return max(self.cutoffs.values(), default=0.0)
+
+    @property
+    def reach(self) -> float:
+        return self.neighbour_reach
+
+    @cached_property
+    def digest(self) -> str:
+        return digest_of({"kind": self.kind, "cutoffs": self.cutoffs})
+
+    def predict(
+        self, structure: Structure, reference_cell: np.ndarray | None = None, execution: Execution = Execution()
+    ) -> WholePrediction:
+        """Of any species: those that are not named do not repel.
+
+        Raises:
+            StructureError: When two atoms lie at the same place.
         """
         numbers, gradient = structure.numbers, np.zeros((len(structure), 3))
         if not self.cutoffs:
-            return 0.0, gradient, np.zeros((3, 3))
-        first, second, vectors, distances = structure.neighbours(max(self.cutoffs.values()))
+            return WholePrediction(0.0, gradient, np.zeros((3, 3)))
+        first, second, vectors, distances = structure.neighbours(self.neighbour_reach)
         cutoff = self._cutoff_table[numbers[first], numbers[second]]
         near = distances < cutoff
         first, second, vectors = first[near], second[near], vectors[near]
@@ -91,7 +122,21 @@ class PairRepulsion:
         for axis in range(3):
             # Every pair comes in both directions, which cancels the 1/2 of the sum over ordered pairs.
             gradient[:, axis] = -np.bincount(first, pulls[:, axis], minlength=len(numbers))
-        return 0.5 * float(energies.sum()), gradient, 0.5 * pulls.T @ vectors
+        return WholePrediction(0.5 * float(energies.sum()), gradient, 0.5 * pulls.T @ vectors)
+
+    def card(self) -> list[str]:
+        """Lines of the model card."""
+        return [
+            "repulsion   below (Å): " + ", ".join(f"{pair} {cutoff:.2f}" for pair, cutoff in self.to_dict().items())
+        ]
+
+    def store(self, writer: Writer) -> None:
+        writer.pairs("cutoffs", "cutoff", self.cutoffs)
+
+    @classmethod
+    def restore(cls, reader: Reader) -> PairRepulsion:
+        reader.expect({"cutoffs"})
+        return cls(reader.pairs("cutoffs", "cutoff"))
 
     @cached_property
     def _cutoff_table(self) -> np.ndarray:

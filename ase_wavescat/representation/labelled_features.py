@@ -11,20 +11,17 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from ase_wavescat.representation.features import ModulusFeature
 from ase_wavescat.representation.presets import preset
-from ase_wavescat.representation.specification import ScatteringSpec, SpecError, did_you_mean
-from ase_wavescat.representation.transform import Evaluation, Transform, unit_strains
+from ase_wavescat.representation.specification import ScatteringSpec
+from ase_wavescat.representation.transform import Transform
 from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.blas import one_blas_thread
-from ase_wavescat.system.errors import StructureError, WaveScatError
+from ase_wavescat.system.errors import SpecError, StructureError, WaveScatError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas
 
 Array = NDArray[np.float64]
-
-_DIRECTIONS = 32  # tangents taken at a time: their density changes are held together
 
 
 class MissingPackageError(WaveScatError, ImportError):
@@ -35,15 +32,17 @@ class MissingPackageError(WaveScatError, ImportError):
 class ScatteringFeatures:
     """Features of one structure, or of several, by key.
 
-    values: (F,) for one structure, (structures, F) for a sequence; for the whole cell.
-    keys: (F,), as model files store them; labels: (F,), the same in words.
-    atom_counts: () or (structures,), the number of atoms.
-    by_positions: derivatives by positions (F, N, 3), 1/A, a list of them for a sequence; None unless asked for.
-    by_strain: derivatives by strain (F, 6), (structures, F, 6) for a sequence, in ASE's Voigt order xx yy zz yz xz xy;
-        a shear column belongs to the symmetric strain eps_ab = eps_ba = x / 2, so that ASE's stress of the energy
-        w @ values is w @ by_strain / volume. None unless asked for.
-
     `features[key]` is a feature by its key: a number, or (structures,).
+
+    Attributes:
+        values: (F,) for one structure, (structures, F) for a sequence; for the whole cell.
+        keys: (F,), as model files store them.
+        labels: (F,), the same in words.
+        atom_counts: () or (structures,), the number of atoms.
+        by_positions: Derivatives by positions (F, N, 3), 1/A, a list of them for a sequence; None unless asked for.
+        by_strain: Derivatives by strain (F, 6), (structures, F, 6) for a sequence, in ASE's Voigt order xx yy zz yz xz
+            xy; a shear column belongs to the symmetric strain eps_ab = eps_ba = x / 2, so that ASE's stress of the
+            energy w @ values is w @ by_strain / volume. None unless asked for.
     """
 
     values: Array
@@ -61,13 +60,14 @@ class ScatteringFeatures:
 
     @property
     def per_atom(self) -> Array:
-        """Values divided by the number of atoms (S20), shaped as `values`: the same for a cell and its tilings."""
+        """Values divided by the number of atoms (S20), shaped as `values`; the same for a cell and its tilings."""
         return self.values / self.atom_counts[..., None]
 
     def to_dataframe(self) -> pandas.DataFrame:
         """A data frame of the values: a row for each structure, a column for each key; `attrs["labels"]` in words.
 
-        Raises MissingPackageError without pandas.
+        Raises:
+            MissingPackageError: Without pandas.
         """
         try:
             import pandas
@@ -89,15 +89,19 @@ def scattering_features(
 ) -> ScatteringFeatures:
     """Scattering and correlation features of ASE's structures.
 
-    atoms: one structure or a sequence, periodic or not along each direction (`atoms.pbc`).
-    spec: a specification, or the name of a preset, made for the species found in all of the structures.
-    keys: the features wanted, in this order (default: all of the spec); nothing else is computed.
-    derivatives: also by positions and by strain, exact. Correlations and features at the atoms have a Jacobian pass,
-        which takes about as long as 3N evaluations; moduli take tangents along all 3N + 6 directions, each as long as
-        one to two evaluations. For one weighted sum of features a reverse pass, as the calculator has, is far cheaper.
+    Args:
+        atoms: One structure or a sequence, periodic or not along each direction (`atoms.pbc`).
+        spec: A specification, or the name of a preset, made for the species found in all of the structures.
+        keys: The features wanted, in this order (default: all of the spec); nothing else is computed.
+        derivatives: Also by positions and by strain, exact. Correlations and features at the atoms have a Jacobian
+            pass, which takes about as long as 3N evaluations; moduli take tangents along all 3N + 6 directions, each as
+            long as one to two evaluations. For one weighted sum of features a reverse pass, as the calculator has, is
+            far cheaper.
 
-    Raises, before any work, StructureError for no structures, no atoms, positions or cells that are not finite and
-    species that the spec does not know; SpecError for unknown presets and keys.
+    Raises:
+        StructureError: For no structures, no atoms, positions or cells that are not finite and species that the spec
+            does not know; this and the next before any work.
+        SpecError: For unknown presets and keys.
     """
     single = isinstance(atoms, Atoms)
     structures: list[Atoms] = [atoms] if isinstance(atoms, Atoms) else list(atoms)
@@ -108,9 +112,9 @@ def scattering_features(
         spec = preset(spec, sorted({int(z) for structure in structures for z in structure.numbers}))
     _check_species(structures, spec, single)
     wanted = tuple(spec.keys if keys is None else keys)
-    parts = _parts(spec, wanted)
+    transform = Transform(spec, wanted)
     with one_blas_thread():
-        rows = [_evaluate(structure, parts, len(wanted), derivatives) for structure in structures]
+        rows = [_evaluate(transform, structure, derivatives) for structure in structures]
     labels = tuple(spec.features[spec.index(key)].label for key in wanted)
     counts = np.array([len(structure) for structure in structures])
     if single:
@@ -123,42 +127,10 @@ def scattering_features(
     return replace(result, by_positions=by_positions, by_strain=np.array([strain for _, _, strain in rows]))
 
 
-Part = tuple[NDArray[np.int64], Transform]
-
-
-def _parts(spec: ScatteringSpec, keys: Sequence[str]) -> list[Part]:
-    """Columns and transform of the features that have a Jacobian pass, and of the others."""
-    tangents = np.array([isinstance(spec.features[spec.index(key)], ModulusFeature) for key in keys], dtype=bool)
-    columns = [np.flatnonzero(kind) for kind in (tangents, ~tangents)]
-    return [(mine, Transform(spec, [keys[int(i)] for i in mine])) for mine in columns if len(mine)]
-
-
-def _evaluate(
-    atoms: Atoms, parts: Sequence[Part], count: int, derivatives: bool
-) -> tuple[Array, Array | None, Array | None]:
-    """Values (count,) and, on request, derivatives by positions (count, N, 3) and by strain (count, 6)."""
-    values = np.zeros(count)
-    by_positions = np.zeros((count, len(atoms), 3)) if derivatives else None
-    by_strain = np.zeros((count, 6)) if derivatives else None
-    for columns, transform in parts:
-        evaluation = transform.evaluate(Structure.from_atoms(atoms))
-        values[columns] = evaluation.features
-        if by_positions is not None and by_strain is not None:
-            jacobian = evaluation.jacobian() if transform.has_jacobian else _tangents(evaluation, len(atoms))
-            by_positions[columns], by_strain[columns] = jacobian
-    return values, by_positions, by_strain
-
-
-def _tangents(evaluation: Evaluation, atoms: int) -> tuple[Array, Array]:
-    """Derivatives by positions (F, N, 3) and strain (F, 6) along each direction by itself."""
-    total = 3 * atoms + 6
-    displacements, strains = np.zeros((total, atoms, 3)), np.zeros((total, 3, 3))
-    displacements[: 3 * atoms] = np.eye(3 * atoms).reshape(-1, atoms, 3)
-    strains[3 * atoms :] = unit_strains()
-    starts = range(0, total, _DIRECTIONS)
-    parts = [slice(start, start + _DIRECTIONS) for start in starts]
-    rows = np.concatenate([evaluation.tangent(displacements[part], strains[part]) for part in parts])
-    return rows[: 3 * atoms].T.reshape(-1, atoms, 3), rows[3 * atoms :].T
+def _evaluate(transform: Transform, atoms: Atoms, derivatives: bool) -> tuple[Array, Array | None, Array | None]:
+    """Values (F,) and, on request, derivatives by positions (F, N, 3) and by strain (F, 6)."""
+    evaluation = transform.evaluate(Structure.from_atoms(atoms))
+    return evaluation.features, *(evaluation.jacobian() if derivatives else (None, None))
 
 
 def _check(structures: Sequence[Atoms], single: bool) -> None:

@@ -10,17 +10,12 @@ from typing import Any
 
 from ase.data import chemical_symbols
 
-from ase_wavescat.representation.specification import (
-    Bands,
-    Channel,
-    Correlations,
-    Maps,
-    Moduli,
-    ScatteringSpec,
-    SpecError,
-    did_you_mean,
-    element_number,
-)
+from ase_wavescat.representation.families.correlations.family import Correlations
+from ase_wavescat.representation.families.moduli.family import Moduli
+from ase_wavescat.representation.lattice.bands import Bands
+from ase_wavescat.representation.maps import Maps
+from ase_wavescat.representation.specification import Channel, ScatteringSpec, element_number
+from ase_wavescat.system.errors import SpecError, did_you_mean
 
 _NOBLE_CORES = (0, 2, 10, 18, 36, 54, 86)
 
@@ -154,10 +149,14 @@ PRESETS: dict[str, Callable[[Sequence[int | str]], ScatteringSpec]] = {
 
 
 def preset(name: str, species: Sequence[int | str], **overrides: Any) -> ScatteringSpec:
-    """A preset for the given species; keyword arguments replace fields of the spec (beta=0.5, tolerance=1e-5, ...) or
-    of its family (powers=(2,), density_width=0.3, ...).
+    """A preset for the given species.
 
-    Raises SpecError for an unknown name or field.
+    Args:
+        overrides: Fields of the spec (beta=0.5, tolerance=1e-5, ...) or of its family (powers=(2,), density_width=0.3,
+            ...) to replace.
+
+    Raises:
+        SpecError: For an unknown name or field.
     """
     if not isinstance(name, str) or name not in PRESETS:
         raise SpecError(f"no preset {name!r}{did_you_mean(str(name), list(PRESETS))}; known are {sorted(PRESETS)}")

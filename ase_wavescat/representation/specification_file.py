@@ -6,8 +6,9 @@ import json
 import os
 from pathlib import Path
 
-from ase_wavescat.representation.specification import ScatteringSpec, SpecError
+from ase_wavescat.representation.specification import ScatteringSpec
 from ase_wavescat.system.atomic_write import atomic_path
+from ase_wavescat.system.errors import SpecError
 
 
 def write_spec(spec: ScatteringSpec, path: str | os.PathLike[str]) -> None:
@@ -19,7 +20,9 @@ def write_spec(spec: ScatteringSpec, path: str | os.PathLike[str]) -> None:
 def read_spec(path: str | os.PathLike[str]) -> ScatteringSpec:
     """The specification that `write_spec` wrote, or that was written by hand.
 
-    Raises FileNotFoundError, or SpecError, which names the file, for what is no specification.
+    Raises:
+        FileNotFoundError: Where there is no such file.
+        SpecError: For what is no specification; it names the file.
     """
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))

@@ -13,6 +13,7 @@ same solid harmonic times a Laguerre polynomial and a Gaussian, with k = n - 1 -
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -23,6 +24,28 @@ from scipy.special import eval_genlaguerre, genlaguerre
 from ase_wavescat.system.compiled import compiled
 
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, order=True)
+class Wavelet:
+    """One wavelet psi_nl at scale j (radial width beta * 2**j)."""
+
+    scale: float
+    n: int
+    l: int
+
+    @property
+    def key(self) -> str:
+        return f"{repr(self.scale).removesuffix('.0')},{self.n},{self.l}"  # every digit: a key names one wavelet
+
+    @property
+    def label(self) -> str:
+        return f"psi(j={self.scale:g}, n={self.n}, l={self.l})"
+
+    @classmethod
+    def parse(cls, text: str) -> Wavelet:
+        scale, n, l = text.split(",")
+        return cls(float(scale), int(n), int(l))
 
 
 def radial_power(n: int, l: int) -> int:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+
+_MOST_COMPARED = 20_000  # names, for a spelling that is close
 
 
 class WaveScatError(Exception):
@@ -15,6 +18,10 @@ class WaveScatError(Exception):
 class StructureError(WaveScatError, ValueError):
     """A structure that cannot be evaluated: unknown element, no atoms, non-finite positions, a cell without volume
     along directions that repeat, a box too large to compute."""
+
+
+class SpecError(WaveScatError, ValueError):
+    """A specification that cannot be used; the message says which value and why."""
 
 
 class ModelFileError(WaveScatError, ValueError):
@@ -83,3 +90,9 @@ class CalculatorError(WaveScatError):
 def printable(text: str) -> str:
     """One line, safe to print: a text of someone's file may hold line ends and what a terminal takes for commands."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """The end of an error message: the known name closest to an unknown one, or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1) if len(known) <= _MOST_COMPARED else []
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -8,7 +8,7 @@ from functools import partial
 from ase.data import chemical_symbols
 
 from ase_wavescat.calculator import WaveScatCalculator
-from ase_wavescat.potentials.model_file import load_model
+from ase_wavescat.potentials.file.model_file import load_model
 from ase_wavescat.testing.subject import Subject
 
 
@@ -20,7 +20,7 @@ def model_subject(
     model: name of a bundled model, or a path; read once.  The others are those of `Subject`.
     Raises ModelNotFoundError and ModelFileError.
     """
-    ensemble = load_model(model)
-    species = [chemical_symbols[number] for number in ensemble.spec.species]
-    make = partial(WaveScatCalculator, ensemble)
+    loaded = load_model(model)
+    species = [chemical_symbols[number] for number in loaded.species]
+    make = partial(WaveScatCalculator, loaded)
     return Subject(make, species, thread_safe=True, calls=calls, seed=seed, progress=progress)

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ase_wavescat.potentials.ensemble import Ensemble
-from ase_wavescat.potentials.model_file import load_model
+from ase_wavescat.potentials.file.model_file import load_model
+from ase_wavescat.potentials.linear import LinearPotential
+from ase_wavescat.potentials.model import Model
+from ase_wavescat.potentials.repulsion import PairRepulsion
 from ase_wavescat.representation.specification import ScatteringSpec
 from ase_wavescat.system.errors import DataError, ModelFileError, warn
 from ase_wavescat.training.data.frames import NO_GROUPS, Frame
@@ -41,7 +43,7 @@ def check_places(output: Path, store: str | Path | None, sources: Sequence[Sourc
     return store
 
 
-def earlier_model(output: Path, origin: Mapping[str, Any], spec: ScatteringSpec, repulsion: bool) -> Ensemble | None:
+def earlier_model(output: Path, origin: Mapping[str, Any], spec: ScatteringSpec, repulsion: bool) -> Model | None:
     """The model that is there, where the same data and settings made it; None where nothing is there.
 
     origin: what a run is about to record, see `provenance.origin_of`.
@@ -57,8 +59,9 @@ def earlier_model(output: Path, origin: Mapping[str, Any], spec: ScatteringSpec,
     then = {name: model.provenance.get(name) for name in {**now, "prior": None}}
     settings = then.pop("settings") or {}
     differences = [f"other {name}" for name in then if then[name] != now.get(name)]
-    differences += ["other features"] * (model.spec != spec)
-    differences += ["other repulsion"] * (repulsion != (model.repulsion is not None))
+    linear = model.term(LinearPotential)
+    differences += ["other features"] * (linear is None or linear.spec != spec)
+    differences += ["other repulsion"] * (repulsion != (model.term(PairRepulsion) is not None))
     for name in [name for name in {**now["settings"], **settings} if settings.get(name) != now["settings"].get(name)]:
         differences.append(f"{name} {settings.get(name)}, now {now['settings'].get(name)}")
     if differences:
@@ -91,7 +94,7 @@ def group_numbers(frames: Sequence[Frame], settings: Settings) -> np.ndarray:
     return np.asarray(groups)
 
 
-def warn_of_seen(prior: Ensemble, files: Sequence[Mapping[str, str]], frames: Sequence[Frame]) -> None:
+def warn_of_seen(prior: Model, files: Sequence[Mapping[str, str]], frames: Sequence[Frame]) -> None:
     """A prior that was trained on these very structures has seen groups that are held out."""
     seen, digests = seen_structures(prior), {entry["sha256"] for entry in files}
     known = [frame.name for frame in seen.holds(frames)]

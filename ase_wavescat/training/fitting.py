@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ase_wavescat.potentials.ensemble import Ensemble
-from ase_wavescat.potentials.model_file import load_model, save_model
+from ase_wavescat.potentials.file.model_file import load_model, save_model
+from ase_wavescat.potentials.linear import LinearPotential
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.potentials.repulsion import PairRepulsion
-from ase_wavescat.representation.families.moduli.plan import measure_softening
 from ase_wavescat.representation.presets import preset
-from ase_wavescat.representation.specification import Moduli, ScatteringSpec
+from ase_wavescat.representation.specification import ScatteringSpec
 from ase_wavescat.system.errors import DataError
 from ase_wavescat.system.progress import steps_shown
 from ase_wavescat.training.checks import check_places, check_references, earlier_model, group_numbers, warn_of_seen
@@ -41,13 +41,13 @@ def train(
     store: str | Path | None = None,
     repulsion: bool = True,
     penalty: Penalty | None = None,
-    prior: str | Path | Ensemble | None = None,
+    prior: str | Path | Model | None = None,
     workers: int | None = None,
     provenance: Mapping[str, Any] | None = None,
     overwrite: bool = True,
     progress: bool = True,
     **settings: Any,
-) -> Ensemble:
+) -> Model:
     """Train a model on labelled structures and write it to `output`.
 
     The members of methods ridge and sparse are the fit to all groups plus the deviations of bootstrap fits (groups
@@ -100,7 +100,7 @@ def train(
         chosen = replace(chosen, strengths=STRENGTHS_TOWARDS_A_MODEL)
     frames = read_sources(sources)
     groups = group_numbers(frames, chosen)
-    spec = _specification(spec or (known.spec if known else "correlations"), frames)
+    spec = _specification(spec or (_linear(known).spec if known else "correlations"), frames)
     features = FeatureStore(folder, spec, keys, method.directions(chosen))
     towards, files = None, data_files(sources)
     origin = origin_of(sources, files, chosen, features, known, provenance)
@@ -125,7 +125,7 @@ def train(
     metrics = collect_metrics(problem.judged_frames, trained.validation, spec.species)
     metrics |= {"folds": int(fold.max()) + 1, **trained.curves}
     say(format_metrics(metrics))
-    model = replace(trained.potential, provenance=provenance_of(origin, frames, groups, metrics, known))
+    model = replace(trained.model, provenance=provenance_of(origin, frames, groups, metrics, known))
     save_model(output, model)
     say(f"model: {output}\nfeatures, to be used again or deleted: {features.root}")
     return model
@@ -145,19 +145,28 @@ def _sources(data: Any, group_key: str) -> list[Source]:
     return sources or [Source(files, group_key=group_key)]
 
 
-def _prior(prior: str | Path | Ensemble | None, settings: Settings) -> Ensemble | None:
+def _prior(prior: str | Path | Model | None, settings: Settings) -> Model | None:
     if prior is None:
         return None
     if not trainer(settings.method).takes_prior:
         raise DataError(f"the method {settings.method} takes no prior model; leave it out")
-    return prior if isinstance(prior, Ensemble) else load_model(Path(prior))
+    return prior if isinstance(prior, Model) else load_model(Path(prior))
 
 
-def prior_weights(prior: Ensemble, store: FeatureStore) -> np.ndarray:
+def _linear(prior: Model) -> LinearPotential:
+    """DataError for a prior model of another kind."""
+    linear = prior.term(LinearPotential)
+    if linear is None:
+        raise DataError("the prior model has no linear potential, whose weights this method could be drawn to")
+    return linear
+
+
+def prior_weights(prior: Model, store: FeatureStore) -> np.ndarray:
     """Mean weights of a model for the features of a store, (F,), zero where the model has none."""
-    if prior.spec != store.spec:
+    linear = _linear(prior)
+    if linear.spec != store.spec:
         raise DataError("the prior model has another specification: give none, and its own is taken")
-    known = dict(zip(prior.keys, prior.mean_weights, strict=True))
+    known = dict(zip(linear.keys, linear.mean_weights, strict=True))
     return np.array([known.get(key, 0.0) for key in store.keys])
 
 
@@ -167,20 +176,20 @@ def _specification(
     if not isinstance(spec, ScatteringSpec):
         species = sorted({int(z) for frame in frames for z in frame.numbers})
         spec = preset(spec, species) if isinstance(spec, str) else spec(species)
-    return _with_softening(spec, frames)
+    return _measured(spec, frames)
 
 
-def _with_softening(spec: ScatteringSpec, frames: Sequence[Frame]) -> ScatteringSpec:
-    """Maps that are softened but not yet measured get their root mean square from some frames, evenly chosen.
+def _measured(spec: ScatteringSpec, frames: Sequence[Frame]) -> ScatteringSpec:
+    """What families take from data, the softening of moduli, they get from some frames, evenly chosen.
 
     From fully periodic ones where there are any: vacuum thins the others.
     """
-    if not any(isinstance(f, Moduli) and f.softening > 0 and not f.softening_rms for f in spec.families):
+    if not spec.unmeasured:
         return spec
     dense = [frame for frame in frames if all(frame.pbc)] or frames
     chosen = dense[:: -(-len(dense) // SOFTENING_FRAMES)]
     gap = spec.beta * 2.0 ** max(spec.scales)  # about as wide as the widest maps
-    return measure_softening(spec, [frame.structure.padded(gap) for frame in chosen])
+    return spec.measured_on([frame.structure.padded(gap) for frame in chosen])
 
 
 def _missing(frames: Sequence[Frame]) -> str:

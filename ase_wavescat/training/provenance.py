@@ -17,7 +17,7 @@ import numpy as np
 import scipy
 
 import ase_wavescat
-from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.training.data.duplicates import Seen, fingerprints
 from ase_wavescat.training.data.frames import Frame
 from ase_wavescat.training.data.sources import Source
@@ -34,15 +34,15 @@ def data_files(sources: Sequence[Source]) -> list[dict[str, str]]:
     return files
 
 
-def seen_files(ensemble: Ensemble) -> set[str]:
+def seen_files(model: Model) -> set[str]:
     """SHA-256 of the files that a model was fitted to, and of those of the model it was drawn towards."""
-    recorded = (ensemble.provenance.get(name) for name in ("data", "prior"))
+    recorded = (model.provenance.get(name) for name in ("data", "prior"))
     return {entry["sha256"] for files in recorded if isinstance(files, list) for entry in files if "sha256" in entry}
 
 
-def seen_structures(ensemble: Ensemble) -> Seen:
+def seen_structures(model: Model) -> Seen:
     """The structures that a model, and those it was drawn towards, were fitted to, as far as it records them."""
-    return Seen.recorded(ensemble.provenance.get("structures"))
+    return Seen.recorded(model.provenance.get("structures"))
 
 
 def _described(source: Source) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def _described(source: Source) -> dict[str, Any]:
 
 def origin_of(
     sources: Sequence[Source], files: Sequence[Mapping[str, str]], settings: Settings, store: FeatureStore,
-    prior: Ensemble | None, given: Mapping[str, Any] | None,
+    prior: Model | None, given: Mapping[str, Any] | None,
 ) -> dict[str, Any]:  # fmt: skip
     """That part of the provenance which is known before the run: what was given, data, settings."""
     chosen = {**vars(settings), "strengths": list(settings.strengths), "directions": store.directions}
@@ -75,7 +75,7 @@ def origin_of(
 
 def provenance_of(
     origin: Mapping[str, Any], frames: Sequence[Frame], groups: np.ndarray, metrics: dict[str, Any],
-    prior: Ensemble | None,
+    prior: Model | None,
 ) -> dict[str, Any]:  # fmt: skip
     """All of it: the origin, and what the run found."""
     return {

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.representation.presets import preset
 from ase_wavescat.representation.specification import ScatteringSpec, SpecError, did_you_mean
 from ase_wavescat.representation.specification_file import read_spec
@@ -110,7 +110,7 @@ class Run:
         if self.workers is not None and self.workers < 1:
             raise RunFileError(f"workers are at least 1, got {self.workers}; leave the key out for all cores")
 
-    def train(self, progress: bool = True, overwrite: bool = True) -> Ensemble:
+    def train(self, progress: bool = True, overwrite: bool = True) -> Model:
         """Train the model and write it.
 
         Args:

@@ -25,7 +25,7 @@ from ase_wavescat.representation.parameter_rules import (
     width_from_overlap,
 )
 from ase_wavescat.representation.presets import preset
-from ase_wavescat.representation.specification import Bands, Correlations, Family, Moduli, ScatteringSpec
+from ase_wavescat.representation.specification import ScatteringSpec
 from ase_wavescat.representation.transform import Transform
 from ase_wavescat.structure.structure import Structure
 from ase_wavescat.training.data.frames import NO_GROUPS
@@ -35,6 +35,8 @@ from ase_wavescat.training.survey import Survey, read_structures, survey_structu
 PRODUCTION = "correlations"
 MOLECULES = "solid-harmonic"
 CRYSTALS = ("sinz2020", "brumwell2018")
+SCALES_MEASURED = (PRODUCTION, "many-body")
+"""Presets whose fits coarser scales do not improve, on cells of 8 to 9 A."""
 
 _MOST_FEATURES = 10_000  # a fit holds matrices of that size squared
 _TIMED_FEATURES, _TIMED_ATOMS, _TIMED_DIRECTIONS = 2000, 60, 4  # of more than these, a part is timed
@@ -92,57 +94,35 @@ def propose(survey: Survey, preset_name: str = PRODUCTION) -> tuple[ScatteringSp
     step = plain.scales[1] - plain.scales[0]
     largest = largest_scale(width, plain.wavelets, _room(survey))
     full = _sized(plain, width, scales_up_to(min(largest, plain.scales[-1]), step))
-    spec = _thinned(full)
+    spec, thinned = _thinned(full)
     reasons = {
-        "preset": _why_preset(preset_name, survey) + _why_fewer(full, spec),
+        "preset": _why_preset(preset_name, survey) + _why_fewer(full, spec, thinned),
         "beta": _why_width(survey, width, plain.beta),
-        "scales": _why_scales(survey, plain, spec, largest),
+        "scales": _why_scales(survey, preset_name, plain, spec, largest),
         "tolerance": _why_tolerance(spec),
     }
     return spec, reasons
 
 
 def _sized(spec: ScatteringSpec, width: float, scales: tuple[float, ...]) -> ScatteringSpec:
-    families = tuple(_sized_family(family, spec.beta / width, scales) for family in spec.families)
+    families = tuple(family.resized(spec.beta / width, scales) for family in spec.families)
     return dataclasses.replace(spec, beta=width, scales=scales, families=families)
 
 
-def _sized_family(family: Family, finer: float, scales: tuple[float, ...]) -> Family:
-    """The family with all lengths divided by `finer`; maps on the grid leave out the finest scale where they can."""
-    if isinstance(family, Moduli):
-        return dataclasses.replace(family, density_width=round(family.density_width / finer, 4))
-
-    def sized(bands: Bands | None) -> Bands | None:
-        return bands and Bands(bands.count, round(bands.spacing * finer, 4))
-
-    return Correlations(
-        pair=sized(family.pair),
-        atom_maps=family.atom_maps and dataclasses.replace(family.atom_maps, scales=scales),
-        five_body=family.five_body and dataclasses.replace(family.five_body, scales=scales),
-        grid_maps=family.grid_maps and dataclasses.replace(family.grid_maps, scales=scales[1:] or scales),
-        three_body=sized(family.three_body),
-        four_body=sized(family.four_body),
-    )
+def _thinned(spec: ScatteringSpec) -> tuple[ScatteringSpec, str]:
+    """Of too many features, without those that grow fastest in number, and a text that says which."""
+    if len(spec.keys) <= _MOST_FEATURES:
+        return spec, ""
+    families, texts = zip(*(family.thinned() for family in spec.families), strict=True)
+    return dataclasses.replace(spec, families=families), "; ".join(filter(None, texts))
 
 
-def _thinned(spec: ScatteringSpec) -> ScatteringSpec:
-    """Of too many features, four-body ones of the coarsest scale alone: they grow as (species x scales)^4."""
-    families = tuple(
-        dataclasses.replace(f, grid_maps=dataclasses.replace(f.grid_maps, scales=f.grid_maps.scales[-1:]))
-        if isinstance(f, Correlations) and f.grid_maps and len(spec.keys) > _MOST_FEATURES
-        else f
-        for f in spec.families
-    )
-    return dataclasses.replace(spec, families=families)
-
-
-def _why_fewer(full: ScatteringSpec, spec: ScatteringSpec) -> str:
-    if spec == full:
+def _why_fewer(full: ScatteringSpec, spec: ScatteringSpec, thinned: str) -> str:
+    if not thinned:
         return ""
     return (
-        f"; four-body features at the coarsest scale alone, {len(spec.keys)} features instead of {len(full.keys)}:"
-        f" their number grows with the fourth power of that of the species, here {len(spec.species)} (what this costs"
-        " in accuracy was not measured)" + _why_still_many(spec)
+        f"; {thinned}, here {len(spec.species)}; that makes {len(spec.keys)} features instead of {len(full.keys)} (what"
+        " this costs in accuracy was not measured)" + _why_still_many(spec)
     )
 
 
@@ -195,7 +175,7 @@ def _why_width(survey: Survey, width: float, usual: float) -> str:
     return text
 
 
-def _why_scales(survey: Survey, plain: ScatteringSpec, spec: ScatteringSpec, largest: float) -> str:
+def _why_scales(survey: Survey, preset_name: str, plain: ScatteringSpec, spec: ScatteringSpec, largest: float) -> str:
     text = (
         f"up to j = {largest:.2f} the widest wavelet falls to {TAIL:g} of its height within {_room(survey):.2f} Å,"
         f" {'the largest' if _mostly_molecules(survey) else 'the median over structures of'} {_room_means(survey)}"
@@ -206,7 +186,7 @@ def _why_scales(survey: Survey, plain: ScatteringSpec, spec: ScatteringSpec, lar
     if largest >= plain.scales[-1] + plain.scales[1] - plain.scales[0]:
         measured = (
             ": coarser ones added nothing on cells of 8-9 Å, and were not measured on larger ones"
-            if isinstance(plain.families[0], Correlations)
+            if preset_name in SCALES_MEASURED
             else ""
         )
         return f"{text}; the preset stops at {plain.scales[-1]:g}{measured}"

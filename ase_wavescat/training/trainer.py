@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.training.data.frames import Frame
 from ase_wavescat.training.groups import judged_groups
 from ase_wavescat.training.rows.observations import Observations
@@ -58,12 +58,12 @@ class Trained:
     """What came of it.
 
     Attributes:
-        potential: Calibrated, with its domain.
+        model: Calibrated, with its domain.
         validation: Errors on held-out groups of frames that are judged, in their order.
         curves: Errors against the number of frames, of features ..., by name, for the report.
     """
 
-    potential: Ensemble
+    model: Model
     validation: CrossValidation
     curves: dict[str, Any]
 

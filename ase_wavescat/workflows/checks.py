@@ -9,14 +9,14 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 from ase.constraints import MirrorForce, MirrorTorque
 
-from ase_wavescat.calculator import WaveScatCalculator
+from ase_wavescat.capabilities import TwinCalculator
 from ase_wavescat.io.structures import check_structure, without_results
 from ase_wavescat.system.errors import CalculatorError, DataError
 
 
 def calculator_of(atoms: Atoms, *needed: str, stored: bool = False) -> BaseCalculator:
     """A calculator for the structure, which must give energies and what else is `needed` ("forces", "stress"): its own,
-    or the twin of a WaveScatCalculator, so that the parameters and results of the one that was given stay as they are.
+    or its twin where it can have one, so that the parameters and results of the one that was given stay as they are.
 
     stored: whether results read from a file will do, which are those of the structure as it is.
     Raises DataError for a structure that no code could evaluate and for constraints with energies or forces of their
@@ -45,14 +45,15 @@ def calculator_of(atoms: Atoms, *needed: str, stored: bool = False) -> BaseCalcu
 
 
 def private(calculator: BaseCalculator) -> BaseCalculator:
-    """The twin of a WaveScatCalculator; others are not known to share anything, and are themselves."""
-    return calculator.twin() if isinstance(calculator, WaveScatCalculator) else calculator
+    """The twin of a calculator; those that have none are not known to share anything, and are themselves."""
+    return calculator.twin() if isinstance(calculator, TwinCalculator) else calculator
 
 
 def on_grids_of(calculator: BaseCalculator, largest: np.ndarray) -> BaseCalculator:
-    """A calculator whose energies along strains of a cell are comparable to the last digit: of a WaveScatCalculator the
-    twin that keeps the grids of the `largest` of the strained cells, unless it has a reference_cell already."""
-    if isinstance(calculator, WaveScatCalculator) and calculator.parameters["reference_cell"] is None:
+    """A calculator whose energies along strains of a cell are comparable to the last digit: of one that has the
+    parameter reference_cell the twin that keeps the grids of the `largest` of the strained cells, unless it is set."""
+    parameters = getattr(calculator, "parameters", None) or {}
+    if isinstance(calculator, TwinCalculator) and parameters.get("reference_cell", largest) is None:
         return calculator.twin(reference_cell=largest)
     return calculator
 

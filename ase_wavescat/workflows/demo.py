@@ -12,7 +12,7 @@ from ase.io import read
 from ase.units import GPa
 
 from ase_wavescat.calculator import WaveScatCalculator
-from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.system.digest import SHORT
 from ase_wavescat.system.errors import listening, unheard
 from ase_wavescat.workflows.equation_of_state import EquationOfState, draw_equation_of_state, eos
@@ -49,7 +49,7 @@ def shipped_structure() -> Atoms:
     return atoms
 
 
-def run_demo(model: str | Path | Ensemble, structure: Atoms | None = None) -> DemoResult:
+def run_demo(model: str | Path | Model, structure: Atoms | None = None) -> DemoResult:
     """Evaluate, relax and strain a structure (default: the shipped one).  Raises what WaveScatCalculator raises."""
     atoms = shipped_structure() if structure is None else structure.copy()
     calculator = WaveScatCalculator(model)
@@ -66,8 +66,8 @@ def run_demo(model: str | Path | Ensemble, structure: Atoms | None = None) -> De
     relaxed.calc = calculator
     with listening(unheard):  # the table says what the curve lacks
         scan = eos(relaxed, strains=LINEAR_STRAINS)
-    name = "a model in memory" if isinstance(model, Ensemble) else Path(model).name
-    name += f" ({calculator.ensemble.digest[:SHORT]})"
+    name = "a model in memory" if isinstance(model, Model) else Path(model).name
+    name += f" ({calculator.model.digest[:SHORT]})"
     return DemoResult(name, atoms, **first, relaxation=relaxation, scan=scan)
 
 

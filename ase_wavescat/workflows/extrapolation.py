@@ -6,18 +6,16 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
-from ase_wavescat.calculator import WaveScatCalculator
+from ase_wavescat.capabilities import DomainCalculator
 
 
 def outside_of(calculator: BaseCalculator, atoms: Atoms) -> dict[str, str]:
     """What lies outside the training domain, a sentence by kind; empty for calculators that know of none."""
-    return calculator.get_domain_messages(atoms) if isinstance(calculator, WaveScatCalculator) else {}
+    return calculator.get_domain_messages(atoms) if isinstance(calculator, DomainCalculator) else {}
 
 
 def grades_of(calculator: BaseCalculator, atoms: Atoms) -> np.ndarray | None:
     """(N,) extrapolation grades of the atoms, None for calculators and models that know of none."""
-    if not isinstance(calculator, WaveScatCalculator):
+    if not (isinstance(calculator, DomainCalculator) and calculator.has_grades):
         return None
-    domain = calculator.ensemble.domain
-    known = domain is not None and domain.environments is not None
-    return calculator.get_extrapolation_grades(atoms) if known else None
+    return calculator.get_extrapolation_grades(atoms)

@@ -16,7 +16,7 @@ from ase.io import write
 from ase.optimize import LBFGS
 from ase.units import GPa
 
-from ase_wavescat.calculator import WaveScatCalculator
+from ase_wavescat.capabilities import MemberCalculator
 from ase_wavescat.io.extended_xyz import storable
 from ase_wavescat.system.errors import DataError, WaveScatError
 from ase_wavescat.system.plotting import BLUE, ORANGE
@@ -216,7 +216,7 @@ def relax(
     if energies is not None and sound:
         at_end = float(spread(calculator, energies[1]))
         change = float(spread(calculator, energies[1] - energies[0]))
-        assert isinstance(calculator, WaveScatCalculator)
+        assert isinstance(calculator, MemberCalculator)
         calculator.annotate(path[-1])
     elif sound and (grades := grades_of(calculator, path[-1])) is not None:
         path[-1].arrays["extrapolation_grade"] = grades

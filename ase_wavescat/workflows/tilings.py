@@ -12,7 +12,6 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 from ase.units import GPa
 
-from ase_wavescat.calculator import WaveScatCalculator
 from ase_wavescat.system.errors import CalculatorError, DataError
 from ase_wavescat.workflows.checks import calculator_of, evaluated, private
 from ase_wavescat.workflows.members import member_energies, spread
@@ -158,7 +157,7 @@ def tiling(
 
 
 def _check(atoms: Atoms, calculator: BaseCalculator, repeats: Sequence[Repeat], amplitude: float, seed: int) -> None:
-    if isinstance(calculator, WaveScatCalculator) and calculator.parameters["reference_cell"] is not None:
+    if (getattr(calculator, "parameters", None) or {}).get("reference_cell") is not None:
         raise CalculatorError(
             "the calculator's reference_cell fixes the grids of one cell, and repeated cells need their own; set it to"
             " None"

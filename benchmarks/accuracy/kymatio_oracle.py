@@ -23,9 +23,10 @@ import scipy.special
 
 from ase_wavescat.representation.families.moduli.plan import ModuliPlan
 from ase_wavescat.representation.lattice.reciprocal import ReciprocalLattice
-from ase_wavescat.representation.lattice.structure_factor import Phases
 from ase_wavescat.representation.presets import preset
+from ase_wavescat.representation.scene import Scene
 from ase_wavescat.representation.specification import ScatteringSpec
+from ase_wavescat.structure.structure import Structure
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import glass, machine, median_time, standard_options, table, update_documents, write_json
@@ -85,12 +86,10 @@ def our_values(spec: ScatteringSpec, points: int, repeats: int) -> tuple[np.ndar
     plan = ModuliPlan(spec, spec.families[0], spec.features, points=points)
     lattice = ReciprocalLattice(ATOMS.cell.array, plan.cutoff)
     prepared = plan.prepare(lattice)
-    groups = [ATOMS.positions[z == ATOMS.numbers] for z in spec.species]
-    counts = np.array([len(group) for group in groups])
+    structure = Structure.from_atoms(ATOMS)
 
     def run() -> np.ndarray:
-        densities = np.array([Phases(lattice, group).structure_factor() for group in groups])
-        return prepared.forward(densities, counts, keep=False).features
+        return prepared.forward(Scene(structure, spec.species, lattice), keep=False).values
 
     return run(), median_time(run, repeats)
 

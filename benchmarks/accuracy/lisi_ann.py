@@ -136,13 +136,13 @@ def deviations(errors: np.ndarray) -> dict[str, float]:
 def figures_of(chosen: argparse.Namespace) -> dict[str, Any]:
     model = trained_model(chosen)
     calculator = WaveScatCalculator(model)
-    metrics = calculator.ensemble.provenance["metrics"]
+    metrics = calculator.model.provenance["metrics"]
     curves = bulk_moduli(chosen.folder, calculator, WaveScatCalculator("lisi.h5"))
     both = [one for one in curves if one["model"] and one["reference"]]
     moduli = np.array([[one["model"]["bulk_modulus"], one["reference"]["bulk_modulus"]] for one in both])
     return {
         "settings": {"preset": chosen.preset, "every": chosen.every, "frames": FRAMES},
-        "trained_on": {name: int(calculator.ensemble.provenance[name]) for name in ("frames", "groups")},
+        "trained_on": {name: int(calculator.model.provenance[name]) for name in ("frames", "groups")},
         "held_out": {name: value for name, value in metrics.items() if "mae" in name or "rmse" in name},
         "bulk_modulus_gpa": deviations(moduli[:, 0] - moduli[:, 1]),
         "without_minimum": len(curves) - len(both),

@@ -24,7 +24,10 @@ import numpy as np
 
 from ase_wavescat import preset
 from ase_wavescat.potentials.repulsion import PairRepulsion
-from ase_wavescat.representation.features import AtomFeature, BandFeature, ModulusFeature, PairFeature, parse_key
+from ase_wavescat.representation.families.atoms.features import AtomFeature
+from ase_wavescat.representation.families.correlations.features import BandFeature, PairFeature
+from ase_wavescat.representation.families.moduli.features import ModulusFeature
+from ase_wavescat.representation.registry import parse_key
 from ase_wavescat.structure.structure import Structure
 from ase_wavescat.training.cost import measured_cost
 from ase_wavescat.training.data.frames import Frame, read_frames
@@ -33,7 +36,7 @@ from ase_wavescat.training.groups import assign_folds, training_sets
 from ase_wavescat.training.linear.cross_validation import Plan, Search, Summaries, fit_members, search_strength
 from ase_wavescat.training.linear.least_squares import LeastSquares, NormalEquations, Selections, collect
 from ase_wavescat.training.linear.observation import Observation
-from ase_wavescat.training.linear.prior import FIVE_BODY, prior_scale
+from ase_wavescat.training.linear.prior import STEEP, prior_scale
 from ase_wavescat.training.linear.problem import least_squares
 from ase_wavescat.training.rows.observations import Observations
 from ase_wavescat.training.rows.store import FeatureStore, random_directions
@@ -196,7 +199,7 @@ def choices(case: Case) -> list[Line]:
 
 def _even(statistics: Any, weights: Any, keys: Sequence[str]) -> np.ndarray:
     five = np.array([_correlation(key).body_order == 5 for key in keys])
-    return prior_scale(statistics, weights, keys) / np.where(five, FIVE_BODY, 1.0)
+    return prior_scale(statistics, weights, keys) / np.where(five, STEEP, 1.0)
 
 
 def frames(case: Case) -> list[Line]:

@@ -26,9 +26,10 @@ from ase.data import atomic_numbers
 from ase.io import write
 
 from ase_wavescat.io.structures import structures_of
-from ase_wavescat.potentials.ensemble import Ensemble
-from ase_wavescat.potentials.model_file import load_model
-from ase_wavescat.representation.specification import Bands, Correlations, Maps, ScatteringSpec
+from ase_wavescat.potentials.file.model_file import load_model
+from ase_wavescat.potentials.linear import LinearPotential
+from ase_wavescat.potentials.model import Model
+from ase_wavescat.representation import Bands, Correlations, Maps, ScatteringSpec
 from ase_wavescat.representation.transform import Transform
 from ase_wavescat.structure.structure import Structure
 from ase_wavescat.training.data.frames import Frame, read_frames
@@ -104,14 +105,13 @@ def rows(element: str, chosen: argparse.Namespace, scratch: Path) -> tuple[Path,
     return data, store, {"rows_computed_now": store.fill(frames, chosen.workers), "rows_of_a_frame_cpu_s": seconds}
 
 
-def test_errors(ensemble: Ensemble, frames: Sequence[Frame]) -> dict[str, Any]:
+def test_errors(ensemble: Model, frames: Sequence[Frame]) -> dict[str, Any]:
     """Mean absolute and root mean square errors, meV/atom and eV/A, of all frames and of each kind."""
-    transform = ensemble.transform()
     energy, forces = [], []
     for frame in frames:
-        prediction = ensemble.predict(transform, frame.structure)
+        prediction = ensemble.predict(frame.structure)
         energy.append(1e3 * (prediction.energy - frame.energy) / len(frame))
-        forces.append((-prediction.gradient[0] - frame.forces).ravel())
+        forces.append((-prediction.gradient - frame.forces).ravel())
     kinds = {kind: [i for i, f in enumerate(frames) if f.config_type == kind] for kind in sorted(_kinds(frames))}
     chosen = {"all": list(range(len(frames))), **kinds}
     return {
@@ -135,18 +135,17 @@ def _errors(name: str, values: np.ndarray) -> dict[str, float]:
     }
 
 
-def call(ensemble: Ensemble, structure: Frame | Atoms) -> Callable[[], object]:
+def call(ensemble: Model, structure: Frame | Atoms) -> Callable[[], object]:
     """Energy and forces of one structure, as a step of dynamics asks for them."""
-    transform = ensemble.transform()
     cell = np.array(structure.cell)
 
     def evaluate() -> np.ndarray:
-        return ensemble.predict(transform, Structure(cell, structure.positions, structure.numbers)).gradient[0]
+        return ensemble.predict(Structure(cell, structure.positions, structure.numbers)).gradient
 
     return evaluate
 
 
-def speed(ensemble: Ensemble, frames: Sequence[Frame]) -> dict[str, float]:
+def speed(ensemble: Model, frames: Sequence[Frame]) -> dict[str, float]:
     """Milliseconds of a call for the largest test frame, and those of lisi.h5 for a glass of 64 atoms."""
     largest = max(frames, key=len)
     own = 1e3 * processor_time(call(ensemble, largest))
@@ -175,7 +174,7 @@ def measure(element: str, chosen: argparse.Namespace) -> dict[str, Any]:
         cost["fit_cpu_s"] = time.process_time() - start
     kept = ("data", "frames", "groups", "settings", "metrics")
     return {
-        "features": len(ensemble.keys),
+        "features": len(ensemble.term(LinearPotential).keys),
         "training": cost,
         "test": test_errors(ensemble, frames),
         "speed": speed(ensemble, frames),

@@ -30,7 +30,8 @@ from typing import Any
 import numpy as np
 
 from ase_wavescat import preset
-from ase_wavescat.representation.features import ModulusFeature, parse_key
+from ase_wavescat.representation.families.moduli.features import ModulusFeature
+from ase_wavescat.representation.registry import parse_key
 from ase_wavescat.training.data.frames import Frame, read_frames
 from ase_wavescat.training.groups import assign_folds
 from ase_wavescat.training.linear.bagging import greedy_members

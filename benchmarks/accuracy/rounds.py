@@ -33,8 +33,9 @@ from ase_wavescat.active_learning.selection import assess
 from ase_wavescat.active_learning.trial import try_out
 from ase_wavescat.evaluation.assessment import evaluate
 from ase_wavescat.io.structures import structures_of
-from ase_wavescat.potentials.ensemble import Ensemble
-from ase_wavescat.potentials.model_file import load_model
+from ase_wavescat.potentials.file.model_file import load_model
+from ase_wavescat.potentials.linear import LinearPotential
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.system.plotting import save_figure
 from ase_wavescat.training.data.frames import Frame, read_frames
 from ase_wavescat.training.data.sources import Source
@@ -109,7 +110,7 @@ def starts_of(test: Path, count: int) -> dict[str, Atoms]:
 
 
 def measure(
-    number: int, ensemble: Ensemble, labels: int, frames: Sequence[Frame], starts: dict[str, Atoms], folder: Path,
+    number: int, ensemble: Model, labels: int, frames: Sequence[Frame], starts: dict[str, Atoms], folder: Path,
     workers: int | None,
 ) -> Round:  # fmt: skip
     """The round's record; the states that the model led to are kept beside it."""
@@ -149,8 +150,9 @@ def main() -> None:
         rows.append(replace(row, new=labels - (rows[-1].labels if rows else 0)))
         counts.append(count)
         print(as_table(rows, counts), flush=True)
+    size = len(ensemble.term(LinearPotential).keys)
     head = (
-        f"{len(ensemble.keys)} features, {len(frames)} test frames, {len(starts)} structures to begin with,"
+        f"{size} features, {len(frames)} test frames, {len(starts)} structures to begin with,"
         f" {rows[-1].states} states; spreads are small enough below {1e3 * LIMITS.energy:g} meV/atom and"
         f" {LIMITS.forces:g} eV/Å."
     )

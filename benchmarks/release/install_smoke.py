@@ -33,7 +33,7 @@ from ase.io import write
 
 import ase_wavescat
 from ase_wavescat import ScatteringSpec, WaveScatCalculator
-from ase_wavescat.representation.specification import Bands, Correlations, Maps
+from ase_wavescat.representation import Bands, Correlations, Maps
 from ase_wavescat.representation.specification_file import write_spec
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

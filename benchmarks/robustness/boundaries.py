@@ -23,6 +23,7 @@ from ase import Atoms
 from scipy.spatial.transform import Rotation
 
 from ase_wavescat import WaveScatCalculator, preset
+from ase_wavescat.potentials.linear import LinearPotential
 from ase_wavescat.representation.presets import PRESETS
 from ase_wavescat.representation.specification import ScatteringSpec
 from ase_wavescat.representation.transform import Transform
@@ -122,7 +123,7 @@ CHANGES: dict[str, Change] = {
 
 
 def model_changes(calculator: WaveScatCalculator) -> tuple[list[list[Any]], dict[str, Any]]:
-    reach = calculator.ensemble.transform().reach
+    reach = calculator.model.term(LinearPotential).transform().reach
     rows, figures = [], {}
     cases = pieces()
     cases |= {f"triclinic {name}": triclinic(cases[name]) for name in ("wire", "slab")}
@@ -164,7 +165,7 @@ def _features(transform: Transform, atoms: Atoms) -> np.ndarray:
 
 def vacuum_slope(calculator: WaveScatCalculator) -> float:
     """Largest |dE| per added A of vacuum (meV/A) over a slab in boxes with 1 to 2.5 times the vacuum it needs."""
-    slab, reach = pieces()["slab"], calculator.ensemble.transform().reach
+    slab, reach = pieces()["slab"], calculator.model.term(LinearPotential).transform().reach
     heights, energies = [], []
     for factor in (1.0, 1.25, 1.5, 2.0, 2.5):
         box = larger_box(factor)(slab, reach)[0]
@@ -184,15 +185,15 @@ def apart(calculator: WaveScatCalculator) -> float:
 
 def times(calculator: WaveScatCalculator) -> tuple[list[list[Any]], dict[str, float]]:
     """Median ms of energy, forces (and stress) in a known box, ratios to the bulk's, and ms in a new box."""
-    ensemble = calculator.ensemble
+    ensemble = calculator.model
     bulk = shipped_structure()
     rows, figures = [], {}
     for name, atoms in {"bulk": bulk, **pieces()}.items():
-        transform = ensemble.transform()
+        transform = ensemble.term(LinearPotential).transform()
         structure = Structure.from_atoms(atoms)
 
         def step(structure: Structure = structure, transform: Transform = transform) -> None:
-            _ = ensemble.predict(transform, structure).gradient
+            _ = ensemble.predict(structure).gradient
 
         figures[name] = 1e3 * median_time(step, 9)
         cells = iter(np.arange(20))
@@ -201,9 +202,9 @@ def times(calculator: WaveScatCalculator) -> tuple[list[list[Any]], dict[str, fl
             stretch = 1.0 + 1e-4 * next(cells)
             moved = atoms.cell.array * stretch, atoms.positions * stretch
             box = padded_cell(moved[0], atoms.pbc, moved[1], transform.reach) * stretch
-            _ = ensemble.predict(transform, Structure(box, moved[1], atoms.numbers)).gradient
+            _ = ensemble.predict(Structure(box, moved[1], atoms.numbers)).gradient
 
-        edges = np.linalg.norm(ensemble.predict(transform, structure).evaluation.cell, axis=1)
+        edges = np.linalg.norm(ensemble.predict(structure).evaluation.cell, axis=1)
         box = " x ".join(f"{edge:.0f}" for edge in edges)
         ratio = figures[name] / figures["bulk"]
         new = 1e3 * median_time(anew, 5)

@@ -20,9 +20,8 @@ from pathlib import Path
 import numpy as np
 from boundaries import small_preset
 
-from ase_wavescat.representation.families.moduli.plan import measure_softening
+from ase_wavescat.representation import Moduli, ScatteringSpec
 from ase_wavescat.representation.presets import PRESETS
-from ase_wavescat.representation.specification import Moduli, ScatteringSpec
 from ase_wavescat.representation.transform import Transform
 from ase_wavescat.structure.structure import Structure
 
@@ -55,7 +54,7 @@ def specs(references: list[Structure]) -> dict[str, ScatteringSpec]:
     """The presets, those of moduli reduced, and the papers' softened, too."""
     specs = {name: small_preset(name) for name in PRESETS}
     softened = dataclasses.replace(specs["sinz2020"], families=(Moduli(softening=0.4),))
-    return {**specs, "sinz2020, epsilon = 0.4": measure_softening(softened, references)}
+    return {**specs, "sinz2020, epsilon = 0.4": softened.measured_on(references)}
 
 
 def best_error(function: Callable[[float], float], derivative: float) -> tuple[float, float]:

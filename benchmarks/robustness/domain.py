@@ -103,7 +103,7 @@ def share_of_call(model: str) -> float:
     """Time of the atoms' grades over that of a step of dynamics (energy, forces, stress, domain), 64 atoms."""
     calculator = WaveScatCalculator(model)
     atoms = glass()
-    environments = calculator.ensemble.domain.environments
+    environments = calculator.model.domain.environments
 
     def step() -> None:
         atoms.rattle(1e-3)
@@ -137,7 +137,7 @@ def measure(model: str) -> dict[str, Any]:
         "kinds": dict(Counter(kind for cell in cells for kind in cell["outside"])),
         "grade": max(cell["grade"] for cell in cells),
         "spread": max(cell["spread"] for cell in cells),
-        "typical_spread": 1000 * calculator.ensemble.domain.typical_spread,
+        "typical_spread": 1000 * calculator.model.domain.typical_spread,
         "share": share_of_call(model),
     }
 

@@ -19,36 +19,36 @@ from pathlib import Path
 import numpy as np
 import pyfftw
 
-from ase_wavescat.representation.families.moduli.plan import ModuliPlan, PreparedModuli
+from ase_wavescat.representation import Moduli, ScatteringSpec
+from ase_wavescat.representation.families.moduli.plan import ModuliPlan
+from ase_wavescat.representation.families.moduli.prepared import PreparedModuli
 from ase_wavescat.representation.lattice.reciprocal import ReciprocalLattice
-from ase_wavescat.representation.lattice.structure_factor import Phases
 from ase_wavescat.representation.presets import preset
-from ase_wavescat.representation.specification import Moduli, ScatteringSpec
+from ase_wavescat.representation.scene import Scene
+from ase_wavescat.structure.structure import Structure
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import machine, update_documents
 
 RECIPE_FFTS = 2865
 RECIPE_POINTS = 104
-Prepared = tuple[ModuliPlan, PreparedModuli, np.ndarray, np.ndarray]
+Prepared = tuple[ModuliPlan, PreparedModuli, Scene]
 
 
-def structure(edge: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def structure(edge: float) -> Structure:
     """A cubic cell with an atom every 2.5 A, each moved by 0.35 A at random, three in five of them lithium."""
     count = round(edge / 2.5)
     sites = (np.stack(np.meshgrid(*[np.arange(count)] * 3), -1).reshape(-1, 3) + 0.5) * edge / count
     positions = sites + np.random.default_rng(1).normal(scale=0.35, size=sites.shape)
-    return np.eye(3) * edge, positions, np.where(np.arange(len(sites)) % 5 < 3, 3, 14)
+    return Structure(np.eye(3) * edge, positions, np.where(np.arange(len(sites)) % 5 < 3, 3, 14))
 
 
 def prepare(spec: ScatteringSpec, edge: float, refinement: float = 1.0) -> Prepared:
-    cell, positions, numbers = structure(edge)
-    family = spec.families[0]
+    family, atoms = spec.families[0], structure(edge)
     assert isinstance(family, Moduli)
     plan = ModuliPlan(spec, family, spec.features, refinement)
-    lattice = ReciprocalLattice(cell, plan.cutoff)
-    densities = np.array([Phases(lattice, positions[numbers == z]).structure_factor() for z in spec.species])
-    return plan, plan.prepare(lattice), densities, np.array([np.count_nonzero(numbers == z) for z in spec.species])
+    lattice = ReciprocalLattice(atoms.cell, plan.cutoff)
+    return plan, plan.prepare(lattice), Scene(atoms, spec.species, lattice)
 
 
 def best(function: Callable[[], object], repeats: int) -> float:
@@ -76,18 +76,18 @@ def speed(edge: float, repeats: int) -> Iterator[str]:
     )
     for name in ("sinz2020", "polynomial"):
         spec = preset(name, ["Li", "Si"])
-        plan, prepared, densities, counts = prepare(spec, edge)
-        weights = np.ones(plan.count)
+        plan, prepared, scene = prepare(spec, edge)
+        weights = np.ones(len(plan.features))
 
-        def gradient(prepared=prepared, densities=densities, counts=counts, weights=weights):  # type: ignore[no-untyped-def]
-            prepared.forward(densities, counts).adjoint(weights)
+        def gradient(prepared=prepared, scene=scene, weights=weights):  # type: ignore[no-untyped-def]
+            prepared.forward(scene).pullback(weights)
 
         gradient()
-        energy = best(lambda p=prepared, d=densities, c=counts: p.forward(d, c, keep=False), repeats)
+        energy = best(lambda p=prepared, s=scene: p.forward(s, keep=False), repeats)
         forces = best(gradient, repeats)
         building = best(lambda p=plan, c=prepared.lattice.cell: p.prepare(ReciprocalLattice(c, p.cutoff)), 3)
         yield (
-            f"{name:>10} {plan.count:8d} {building * 1e3:5.0f} ms {energy * 1e3:5.0f} ms "
+            f"{name:>10} {len(plan.features):8d} {building * 1e3:5.0f} ms {energy * 1e3:5.0f} ms "
             f"{forces * 1e3:7.0f} ms ({forces / energy:.1f} x) {papers / energy:14.0f} x"
         )
     yield f"largest memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB"
@@ -116,9 +116,9 @@ def converged_refinement(name: str, tolerance: float) -> float:
 
 
 def values(name: str, edge: float, tolerance: float, refinement: float) -> tuple[np.ndarray, tuple[int, ...]]:
-    _, prepared, densities, counts = prepare(preset(name, ["Li", "Si"], tolerance=tolerance), edge, refinement)
+    _, prepared, scene = prepare(preset(name, ["Li", "Si"], tolerance=tolerance), edge, refinement)
     shape = max((stage.shape for stage in (*prepared.first, *prepared.second)), key=np.prod)
-    return prepared.forward(densities, counts, keep=False).features, shape
+    return prepared.forward(scene, keep=False).values, shape
 
 
 def report(quick: bool) -> Iterator[str]:

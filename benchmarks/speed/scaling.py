@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ase_wavescat import find_model, load_model
+from ase_wavescat.potentials.linear import LinearPotential
 from ase_wavescat.representation.execution import Execution
 from ase_wavescat.representation.lattice.reciprocal import ReciprocalLattice
 from ase_wavescat.representation.lattice.structure_factor import NonuniformPhases, Phases
@@ -39,8 +40,8 @@ WAYS = {
 def measure(model: str, way: str, tiles: tuple[int, int, int]) -> dict[str, float]:
     """One size in this process: seconds, gigabytes, energy (eV), largest force differences between tiles (eV/A)."""
     ensemble = load_model(find_model(model))
-    transform = Transform(ensemble.spec, ensemble.keys, execution=WAYS[way])
-    weights = ensemble.mean_weights
+    transform = Transform(ensemble.term(LinearPotential).spec, ensemble.term(LinearPotential).keys, execution=WAYS[way])
+    weights = ensemble.term(LinearPotential).mean_weights
     atoms = glass(64).repeat(tiles)
     arguments = atoms.cell.array, atoms.positions, atoms.numbers
     repeats = 7 if len(atoms) <= 512 else 3

@@ -19,7 +19,8 @@ import numpy as np
 from moduli import RECIPE_FFTS, RECIPE_POINTS, recipe
 
 from ase_wavescat import WaveScatCalculator, find_model, load_model, preset
-from ase_wavescat.representation.families.correlations.plan import CorrelationPlan
+from ase_wavescat.potentials.linear import LinearPotential
+from ase_wavescat.representation.families.correlations.prepared import PreparedCorrelations
 from ase_wavescat.representation.lattice.fourier import workspace
 from ase_wavescat.representation.transform import Transform
 from ase_wavescat.structure.structure import Structure
@@ -39,9 +40,10 @@ def options() -> argparse.Namespace:
 def bare_ffts(transform: Transform, cell: np.ndarray) -> tuple[int, float]:
     """Number and time (s) of the FFTs of one call with forces, alone."""
     jobs = []
-    for (_, plan), prepared in zip(transform._band_plans, transform.prepared(cell, None)[1], strict=True):
-        if isinstance(plan, CorrelationPlan):
-            jobs += [(workspace(s), g.rows + len(g.maps)) for g, s in zip(plan.groups, prepared.shapes, strict=True)]
+    for prepared in transform.prepared(cell, None)[1]:
+        if isinstance(prepared, PreparedCorrelations):
+            groups = zip(prepared.plan.groups, prepared.shapes, strict=True)
+            jobs += [(workspace(s), g.rows + len(g.maps)) for g, s in groups]
 
     def run() -> None:
         for space, count in jobs:
@@ -56,9 +58,9 @@ def bare_ffts(transform: Transform, cell: np.ndarray) -> tuple[int, float]:
 def model_rows(chosen: argparse.Namespace, figures: dict[str, float]) -> list[list[str]]:
     atoms = glass()
     ensemble = load_model(find_model(chosen.model))
-    transform = ensemble.transform()
+    transform = ensemble.term(LinearPotential).transform()
     cell, positions, numbers = atoms.cell.array, atoms.positions, atoms.numbers
-    weights = ensemble.mean_weights
+    weights = ensemble.term(LinearPotential).mean_weights
     energy = median_time(lambda: transform.evaluate(Structure(cell, positions, numbers)).features @ weights)
     everything = median_time(lambda: transform.evaluate(Structure(cell, positions, numbers)).gradient(weights))
     ffts, bare = bare_ffts(transform, cell)

@@ -17,16 +17,17 @@ from ase_wavescat.active_learning import Endurance, Limits, Plan, Watch, endure
 from ase_wavescat.active_learning.selection import Candidate
 from ase_wavescat.active_learning.trial import sureness, try_out
 from ase_wavescat.potentials.domain import Domain
-from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import DataError
+from linear_models import changed, wide_ranges
 
 WIDE = Limits(1e6, 1e6)
 SHORT = Watch(temperature=300.0, picoseconds=0.012, timestep=1.0, every=3)
 
 
 @pytest.fixture
-def ensemble(small_ensemble: Ensemble, wide_domain: Domain) -> Ensemble:
+def ensemble(small_ensemble: Model, wide_domain: Domain) -> Model:
     return dataclasses.replace(small_ensemble, domain=wide_domain)
 
 
@@ -37,7 +38,7 @@ def starts(make_structure: Callable[..., Atoms]) -> list[Atoms]:
     return several
 
 
-def test_what_stays_inside_lasts_as_long_as_asked_for(ensemble: Ensemble, starts: list[Atoms], tmp_path: Path) -> None:
+def test_what_stays_inside_lasts_as_long_as_asked_for(ensemble: Model, starts: list[Atoms], tmp_path: Path) -> None:
     before = starts[0].positions.copy()
     lasting = endure(starts, ensemble, SHORT, WIDE, workers=1, progress=False)
     assert lasting.lasted == 3 and lasting.reasons == ("", "", "") and SHORT.looks == 4
@@ -50,7 +51,7 @@ def test_what_stays_inside_lasts_as_long_as_asked_for(ensemble: Ensemble, starts
     assert json.loads(path.read_text())["times"] == [0.012] * 3 and len(read(path.with_suffix(".extxyz"), ":")) == 3
 
 
-def test_the_same_seed_gives_the_same_dynamics(ensemble: Ensemble, starts: list[Atoms]) -> None:
+def test_the_same_seed_gives_the_same_dynamics(ensemble: Model, starts: list[Atoms]) -> None:
     one, same, other = (
         endure(starts[:2], ensemble, SHORT, WIDE, seed=seed, workers=1, progress=False).ends for seed in (3, 3, 4)
     )
@@ -59,7 +60,7 @@ def test_the_same_seed_gives_the_same_dynamics(ensemble: Ensemble, starts: list[
         assert np.abs(one[index].positions - other[index].positions).max() > 1e-4
 
 
-def test_a_spread_above_its_limit_ends_a_run_at_once(ensemble: Ensemble, starts: list[Atoms]) -> None:
+def test_a_spread_above_its_limit_ends_a_run_at_once(ensemble: Model, starts: list[Atoms]) -> None:
     calculator = WaveScatCalculator(ensemble)
     energies = [calculator.get_energy_uncertainty(atoms) / len(atoms) for atoms in starts]
     forces = [float(np.sqrt(np.mean(calculator.get_forces_uncertainty(atoms) ** 2))) for atoms in starts]
@@ -73,33 +74,29 @@ def test_a_spread_above_its_limit_ends_a_run_at_once(ensemble: Ensemble, starts:
     assert "median 0 ps, 0 lasted 0.012 ps; ended: 3 uncertain" in ended.summary()
 
 
-def test_leaving_the_domain_on_the_way_ends_a_run_there(ensemble: Ensemble, starts: list[Atoms]) -> None:
+def test_leaving_the_domain_on_the_way_ends_a_run_there(ensemble: Model, starts: list[Atoms]) -> None:
     lasting = endure(starts[:1], ensemble, SHORT, WIDE, workers=1, progress=False)
     calculator = WaveScatCalculator(ensemble)
-    at_first = calculator.ensemble.predict(
-        ensemble.transform(), Structure(starts[0].cell.array, starts[0].positions, starts[0].numbers)
+    at_first = calculator.model.predict(
+        Structure(starts[0].cell.array, starts[0].positions, starts[0].numbers)
     ).features / len(starts[0])
-    assert ensemble.domain is not None
-    narrow = dataclasses.replace(
-        ensemble.domain, minimum=at_first - 1e-3 * np.abs(at_first), maximum=at_first + 1e-3 * np.abs(at_first)
-    )
+    margin = 1e-3 * np.abs(at_first)
+    narrow = dataclasses.replace(wide_ranges(len(at_first)), minimum=at_first - margin, maximum=at_first + margin)
     ended = endure(
-        starts[:1], dataclasses.replace(ensemble, domain=narrow), SHORT, WIDE, workers=1, progress=False
+        starts[:1], changed(ensemble, ranges=narrow), SHORT, WIDE, workers=1, progress=False
     )  # the same dynamics
     assert ended.reasons[0].startswith("outside: ") and ended.times[0] < lasting.times[0]
     assert ended.ends[0].info["config_type"] == "exit"
 
 
-def test_a_runaway_gives_the_state_before(ensemble: Ensemble, starts: list[Atoms]) -> None:
+def test_a_runaway_gives_the_state_before(ensemble: Model, starts: list[Atoms]) -> None:
     hot = Watch(temperature=3e7, picoseconds=0.5, timestep=5.0, every=2)
     ended = endure(starts, ensemble, hot, WIDE, workers=1, progress=False)
     assert ended.lasted == 0 and all(reason.startswith("runaway: ") for reason in ended.reasons)
     assert all(np.isfinite(end.positions).all() and end.info["config_type"] == "exit" for end in ended.ends)
 
 
-def test_bad_input_is_refused(
-    small_ensemble: Ensemble, ensemble: Ensemble, starts: list[Atoms], tmp_path: Path
-) -> None:
+def test_bad_input_is_refused(small_ensemble: Model, ensemble: Model, starts: list[Atoms], tmp_path: Path) -> None:
     for wrong in ({"temperature": 0.0}, {"picoseconds": -1.0}, {"timestep": float("nan")}, {"every": 0}):
         with pytest.raises(DataError):
             Watch(**wrong)
@@ -126,9 +123,7 @@ def test_the_median_is_a_bound_where_half_of_the_runs_lasted(starts: list[Atoms]
     assert fewer.median_words() == "0.5"
 
 
-def test_dynamics_that_are_followed_are_none_of_the_pool(
-    ensemble: Ensemble, starts: list[Atoms], tmp_path: Path
-) -> None:
+def test_dynamics_that_are_followed_are_none_of_the_pool(ensemble: Model, starts: list[Atoms], tmp_path: Path) -> None:
     plan = Plan(temperatures=(300.0, 300.0, 300.0), picoseconds=0.004, timestep=2.0, snapshots=1, strains=(), hops=0)
     watch = Watch(temperature=300.0, picoseconds=0.004, timestep=2.0, every=2)
     trial = try_out({"a": starts[0]}, ensemble, tmp_path, plan, watch, WIDE, workers=1, progress=False)
@@ -139,7 +134,7 @@ def test_dynamics_that_are_followed_are_none_of_the_pool(
         assert all(np.abs(one - other).max() > 1e-4 for other in runs[:index])
 
 
-def test_a_trial_is_kept_start_by_start(ensemble: Ensemble, starts: list[Atoms], tmp_path: Path) -> None:
+def test_a_trial_is_kept_start_by_start(ensemble: Model, starts: list[Atoms], tmp_path: Path) -> None:
     plan = Plan(temperatures=(300.0,), picoseconds=0.004, timestep=2.0, snapshots=1, strains=(0.02,), hops=0)
     named = {f"start-{index}": atoms for index, atoms in enumerate(starts)}
     tight = Limits(1e-9, 1e-9)

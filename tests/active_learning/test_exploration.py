@@ -17,7 +17,7 @@ from ase.calculators.emt import EMT
 from ase.io import read
 from click.testing import CliRunner
 
-from ase_wavescat import Ensemble, save_model
+from ase_wavescat import Model, save_model
 from ase_wavescat.active_learning.exploration import Plan, dynamics, explore
 from ase_wavescat.cli import main
 from ase_wavescat.system.errors import CalculatorError, DataError
@@ -118,7 +118,7 @@ def test_slabs_have_no_voids_to_hop_into(vacancy: Atoms) -> None:
 
 
 def test_the_command_makes_a_pool_with_groups(
-    small_ensemble: Ensemble, make_structure: Callable[..., Atoms], tmp_path: Path
+    small_ensemble: Model, make_structure: Callable[..., Atoms], tmp_path: Path
 ) -> None:
     save_model(tmp_path / "small.h5", small_ensemble)
     make_structure(0).write(tmp_path / "glass.extxyz")

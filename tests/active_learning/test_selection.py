@@ -18,14 +18,14 @@ from ase_wavescat import WaveScatCalculator, save_model
 from ase_wavescat.active_learning.selection import Limits, assess, held_out_limits, select
 from ase_wavescat.cli import main
 from ase_wavescat.potentials.domain import Domain
-from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.system.errors import DataError
 
 ALL = Limits(1e-12, 1e-12)
 
 
 @pytest.fixture
-def ensemble(small_ensemble: Ensemble, wide_domain: Domain) -> Ensemble:
+def ensemble(small_ensemble: Model, wide_domain: Domain) -> Model:
     return dataclasses.replace(small_ensemble, domain=wide_domain)
 
 
@@ -44,7 +44,7 @@ def names(selection) -> list[str]:
     return [selection.candidates[index].name for index in selection.chosen]
 
 
-def test_what_the_model_says_is_what_the_calculator_says(ensemble: Ensemble, pool: dict[str, Atoms]) -> None:
+def test_what_the_model_says_is_what_the_calculator_says(ensemble: Model, pool: dict[str, Atoms]) -> None:
     candidates, failed = assess(pool, ensemble, workers=1, progress=False)
     assert not failed and [candidate.name for candidate in candidates] == list(pool)
     atoms = pool["rich-3"].copy()
@@ -55,9 +55,7 @@ def test_what_the_model_says_is_what_the_calculator_says(ensemble: Ensemble, poo
     assert candidate.force_spread == pytest.approx(np.sqrt((spread**2).mean()), rel=1e-12)
 
 
-def test_the_first_is_the_most_uncertain_and_compositions_take_turns(
-    ensemble: Ensemble, pool: dict[str, Atoms]
-) -> None:
+def test_the_first_is_the_most_uncertain_and_compositions_take_turns(ensemble: Model, pool: dict[str, Atoms]) -> None:
     selection = select(pool, 6, ensemble, ALL, workers=1, progress=False)
     needs = [candidate.need(ALL) for candidate in selection.candidates]
     assert selection.chosen[0] == int(np.argmax(needs))
@@ -68,7 +66,7 @@ def test_the_first_is_the_most_uncertain_and_compositions_take_turns(
     assert "energy_spread" not in pool["rich-0"].info
 
 
-def test_copies_are_not_taken_twice_while_others_are_left(ensemble: Ensemble, pool: dict[str, Atoms]) -> None:
+def test_copies_are_not_taken_twice_while_others_are_left(ensemble: Model, pool: dict[str, Atoms]) -> None:
     rich = {name: atoms for name, atoms in pool.items() if name.startswith("rich")}
     candidates, _ = assess(rich, ensemble, workers=1, progress=False)
     first = max(candidates, key=lambda candidate: candidate.need(ALL))
@@ -83,7 +81,7 @@ def test_copies_are_not_taken_twice_while_others_are_left(ensemble: Ensemble, po
     assert not any(name.startswith("twin") or name == first.name for name in names(known))
 
 
-def test_structures_that_are_certain_enough_are_not_chosen(ensemble: Ensemble, pool: dict[str, Atoms]) -> None:
+def test_structures_that_are_certain_enough_are_not_chosen(ensemble: Model, pool: dict[str, Atoms]) -> None:
     candidates, _ = assess(pool, ensemble, workers=1, progress=False)
     ranked = sorted((candidate.energy_spread, candidate.name) for candidate in candidates)
     limits = Limits(energy=ranked[-3][0], forces=1e6)
@@ -94,7 +92,7 @@ def test_structures_that_are_certain_enough_are_not_chosen(ensemble: Ensemble, p
     assert nothing.chosen == () and nothing.uncertain == 0
 
 
-def test_processes_choose_alike_and_a_bad_structure_is_named(ensemble: Ensemble, pool: dict[str, Atoms]) -> None:
+def test_processes_choose_alike_and_a_bad_structure_is_named(ensemble: Model, pool: dict[str, Atoms]) -> None:
     pool["xenon"] = Atoms("Xe", cell=5 * np.eye(3), pbc=True)
     one = select(pool, 5, ensemble, ALL, workers=1, progress=False)
     two = select(pool, 5, ensemble, ALL, workers=2, progress=False)
@@ -102,7 +100,7 @@ def test_processes_choose_alike_and_a_bad_structure_is_named(ensemble: Ensemble,
     assert list(two.failed) == ["xenon"] and "xenon" in two.summary()
 
 
-def test_bad_input(ensemble: Ensemble, small_ensemble: Ensemble, pool: dict[str, Atoms]) -> None:
+def test_bad_input(ensemble: Model, small_ensemble: Model, pool: dict[str, Atoms]) -> None:
     with pytest.raises(DataError, match="at least one"):
         select(pool, 0, ensemble, ALL)
     with pytest.raises(DataError, match="pool is empty"):
@@ -117,14 +115,14 @@ def test_bad_input(ensemble: Ensemble, small_ensemble: Ensemble, pool: dict[str,
         Limits(-1.0, 0.1)
 
 
-def test_limits_come_from_held_out_errors(ensemble: Ensemble) -> None:
+def test_limits_come_from_held_out_errors(ensemble: Model) -> None:
     metrics = {"energy_rmse_mev_per_atom": 8.0, "force_rmse_ev_per_a": 0.14}
     model = dataclasses.replace(ensemble, provenance={"metrics": metrics})
     assert held_out_limits(model) == Limits(0.008, 0.14)
 
 
 def test_the_command_writes_structures_figures_and_a_picture(
-    ensemble: Ensemble, pool: dict[str, Atoms], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ensemble: Model, pool: dict[str, Atoms], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     save_model(tmp_path / "model.h5", ensemble)
@@ -143,7 +141,7 @@ def test_the_command_writes_structures_figures_and_a_picture(
     assert "pool-00" not in ranks and (tmp_path / "out" / "select.png").stat().st_size > 10_000
 
 
-def test_features_are_an_atom(ensemble: Ensemble, pool: dict[str, Atoms]) -> None:
+def test_features_are_an_atom(ensemble: Model, pool: dict[str, Atoms]) -> None:
     atoms = pool["rich-0"]
     one, two = assess({"one": atoms, "two": atoms * (2, 1, 1)}, ensemble, workers=1, progress=False)[0]
     np.testing.assert_allclose(one.features, two.features, atol=1e-6 * np.abs(one.features).max())

@@ -17,7 +17,7 @@ from ase.units import GPa
 
 from ase_wavescat import WaveScatCalculator
 from ase_wavescat.io.structures import structures_of
-from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.system.errors import WaveScatError
 from ase_wavescat.workflows.checks import evaluated
 
@@ -88,7 +88,7 @@ def labelled(atoms: Atoms, calculator: WaveScatCalculator, shift: float) -> Atom
 
 @pytest.mark.filterwarnings("ignore::ase_wavescat.system.errors.WaveScatWarning")
 def test_labels_are_found_by_structure_and_compared(
-    benchmark: ModuleType, pools: ModuleType, small_ensemble: Ensemble, make_structure: Callable[..., Atoms],
+    benchmark: ModuleType, pools: ModuleType, small_ensemble: Model, make_structure: Callable[..., Atoms],
     tmp_path: Path,
 ) -> None:  # fmt: skip
     relaxed = make_structure(atoms=6, side=9.0)
@@ -123,7 +123,7 @@ def test_labels_are_found_by_structure_and_compared(
 
 
 def test_a_curve_of_two_meshes_is_left_out(
-    benchmark: ModuleType, pools: ModuleType, small_ensemble: Ensemble, make_structure: Callable[..., Atoms],
+    benchmark: ModuleType, pools: ModuleType, small_ensemble: Model, make_structure: Callable[..., Atoms],
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     relaxed = make_structure(atoms=4, side=9.0)
@@ -138,7 +138,7 @@ def test_a_curve_of_two_meshes_is_left_out(
 
 @pytest.mark.filterwarnings("ignore::ase_wavescat.system.errors.WaveScatWarning")
 def test_a_band_of_two_meshes_is_left_out(
-    benchmark: ModuleType, pools: ModuleType, small_ensemble: Ensemble, make_structure: Callable[..., Atoms],
+    benchmark: ModuleType, pools: ModuleType, small_ensemble: Model, make_structure: Callable[..., Atoms],
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     relaxed = make_structure(atoms=4, side=9.0)
@@ -155,7 +155,7 @@ def test_a_band_of_two_meshes_is_left_out(
 
 
 def test_errors_are_of_models_that_have_not_seen_the_frames(
-    benchmark: ModuleType, small_ensemble: Ensemble, make_structure: Callable[..., Atoms], tmp_path: Path,
+    benchmark: ModuleType, small_ensemble: Model, make_structure: Callable[..., Atoms], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     atoms = labelled(make_structure(atoms=6), WaveScatCalculator(small_ensemble), 0.0)

@@ -15,7 +15,7 @@ from ase import Atoms, units
 
 from ase_wavescat import WaveScatCalculator
 from ase_wavescat.potentials.domain import Domain
-from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.system.errors import ModelNotFoundError
 from ase_wavescat.workflows import rdf
 
@@ -37,7 +37,7 @@ def glass(make_structure: Callable[..., Atoms]) -> Atoms:
 
 
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(
-    benchmark: ModuleType, glass: Atoms, small_ensemble: Ensemble, wide_domain: Domain, tmp_path: Path
+    benchmark: ModuleType, glass: Atoms, small_ensemble: Model, wide_domain: Domain, tmp_path: Path
 ) -> None:
     calculator = WaveScatCalculator(replace(small_ensemble, domain=wide_domain))
     whole = benchmark.constant_energy(glass, calculator, 300.0, 30, tmp_path / "whole.npz")

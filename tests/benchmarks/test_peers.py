@@ -20,8 +20,8 @@ from ase.calculators.lj import LennardJones
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from ase_wavescat.potentials.ensemble import Ensemble
-from ase_wavescat.potentials.model_file import save_model
+from ase_wavescat.potentials.file.model_file import save_model
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.system.errors import DataError
 
 pytest.importorskip("ase.calculators.fd", reason="this ASE has no finite differences that a benchmark needs")
@@ -144,7 +144,7 @@ def test_a_model_is_not_shown_on_cells_that_it_was_trained_on(
 
 
 def test_a_model_that_does_not_say_what_it_was_trained_on_is_refused(
-    data: Path, benchmark: Callable[[str], ModuleType], small_ensemble: Ensemble, tmp_path: Path
+    data: Path, benchmark: Callable[[str], ModuleType], small_ensemble: Model, tmp_path: Path
 ) -> None:
     save_model(tmp_path / "model.h5", small_ensemble)
     with pytest.raises(DataError, match="does not record the structures"):

@@ -120,7 +120,7 @@ def test_the_table_the_figures_and_the_picture_have_all_rounds(
         str(tmp_path / "rounds.png"),
     ]
     monkeypatch.setattr(sys, "argv", given)
-    monkeypatch.setattr(Run, "train", lambda self: SimpleNamespace(keys=range(7)))
+    monkeypatch.setattr(Run, "train", lambda self: SimpleNamespace(term=lambda kind: SimpleNamespace(keys=range(7))))
     monkeypatch.setattr(benchmark, "measure", measure)
     benchmark.main()
     lines = page.read_text().splitlines()

@@ -14,11 +14,11 @@ from click.testing import CliRunner
 
 from ase_wavescat import save_model
 from ase_wavescat.cli import main
-from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.model import Model
 
 
 @pytest.fixture
-def folder(tmp_path: Path, small_ensemble: Ensemble) -> Path:
+def folder(tmp_path: Path, small_ensemble: Model) -> Path:
     save_model(tmp_path / "small.h5", small_ensemble)
     initial = bulk("Si", cubic=True, a=5.4) + Atoms("Li", [(2.7, 2.7, 2.7)])
     final = initial.copy()

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from ase_wavescat import WaveScatCalculator, save_model
 from ase_wavescat.cli import main
 from ase_wavescat.potentials.domain import Domain
-from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.model import Model
 
 
 def check(*arguments: Any) -> Result:
@@ -21,7 +21,7 @@ def check(*arguments: Any) -> Result:
 
 
 @pytest.fixture
-def model(tmp_path: Path, small_ensemble: Ensemble, wide_domain: Domain) -> Path:
+def model(tmp_path: Path, small_ensemble: Model, wide_domain: Domain) -> Path:
     narrow = dataclasses.replace(wide_domain, fractions={3: (0.0, 0.0)})
     save_model(tmp_path / "small.h5", dataclasses.replace(small_ensemble, domain=narrow))
     return tmp_path / "small.h5"

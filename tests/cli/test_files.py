@@ -18,8 +18,9 @@ from click.testing import CliRunner, Result
 from ase_wavescat import save_model
 from ase_wavescat.cli import main
 from ase_wavescat.io.extended_xyz import write_extended_xyz
-from ase_wavescat.potentials.ensemble import Domain, Ensemble
-from ase_wavescat.potentials.model_file import load_model
+from ase_wavescat.potentials.domain import Domain
+from ase_wavescat.potentials.file.model_file import load_model
+from ase_wavescat.potentials.model import Model
 from vasp_outputs import OUTCAR, VASPRUN
 
 
@@ -28,7 +29,7 @@ def wavescat(*arguments: object) -> Result:
 
 
 @pytest.fixture
-def model(tmp_path: Path, small_ensemble: Ensemble, wide_domain: Domain) -> Path:
+def model(tmp_path: Path, small_ensemble: Model, wide_domain: Domain) -> Path:
     save_model(tmp_path / "small.h5", dataclasses.replace(small_ensemble, domain=wide_domain))
     return tmp_path / "small.h5"
 
@@ -82,7 +83,7 @@ def test_what_results_cannot_keep_is_told_once_and_before(model: Path, silicon: 
         assert read(tmp_path / "out" / f"a-{index}.extxyz").info["note"] == "two\nlines"
 
 
-def test_outputs_of_vasp_are_evaluated_and_relaxed(model: Path, small_ensemble: Ensemble, tmp_path: Path) -> None:
+def test_outputs_of_vasp_are_evaluated_and_relaxed(model: Path, small_ensemble: Model, tmp_path: Path) -> None:
     save_model(tmp_path / "no-domain.h5", small_ensemble)
     (tmp_path / "OUTCAR").write_text(OUTCAR)
     (tmp_path / "vasprun.xml").write_text(VASPRUN)

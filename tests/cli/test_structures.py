@@ -31,9 +31,10 @@ from ase_wavescat.cli.structures import (
     structure_arguments,
 )
 from ase_wavescat.potentials.domain import Domain
-from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.system.errors import DataError, StructureError
 from ase_wavescat.workflows.result import Result
+from linear_models import changed, linear
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,7 +56,7 @@ class Size(Result):
 
 
 @pytest.fixture
-def model(tmp_path: Path, small_ensemble: Ensemble, wide_domain: Domain) -> Path:
+def model(tmp_path: Path, small_ensemble: Model, wide_domain: Domain) -> Path:
     save_model(tmp_path / "small.h5", dataclasses.replace(small_ensemble, domain=wide_domain))
     return tmp_path / "small.h5"
 
@@ -108,7 +109,7 @@ def test_structures_that_no_code_could_evaluate_are_named_at_once(
 
 def test_results_are_kept_while_structure_model_and_settings_are_the_same(
     model: Path, structures: dict[str, Atoms], tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    small_ensemble: Ensemble,
+    small_ensemble: Model,
 ) -> None:  # fmt: skip
     done: list[str] = []
 
@@ -208,7 +209,7 @@ def test_a_bug_is_not_swallowed(model: Path, structures: dict[str, Atoms], tmp_p
 def test_inputs_records_change_with_every_input(model: Path, structures: dict[str, Atoms], tmp_path: Path) -> None:
     first, second, _ = structures.values()
     ensemble = load_model(model)
-    ours, other = (dataclasses.replace(ensemble, weights=k * ensemble.weights) for k in (1, 2))
+    ours, other = (changed(ensemble, weights=k * linear(ensemble).weights) for k in (1, 2))
     open_cell, larger, renamed = first.copy(), first.copy(), first.copy()
     open_cell.pbc = (True, True, False)
     larger.set_cell(first.cell.array * 1.001)
@@ -269,7 +270,7 @@ def test_names_take_as_many_folders_as_they_need(tmp_path: Path) -> None:
 
 
 def test_every_structure_has_its_own_warnings(
-    small_ensemble: Ensemble, wide_domain: Domain, structures: dict[str, Atoms], tmp_path: Path,
+    small_ensemble: Model, wide_domain: Domain, structures: dict[str, Atoms], tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     narrow = dataclasses.replace(wide_domain, closest={(3, 14): 4.0})

@@ -12,12 +12,10 @@ from click.testing import CliRunner
 
 from ase_wavescat import save_model
 from ase_wavescat.cli import main
-from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.model import Model
 
 
-def test_tiles_of_each_structure(
-    small_ensemble: Ensemble, make_structure: Callable[..., Atoms], tmp_path: Path
-) -> None:
+def test_tiles_of_each_structure(small_ensemble: Model, make_structure: Callable[..., Atoms], tmp_path: Path) -> None:
     save_model(tmp_path / "small.h5", small_ensemble)
     write(tmp_path / "glass.extxyz", make_structure())
     command = ["tiling", str(tmp_path / "glass.extxyz"), "--model", str(tmp_path / "small.h5"), "-o",

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from ase_wavescat import WaveScatCalculator, save_model
 from ase_wavescat.cli import main
 from ase_wavescat.potentials.domain import Domain
-from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.model import Model
 
 REFERENCES = ("--reference", "Li=-7.0", "--reference", "Si=-160")
 
@@ -26,7 +26,7 @@ def wavescat(*arguments: str | Path) -> Result:
 
 
 @pytest.fixture
-def model(tmp_path: Path, small_ensemble: Ensemble, wide_domain: Domain) -> Path:
+def model(tmp_path: Path, small_ensemble: Model, wide_domain: Domain) -> Path:
     save_model(tmp_path / "small.h5", dataclasses.replace(small_ensemble, domain=wide_domain))
     return tmp_path / "small.h5"
 

@@ -21,23 +21,24 @@ import ase_wavescat
 from ase_wavescat import Assessment, evaluate, save_model
 from ase_wavescat.evaluation import assessment as evaluation
 from ase_wavescat.evaluation.assessment import Deviation, check_calibration, measure_speed, read_data
+from ase_wavescat.potentials.calibration import Calibration
 from ase_wavescat.potentials.domain import Domain
-from ase_wavescat.potentials.ensemble import Calibration, Ensemble
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import DataError, WaveScatWarning
 from ase_wavescat.training.data.duplicates import Seen, fingerprints
 from ase_wavescat.training.data.duplicates import digest as fingerprint_of_older_models
 from ase_wavescat.training.data.frames import Frame
+from linear_models import changed, linear, species_energies
 
 ENERGY_ERRORS = 1e-3 * np.array([1.0, -2.0, 3.0, -4.0, 5.0, 6.0, -7.0, 2.0, 1.0, -1.0, 0.5, -3.0])  # eV/atom
 FORCE_ERROR, STRESS_ERROR = 0.05, 0.002
 
 
 @pytest.fixture(scope="module")
-def frames(small_ensemble: Ensemble) -> list[Frame]:
+def frames(small_ensemble: Model) -> list[Frame]:
     """Twelve cells in six groups; the model is wrong by ENERGY_ERRORS, FORCE_ERROR and STRESS_ERROR."""
     rng = np.random.default_rng(5)
-    transform = small_ensemble.transform()
     found = []
     for index, error in enumerate(ENERGY_ERRORS):
         count = 3 + index % 3
@@ -46,11 +47,11 @@ def frames(small_ensemble: Ensemble) -> list[Frame]:
         numbers = np.where(np.arange(count) <= (index * 5) % (count + 1) - 1, 3, 14)
         cell = 4.9 * np.eye(3) + rng.normal(scale=0.1, size=(3, 3))
         structure = Structure(cell, positions, numbers)
-        prediction = small_ensemble.predict(transform, structure)
-        stress = full_3x3_to_voigt_6_stress(prediction.gradient[1] / abs(np.linalg.det(cell)))
+        prediction = small_ensemble.predict(structure)
+        stress = full_3x3_to_voigt_6_stress(prediction.strain_gradient / abs(np.linalg.det(cell)))
         found.append(
             Frame(
-                structure, prediction.energy - error * count, -prediction.gradient[0] - FORCE_ERROR,
+                structure, prediction.energy - error * count, -prediction.gradient - FORCE_ERROR,
                 stress - STRESS_ERROR, f"melt {index // 2}", "liquid" if index < 4 else "glass", f"data#{index}",
             )
         )  # fmt: skip
@@ -58,7 +59,7 @@ def frames(small_ensemble: Ensemble) -> list[Frame]:
 
 
 @pytest.fixture(scope="module")
-def assessment(small_ensemble: Ensemble, frames: list[Frame]) -> Assessment:
+def assessment(small_ensemble: Model, frames: list[Frame]) -> Assessment:
     return evaluate(small_ensemble, frames, workers=1, progress=False)
 
 
@@ -110,7 +111,7 @@ def test_worst_frames_come_first(assessment: Assessment) -> None:
 
 
 def test_another_zero_of_energy_is_found_and_removed(
-    small_ensemble: Ensemble, frames: list[Frame], assessment: Assessment
+    small_ensemble: Model, frames: list[Frame], assessment: Assessment
 ) -> None:
     assert not assessment.has_other_zero
     np.testing.assert_array_equal(assessment.comparable_energy_errors, assessment.energy_errors)
@@ -125,19 +126,19 @@ def test_another_zero_of_energy_is_found_and_removed(
     np.testing.assert_allclose(found.fractions.T @ found.shifted_energy_errors, 0, atol=1e-10)
 
 
-def test_each_label_source_has_its_own_zero(small_ensemble: Ensemble, frames: list[Frame]) -> None:
+def test_each_label_source_has_its_own_zero(small_ensemble: Model, frames: list[Frame]) -> None:
     cheap = moved(frames, 5.0, 6.0, source="cheap")
     found = evaluate(small_ensemble, [*frames, *cheap], workers=1, progress=False)
     np.testing.assert_allclose(found.offsets["cheap"] - found.offsets["labels"], [-5.0, -6.0], atol=1e-9)
     np.testing.assert_allclose(found.shifted_energy_errors[:12], found.shifted_energy_errors[12:], atol=1e-9)
 
 
-def test_few_frames_do_not_tell_an_offset_from_an_error(small_ensemble: Ensemble, frames: list[Frame]) -> None:
+def test_few_frames_do_not_tell_an_offset_from_an_error(small_ensemble: Model, frames: list[Frame]) -> None:
     found = evaluate(small_ensemble, frames[:4], workers=1, progress=False)
     assert found.offsets == {} and found.errors().shifted is None and not found.has_other_zero
 
 
-def test_missing_labels_are_missing_errors(small_ensemble: Ensemble, frames: list[Frame]) -> None:
+def test_missing_labels_are_missing_errors(small_ensemble: Model, frames: list[Frame]) -> None:
     bare = [dataclasses.replace(frame, forces=None, stress=None) for frame in frames[:6]]
     found = evaluate(small_ensemble, bare, workers=1, progress=False)
     assert found.errors().forces is None and found.errors().stress is None and found.force_reliability is None
@@ -147,7 +148,7 @@ def test_missing_labels_are_missing_errors(small_ensemble: Ensemble, frames: lis
 
 
 def test_frames_outside_the_domain_are_told_apart(
-    small_ensemble: Ensemble, wide_domain: Domain, frames: list[Frame]
+    small_ensemble: Model, wide_domain: Domain, frames: list[Frame]
 ) -> None:
     narrow = dataclasses.replace(wide_domain, fractions={3: (0.0, 0.5)})
     found = evaluate(dataclasses.replace(small_ensemble, domain=narrow), frames, workers=1, progress=False)
@@ -159,12 +160,9 @@ def test_frames_outside_the_domain_are_told_apart(
 
 
 def test_scales_are_rms_error_over_rms_spread_of_the_bare_members(
-    small_ensemble: Ensemble, assessment: Assessment
+    small_ensemble: Model, assessment: Assessment
 ) -> None:
-    transform = small_ensemble.transform()
-    predictions = [
-        small_ensemble.predict(transform, Structure(f.cell, f.positions, f.numbers)) for f in assessment.frames
-    ]
+    predictions = [small_ensemble.predict(Structure(f.cell, f.positions, f.numbers)) for f in assessment.frames]
     bare = [p.member_energies.std(ddof=1) / len(f) for p, f in zip(predictions, assessment.frames, strict=True)]
     expected = np.sqrt(np.mean(ENERGY_ERRORS**2) / np.mean(np.square(bare)))
     assert assessment.energy_reliability.scale == pytest.approx(expected)
@@ -174,7 +172,7 @@ def test_scales_are_rms_error_over_rms_spread_of_the_bare_members(
 
 
 def test_a_calibrated_model_asks_for_no_other_scale(
-    small_ensemble: Ensemble, frames: list[Frame], assessment: Assessment
+    small_ensemble: Model, frames: list[Frame], assessment: Assessment
 ) -> None:
     model = assessment.calibrated()
     again = evaluate(model, frames, workers=1, progress=False)
@@ -186,11 +184,13 @@ def test_a_calibrated_model_asks_for_no_other_scale(
     assert model.provenance["label_source"] == "random numbers" and small_ensemble.calibration == Calibration(1.5, 2.0)
 
 
-def test_a_calibration_needs_groups_members_and_the_same_zero(small_ensemble: Ensemble, frames: list[Frame]) -> None:
+def test_a_calibration_needs_groups_members_and_the_same_zero(small_ensemble: Model, frames: list[Frame]) -> None:
     with pytest.raises(DataError, match="at least 5 groups of frames, the data hold 3"):
         check_calibration(small_ensemble, (), frames[:6])
-    single = dataclasses.replace(
-        small_ensemble, weights=small_ensemble.weights[:1], species_energies=small_ensemble.species_energies[:1]
+    single = changed(
+        small_ensemble,
+        weights=linear(small_ensemble).weights[:1],
+        species_energies=species_energies(small_ensemble)[:1],
     )
     with pytest.raises(DataError, match="one member"):
         check_calibration(single, (), frames)
@@ -201,7 +201,7 @@ def test_a_calibration_needs_groups_members_and_the_same_zero(small_ensemble: En
 
 
 def test_files_that_the_model_was_trained_on_are_known_by_their_contents(
-    tmp_path: Path, small_ensemble: Ensemble, frames: list[Frame]
+    tmp_path: Path, small_ensemble: Model, frames: list[Frame]
 ) -> None:
     (tmp_path / "data").mkdir()
     write(tmp_path / "data" / "a.extxyz", [as_atoms(frame) for frame in frames[:3]])
@@ -226,7 +226,7 @@ def test_files_that_the_model_was_trained_on_are_known_by_their_contents(
                 check_calibration(saved_again, files, again)
 
 
-def test_a_training_frame_written_down_in_another_way_is_noticed(small_ensemble: Ensemble, frames: list[Frame]) -> None:
+def test_a_training_frame_written_down_in_another_way_is_noticed(small_ensemble: Model, frames: list[Frame]) -> None:
     """At a periodic image, moved, in another order, repeated."""
     known = dataclasses.replace(small_ensemble, provenance={"structures": Seen(fingerprints(frames[:2])).to_record()})
     atoms = as_atoms(frames[0])
@@ -239,7 +239,7 @@ def test_a_training_frame_written_down_in_another_way_is_noticed(small_ensemble:
             read_data(known, [other, frames[5]])
 
 
-def test_unknown_elements_are_refused_by_name(small_ensemble: Ensemble, frames: list[Frame]) -> None:
+def test_unknown_elements_are_refused_by_name(small_ensemble: Model, frames: list[Frame]) -> None:
     numbers = frames[1].numbers.copy()
     numbers[0] = 8
     structure = dataclasses.replace(frames[1].structure, numbers=numbers)
@@ -253,11 +253,11 @@ def test_unknown_elements_are_refused_by_name(small_ensemble: Ensemble, frames: 
 
 
 def test_processes_do_not_change_the_results(
-    tmp_path: Path, small_ensemble: Ensemble, frames: list[Frame], assessment: Assessment
+    tmp_path: Path, small_ensemble: Model, frames: list[Frame], assessment: Assessment
 ) -> None:
     save_model(tmp_path / "m.h5", small_ensemble)
     shared = evaluate(tmp_path / "m.h5", frames[:5], workers=2, progress=False)
-    assert shared.model == "m.h5"
+    assert shared.name == "m.h5"
     for one, two in zip(assessment.results, shared.results, strict=False):
         assert one.energy == two.energy and one.energy_spread == two.energy_spread
         for name in ("forces", "stress", "forces_spread"):
@@ -265,7 +265,7 @@ def test_processes_do_not_change_the_results(
 
 
 def test_molecules_are_predicted_in_open_boundaries(
-    small_ensemble: Ensemble, make_structure: Callable[..., Atoms]
+    small_ensemble: Model, make_structure: Callable[..., Atoms]
 ) -> None:
     positions, numbers = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 2.3]]), np.array([3, 14])
     dimer = Structure(np.zeros((3, 3)), positions, numbers, (False, False, False))
@@ -277,7 +277,7 @@ def test_molecules_are_predicted_in_open_boundaries(
 
 
 def test_the_code_of_the_page_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_ensemble: Ensemble, frames: list[Frame]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_ensemble: Model, frames: list[Frame]
 ) -> None:
     text = (Path(__file__).parents[2] / "docs" / "how-to" / "evaluation.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
@@ -294,7 +294,7 @@ def test_the_code_of_the_page_runs(
     assert names["found"].dimers[0].name == "Al-Al"
 
 
-def test_speed_is_measured_on_the_frame_of_median_size(small_ensemble: Ensemble, frames: list[Frame]) -> None:
+def test_speed_is_measured_on_the_frame_of_median_size(small_ensemble: Model, frames: list[Frame]) -> None:
     speed = measure_speed(small_ensemble, frames)
     assert speed.atoms == 4
     assert 0 < speed.energy < speed.energy_forces_stress < 1e4

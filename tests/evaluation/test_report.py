@@ -26,11 +26,13 @@ from ase_wavescat.evaluation.page import page
 from ase_wavescat.evaluation.report import Report, make_report, representative_frames, summary
 from ase_wavescat.evaluation.run import run_report, write_report
 from ase_wavescat.potentials.domain import Domain
-from ase_wavescat.potentials.ensemble import Ensemble
-from ase_wavescat.representation.specification import Bands, Correlations, ScatteringSpec
+from ase_wavescat.potentials.linear import FeatureRanges
+from ase_wavescat.potentials.model import Model, linear_model
+from ase_wavescat.representation import Bands, Correlations, ScatteringSpec
 from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import DataError
 from ase_wavescat.training.data.frames import Frame
+from linear_models import linear
 
 CURVE = [
     {"frames": n, "groups": n // 3, "energy_mae_mev_per_atom": 60 / n, "force_mae_ev_per_a": 5 / n} for n in (20, 90)
@@ -74,19 +76,25 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def model() -> Ensemble:
+def model() -> Model:
     """Pairs only: quick."""
     pairs = Correlations(pair=Bands(count=6, spacing=0.8))
     spec = ScatteringSpec(("Li", "Si"), ((2, 0),), (0.0,), beta=0.9, families=(pairs,), tolerance=1e-3)
     rng = np.random.default_rng(4)
     count = len(spec.keys)
     weights = 1e-3 * rng.normal(size=count) + 3e-4 * rng.normal(size=(6, count))
-    domain = Domain(
-        np.full(count, -1e9), np.full(count, 1e9), np.zeros(count), np.ones(count),
-        {3: (0.0, 1.0), 14: (0.0, 1.0)}, {(3, 3): 2.0, (3, 14): 1.9, (14, 14): 1.8},
-    )  # fmt: skip
+    domain = Domain({3: (0.0, 1.0), 14: (0.0, 1.0)}, {(3, 3): 2.0, (3, 14): 1.9, (14, 14): 1.8})
+    ranges = FeatureRanges(np.full(count, -1e9), np.full(count, 1e9), np.zeros(count), np.ones(count))
     provenance = {"label_source": "rolled <dice> & more", "frames": 7, "groups": 3}
-    return Ensemble(spec, spec.keys, weights, np.array([[-7.0, -150.0]] * 6), domain=domain, provenance=provenance)
+    return linear_model(
+        spec,
+        spec.keys,
+        weights,
+        np.array([[-7.0, -150.0]] * 6),
+        ranges=ranges,
+        domain=domain,
+        provenance=provenance,
+    )
 
 
 def cell(rng: np.random.Generator) -> Atoms:
@@ -99,7 +107,7 @@ def cell(rng: np.random.Generator) -> Atoms:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory, model: Ensemble) -> Path:
+def data(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Path:
     """A folder with twelve labelled cells in six groups; the labels are the model's with noise."""
     calculator, rng, frames = WaveScatCalculator(model), np.random.default_rng(0), []
     for index in range(12):
@@ -116,7 +124,7 @@ def data(tmp_path_factory: pytest.TempPathFactory, model: Ensemble) -> Path:
 
 
 @pytest.fixture(scope="module")
-def report(model: Ensemble, data: Path) -> Report:
+def report(model: Model, data: Path) -> Report:
     return make_report(evaluate(model, data, workers=1, progress=False))
 
 
@@ -132,9 +140,9 @@ def plain_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def with_provenance(report: Report, **changes: Any) -> Report:
-    ensemble = report.assessment.ensemble
+    ensemble = report.assessment.model
     provenance = {**ensemble.provenance, **changes}
-    changed = dataclasses.replace(report.assessment, ensemble=dataclasses.replace(ensemble, provenance=provenance))
+    changed = dataclasses.replace(report.assessment, model=dataclasses.replace(ensemble, provenance=provenance))
     return dataclasses.replace(report, assessment=changed)
 
 
@@ -187,7 +195,7 @@ def test_learning_curves_are_shown_when_they_are_there(report: Report) -> None:
 
 
 @pytest.mark.usefixtures("plain_pictures")
-def test_training_data_are_called_training_data(model: Ensemble, report: Report, data: Path) -> None:
+def test_training_data_are_called_training_data(model: Model, report: Report, data: Path) -> None:
     assert "training errors" not in page(report, report.figures())
     digest = hashlib.sha256((data / "cells.extxyz").read_bytes()).hexdigest()
     known = dataclasses.replace(model, provenance={"data": [{"name": "cells", "sha256": digest}]})
@@ -208,9 +216,9 @@ def test_labels_of_another_zero_are_named(report: Report) -> None:
 
 
 @pytest.mark.usefixtures("plain_pictures")
-def test_a_model_of_one_species_and_one_member_has_a_report(model: Ensemble) -> None:
-    spec = dataclasses.replace(model.spec, species=("Si",))
-    single = Ensemble(spec, spec.keys, 1e-3 * np.ones((1, len(spec.keys))), np.array([[-5.0]]))
+def test_a_model_of_one_species_and_one_member_has_a_report(model: Model) -> None:
+    spec = dataclasses.replace(linear(model).spec, species=("Si",))
+    single = linear_model(spec, spec.keys, 1e-3 * np.ones((1, len(spec.keys))), np.array([[-5.0]]))
     rng = np.random.default_rng(1)
     frames = []
     for index in range(3):
@@ -238,7 +246,7 @@ def test_representative_frames_are_the_lowest_of_each_composition(report: Report
 
 
 @pytest.mark.usefixtures("plain_pictures")
-def test_the_command_writes_a_report_and_stores_a_calibration(model: Ensemble, data: Path, tmp_path: Path) -> None:
+def test_the_command_writes_a_report_and_stores_a_calibration(model: Model, data: Path, tmp_path: Path) -> None:
     save_model(tmp_path / "m.h5", model)
     options = ("-o", tmp_path / "out", "--workers", 1, "--quiet")
     result = wavescat("evaluate", tmp_path / "m.h5", data / "*.extxyz", "--calibrate", *options)
@@ -255,13 +263,13 @@ def test_the_command_writes_a_report_and_stores_a_calibration(model: Ensemble, d
     assert calibrated.calibration.force_scale == figures["forces_ev_per_a"]["scale"]
     record = calibrated.provenance["calibration"]
     assert record["data"][0]["name"] == "cells.extxyz" and record["groups"] == 6
-    np.testing.assert_array_equal(calibrated.weights, model.weights)
+    np.testing.assert_array_equal(linear(calibrated).weights, linear(model).weights)
     again = make_report(evaluate(calibrated, data, workers=1, progress=False))
     assert "stored scales were found on some of these data" in page(again, again.figures())
 
 
 @pytest.mark.usefixtures("plain_pictures")
-def test_a_calibration_is_refused_before_any_work(model: Ensemble, data: Path, tmp_path: Path) -> None:
+def test_a_calibration_is_refused_before_any_work(model: Model, data: Path, tmp_path: Path) -> None:
     digest = hashlib.sha256((data / "cells.extxyz").read_bytes()).hexdigest()
     save_model(tmp_path / "m.h5", dataclasses.replace(model, provenance={"data": [{"name": "x", "sha256": digest}]}))
     before = (tmp_path / "m.h5").read_bytes()
@@ -284,7 +292,7 @@ def test_a_calibration_is_refused_before_any_work(model: Ensemble, data: Path, t
     ],
 )
 def test_what_is_wrong_is_a_message(
-    arguments: tuple[str, ...], words: str, model: Ensemble, data: Path, tmp_path: Path
+    arguments: tuple[str, ...], words: str, model: Model, data: Path, tmp_path: Path
 ) -> None:
     save_model(tmp_path / "m.h5", model)
     given = [{"DATA": data, "MODEL": tmp_path / "m.h5"}.get(name, name) for name in arguments]
@@ -304,7 +312,7 @@ def without(folder: Path, data: Path, *keys: str) -> Path:
 
 
 @pytest.mark.usefixtures("plain_pictures")
-def test_frames_without_group_or_config_type(model: Ensemble, data: Path, tmp_path: Path) -> None:
+def test_frames_without_group_or_config_type(model: Model, data: Path, tmp_path: Path) -> None:
     save_model(tmp_path / "m.h5", model)
     command = ("evaluate", tmp_path / "m.h5", without(tmp_path, data, "group", "config_type"), "-o", tmp_path / "out",
                "--workers", 1, "--quiet")  # fmt: skip
@@ -322,7 +330,7 @@ def test_frames_without_group_or_config_type(model: Ensemble, data: Path, tmp_pa
 
 @pytest.mark.usefixtures("plain_pictures")
 def test_a_report_of_the_same_is_kept_and_one_of_others_is_not_replaced(
-    model: Ensemble, data: Path, tmp_path: Path
+    model: Model, data: Path, tmp_path: Path
 ) -> None:
     save_model(tmp_path / "m.h5", model)
     command = ("evaluate", tmp_path / "m.h5", data, "-o", tmp_path / "out", "--workers", 1, "--quiet")

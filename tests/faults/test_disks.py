@@ -28,7 +28,7 @@ from ase_wavescat.active_learning.labelling import label
 from ase_wavescat.cli import main
 from ase_wavescat.evaluation.report import Report, make_report
 from ase_wavescat.evaluation.run import write_report
-from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.system.atomic_write import FileWriteError
 from ase_wavescat.system.errors import WaveScatError
 from ase_wavescat.training.data.frames import Frame, read_frames
@@ -37,6 +37,7 @@ from ase_wavescat.workflows import read_screening, relax, screen
 from faults.disks import Disk, LimitedFiles, SmallDisk, nothing_written, small_disk
 from faults.works import SPEC, glass, training_inputs
 from hostile.model_attacks import good_model
+from linear_models import changed, linear
 
 Writing = Callable[[Path], Any]
 """Writes into a folder."""
@@ -49,11 +50,11 @@ def copper(version: int) -> Atoms:
     return atoms
 
 
-def model(version: int) -> Ensemble:
+def model(version: int) -> Model:
     good = good_model()
     assert good.domain is not None
     domain = dataclasses.replace(good.domain, closest=dict.fromkeys(good.domain.closest, 2.0))
-    return dataclasses.replace(good, weights=good.weights * version, domain=domain)
+    return changed(good, weights=linear(good).weights * version, domain=domain)
 
 
 def writing_a_model(version: int) -> Writing:

@@ -26,7 +26,7 @@ from ase.calculators.morse import MorsePotential
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
-from ase_wavescat.representation.specification import Bands, Correlations, Maps, ScatteringSpec
+from ase_wavescat.representation import Bands, Correlations, Maps, ScatteringSpec
 from ase_wavescat.representation.specification_file import write_spec
 
 Outcome = dict[str, str]

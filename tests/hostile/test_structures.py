@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 
 import numpy as np
@@ -14,11 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ase_wavescat import WaveScatCalculator
-from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.structure.limits import LARGEST_LENGTH, plain_array, reduced_cell
 from ase_wavescat.structure.neighbours import neighbour_pairs
 from ase_wavescat.system.errors import StructureError
 from hostile.structure_attacks import ODD, REFUSED, agree, plain_structure, unimodular
+from linear_models import changed, linear
 
 SETTINGS = settings(
     max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -26,7 +26,7 @@ SETTINGS = settings(
 
 
 @pytest.fixture(scope="module")
-def calculator(small_ensemble: Ensemble) -> WaveScatCalculator:
+def calculator(small_ensemble: Model) -> WaveScatCalculator:
     return WaveScatCalculator(small_ensemble)
 
 
@@ -126,9 +126,9 @@ def test_the_stress_of_a_cell_that_is_not_finite_is_refused_by_name(calculator: 
             calculator.get_stress(atoms)
 
 
-def test_results_that_are_not_finite_are_refused(small_ensemble: Ensemble) -> None:
-    weights = np.full_like(small_ensemble.weights, 1e308)
-    calculator = WaveScatCalculator(dataclasses.replace(small_ensemble, weights=weights))
+def test_results_that_are_not_finite_are_refused(small_ensemble: Model) -> None:
+    weights = np.full_like(linear(small_ensemble).weights, 1e308)
+    calculator = WaveScatCalculator(changed(small_ensemble, weights=weights))
     with np.errstate(all="ignore"), pytest.raises(StructureError, match="not finite"):
         calculator.get_forces(plain_structure())
 

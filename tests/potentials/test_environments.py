@@ -16,14 +16,15 @@ from ase.db import connect
 from ase_wavescat import WaveScatCalculator, load_model, save_model
 from ase_wavescat.active_learning.selection import Limits, select
 from ase_wavescat.potentials.domain import Domain
-from ase_wavescat.potentials.ensemble import Ensemble
 from ase_wavescat.potentials.environments import Environments, EnvironmentVectors, leverages, moments
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.representation.wavelets import solid_harmonics_at
 from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import CalculatorError, WaveScatWarning
 from ase_wavescat.training.data.frames import Frame
 from ase_wavescat.training.data.surroundings import WIDTH, collect_environments, typical_distance
 from ase_wavescat.workflows import relax, screen
+from linear_models import changed, linear, species_energies
 
 SPECIES = (3, 14)
 
@@ -170,12 +171,12 @@ def test_a_width_that_sees_no_shell_is_refused() -> None:
 
 
 @pytest.fixture
-def judging(small_ensemble: Ensemble, wide_domain: Domain, seen: Environments) -> Ensemble:
+def judging(small_ensemble: Model, wide_domain: Domain, seen: Environments) -> Model:
     domain = replace(wide_domain, environments=seen, typical_spread=1e3, periodic_only=True)
     return replace(small_ensemble, domain=domain)
 
 
-def test_the_worst_atom_is_named(judging: Ensemble) -> None:
+def test_the_worst_atom_is_named(judging: Model) -> None:
     atoms = crystals(1)[0]
     del atoms[3]
     calculator = WaveScatCalculator(judging)
@@ -202,7 +203,7 @@ def test_few_of_thousands_of_atoms_need_not_be_told(wide_domain: Domain) -> None
     assert "7 of 5000 atoms" in str(wide_domain.environments_outside(grades, numbers))
 
 
-def test_open_directions_and_spreads(judging: Ensemble) -> None:
+def test_open_directions_and_spreads(judging: Model) -> None:
     slab = crystals(1)[0]
     slab.pbc = (True, False, True)
     calculator = WaveScatCalculator(judging)
@@ -218,14 +219,16 @@ def test_open_directions_and_spreads(judging: Ensemble) -> None:
         assert set(quiet.get_domain_messages(atoms)) == kinds
 
 
-def test_models_that_record_no_environments_say_so(small_ensemble: Ensemble) -> None:
+def test_models_that_record_no_environments_say_so(small_ensemble: Model) -> None:
     with pytest.raises(CalculatorError, match="records no environments"):
         WaveScatCalculator(small_ensemble).get_extrapolation_grades(crystals(1)[0])
 
 
 @pytest.mark.parametrize("members", [5, 1])
-def test_relaxations_and_screenings_carry_what_is_outside(judging: Ensemble, members: int, tmp_path: Path) -> None:
-    few = replace(judging, weights=judging.weights[:members], species_energies=judging.species_energies[:members])
+def test_relaxations_and_screenings_carry_what_is_outside(judging: Model, members: int, tmp_path: Path) -> None:
+    few = changed(
+        judging, weights=linear(judging).weights[:members], species_energies=species_energies(judging)[:members]
+    )
     atoms = crystals(1)[0]
     del atoms[3]
     atoms.calc = WaveScatCalculator(few)
@@ -249,7 +252,7 @@ def test_relaxations_and_screenings_carry_what_is_outside(judging: Ensemble, mem
     np.testing.assert_allclose(row.data["grades"], grades)
 
 
-def test_active_learning_takes_what_is_unlike(judging: Ensemble) -> None:
+def test_active_learning_takes_what_is_unlike(judging: Model) -> None:
     hole = crystals(1)[0]
     del hole[3]
     pool = {"crystal": crystals(1, seed=5001)[0], "hole": hole}
@@ -258,7 +261,7 @@ def test_active_learning_takes_what_is_unlike(judging: Ensemble) -> None:
     assert selection.structures[0].info["largest_grade"] > 1 > selection.candidates[0].grade
 
 
-def test_a_saved_model_judges_alike(judging: Ensemble, tmp_path: Path) -> None:
+def test_a_saved_model_judges_alike(judging: Model, tmp_path: Path) -> None:
     save_model(tmp_path / "model.h5", judging)
     loaded, atoms = load_model(tmp_path / "model.h5"), crystals(1)[0]
     assert loaded.domain is not None and loaded.domain.periodic_only and loaded.domain.typical_spread == 1e3

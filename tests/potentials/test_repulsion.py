@@ -10,6 +10,7 @@ from ase.data import covalent_radii
 from ase_wavescat.potentials.repulsion import PairRepulsion
 from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import StructureError
+from linear_models import whole
 
 CELLS = {
     "one atom, 2 A": Atoms("Si", cell=2 * np.eye(3), pbc=True),
@@ -24,7 +25,7 @@ CELLS = {
 
 
 def energy(repulsion: PairRepulsion, atoms: Atoms) -> float:
-    return repulsion.evaluate(Structure.from_atoms(atoms))[0]
+    return repulsion.predict(Structure.from_atoms(atoms)).energy
 
 
 def lonely_pair(distance: float, symbols: str = "LiSi") -> Atoms:
@@ -56,9 +57,9 @@ def test_images_across_open_directions_do_not_repel() -> None:
     repulsion = PairRepulsion({(3, 14): 2.0})
     positions, numbers = np.array([[0.1, 0, 0], [2.9, 0, 0]]), np.array([3, 14])
     cell = np.diag([4.0, 0.0, 0.0])
-    alone = repulsion.evaluate(Structure(np.zeros((3, 3)), positions, numbers, (False, False, False)))
+    alone = whole(repulsion.predict(Structure(np.zeros((3, 3)), positions, numbers, (False, False, False))))
     assert alone[0] == 0.0 and not alone[1].any()
-    wire, gradient, _ = repulsion.evaluate(Structure(cell, positions, numbers, (True, False, False)))
+    wire, gradient, _ = whole(repulsion.predict(Structure(cell, positions, numbers, (True, False, False))))
     assert wire == pytest.approx(energy(repulsion, lonely_pair(1.2)))
     assert gradient[0, 0] == pytest.approx(-gradient[1, 0]) and gradient[0, 0] < 0
 
@@ -77,23 +78,23 @@ def test_gradient_and_strain_gradient_against_differences(name: str) -> None:
     atoms = CELLS[name]
     repulsion = PairRepulsion.from_species([3, 14])
     cell, positions, numbers = atoms.cell.array, atoms.positions, atoms.numbers
-    value, gradient, strain_gradient = repulsion.evaluate(Structure(cell, positions, numbers))
+    value, gradient, strain_gradient = whole(repulsion.predict(Structure(cell, positions, numbers)))
     assert value > 0
     step = 1e-5
     scale = abs(strain_gradient).max()
     for index in np.ndindex(positions.shape):
         shift = np.zeros_like(positions)
         shift[index] = step
-        ahead = repulsion.evaluate(Structure(cell, positions + shift, numbers))[0]
-        behind = repulsion.evaluate(Structure(cell, positions - shift, numbers))[0]
+        ahead = repulsion.predict(Structure(cell, positions + shift, numbers)).energy
+        behind = repulsion.predict(Structure(cell, positions - shift, numbers)).energy
         assert (ahead - behind) / (2 * step) == pytest.approx(gradient[index], abs=1e-7 * scale)
     for index in np.ndindex(3, 3):
         strain = np.zeros((3, 3))
         strain[index] += step / 2
         strain[index[::-1]] += step / 2
         up, down = np.eye(3) + strain, np.eye(3) - strain
-        ahead = repulsion.evaluate(Structure(cell @ up, positions @ up, numbers))[0]
-        behind = repulsion.evaluate(Structure(cell @ down, positions @ down, numbers))[0]
+        ahead = repulsion.predict(Structure(cell @ up, positions @ up, numbers)).energy
+        behind = repulsion.predict(Structure(cell @ down, positions @ down, numbers)).energy
         assert (ahead - behind) / (2 * step) == pytest.approx(strain_gradient[index], abs=1e-7 * scale)
 
 
@@ -112,7 +113,9 @@ def test_default_cutoffs_are_sums_of_covalent_radii_and_survive_a_round_trip() -
 
 
 def test_without_pairs_nothing_repels() -> None:
-    value, gradient, strain = PairRepulsion({}).evaluate(Structure(2 * np.eye(3), np.zeros((1, 3)), np.array([14])))
+    value, gradient, strain = whole(
+        PairRepulsion({}).predict(Structure(2 * np.eye(3), np.zeros((1, 3)), np.array([14])))
+    )
     assert value == 0 and not gradient.any() and not strain.any()
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ase_wavescat.representation.execution import Execution
-from ase_wavescat.representation.families.atoms import plan as atomic
-from ase_wavescat.representation.families.correlations import plan as correlations
+from ase_wavescat.representation.families.atoms import state as atomic
+from ase_wavescat.representation.families.correlations import state as correlations
 from ase_wavescat.representation.presets import preset
 from ase_wavescat.representation.transform import Transform
 from ase_wavescat.structure.structure import Structure

@@ -13,10 +13,11 @@ from ase import Atoms
 from ase.build import molecule
 
 from ase_wavescat import ScatteringSpec, preset, scattering_features
-from ase_wavescat.representation.specification import Moduli, SpecError
-from ase_wavescat.representation.transform import Transform, unit_strains
+from ase_wavescat.representation import Moduli
+from ase_wavescat.representation.strains import unit_strains
+from ase_wavescat.representation.transform import Transform
 from ase_wavescat.structure.structure import Structure
-from ase_wavescat.system.errors import StructureError, WaveScatError
+from ase_wavescat.system.errors import SpecError, StructureError, WaveScatError
 from finite_difference import best_relative_error
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from ase_wavescat.representation.features import ModulusFeature
+from ase_wavescat.representation.families.moduli.features import ModulusFeature
 from ase_wavescat.representation.presets import preset, valence_electrons
-from ase_wavescat.representation.specification import SpecError
 from ase_wavescat.representation.transform import Transform
 from ase_wavescat.structure.structure import Structure
+from ase_wavescat.system.errors import SpecError
 
 ROTATION = Rotation.from_rotvec([0.3, 0.5, -0.2]).as_matrix()
 CELL = np.array([[4.1, 0.3, -0.2], [1.1, 3.8, 0.4], [-0.7, 0.9, 4.4]])

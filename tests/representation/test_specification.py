@@ -5,9 +5,11 @@ from fractions import Fraction
 
 import pytest
 
-from ase_wavescat.representation.features import ModulusFeature, parse_key
+from ase_wavescat.representation import Bands, Correlations, Maps, Moduli, ScatteringSpec
+from ase_wavescat.representation.families.moduli.features import ModulusFeature
 from ase_wavescat.representation.presets import PRESETS, papers_channels, preset
-from ase_wavescat.representation.specification import Bands, Correlations, Maps, Moduli, ScatteringSpec, SpecError
+from ase_wavescat.representation.registry import parse_key
+from ase_wavescat.system.errors import SpecError
 
 LI_SI = ("Li", "Si")
 

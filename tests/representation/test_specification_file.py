@@ -8,8 +8,8 @@ import pytest
 
 from ase_wavescat import ScatteringSpec, preset
 from ase_wavescat.representation.presets import PRESETS
-from ase_wavescat.representation.specification import SpecError
 from ase_wavescat.representation.specification_file import read_spec, write_spec
+from ase_wavescat.system.errors import SpecError
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))

@@ -7,10 +7,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from ase_wavescat.representation import Bands, Correlations, Maps, Moduli, ScatteringSpec
 from ase_wavescat.representation.presets import papers_channels
-from ase_wavescat.representation.specification import Bands, Correlations, Maps, Moduli, ScatteringSpec, SpecError
+from ase_wavescat.representation.strains import voigt_components
 from ase_wavescat.representation.transform import Transform
 from ase_wavescat.structure.structure import Structure
+from ase_wavescat.system.errors import SpecError
 
 WAVELETS = ((3, 1), (2, 0))
 CELL = np.array([[4.0, 0, 0], [1.2, 4.4, 0], [-0.8, 0.7, 3.9]])
@@ -55,9 +57,14 @@ def test_a_mixed_support_has_the_features_of_its_families(mixed):
         )
 
 
-def test_moduli_have_no_jacobian_pass(mixed):
-    with pytest.raises(ValueError, match="moduli have no Jacobian pass"):
-        mixed.jacobian(Structure(CELL, POSITIONS, NUMBERS))
+def test_the_jacobian_of_features_without_a_pass_is_that_of_tangents(mixed):
+    evaluation = mixed.evaluate(Structure(CELL, POSITIONS, NUMBERS))
+    by_positions, by_strain = evaluation.jacobian()
+    rng = np.random.default_rng(4)
+    moves, strains = rng.normal(size=(2, *POSITIONS.shape)), rng.normal(size=(2, 3, 3))
+    expected = np.einsum("fna,dna->df", by_positions, moves) + voigt_components(strains) @ by_strain.T
+    scale = np.abs(expected).max(axis=0) + 1e-12
+    assert (np.abs(evaluation.tangent(moves, strains) - expected) / scale).max() < 1e-9
 
 
 def test_unknown_keys_are_refused(mixed):

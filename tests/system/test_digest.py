@@ -11,18 +11,20 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from ase_wavescat import Calibration, Domain, Ensemble, load_model, save_model
+from ase_wavescat import Calibration, Domain, Model, load_model, save_model
 from ase_wavescat.cli import main
 from ase_wavescat.system.digest import DIGITS, digest_of
+from linear_models import changed, linear, species_energies, wide_ranges
 
 
 @pytest.fixture
-def whole(small_ensemble: Ensemble, wide_domain: Domain) -> Ensemble:
+def whole(small_ensemble: Model, wide_domain: Domain) -> Model:
     """A model with all of its parts, numbers that have no short decimals among them."""
-    return dataclasses.replace(small_ensemble, domain=wide_domain, calibration=Calibration(4 / 3, 2 / 3))
+    ranges = wide_ranges(len(linear(small_ensemble).keys))
+    return changed(small_ensemble, ranges=ranges, domain=wide_domain, calibration=Calibration(4 / 3, 2 / 3))
 
 
-def test_a_model_saved_and_loaded_has_the_digest_of_the_one_in_memory(whole: Ensemble, tmp_path: Path) -> None:
+def test_a_model_saved_and_loaded_has_the_digest_of_the_one_in_memory(whole: Model, tmp_path: Path) -> None:
     save_model(tmp_path / "one.h5", whole)
     loaded = load_model(tmp_path / "one.h5")
     save_model(tmp_path / "two.h5", loaded)
@@ -33,33 +35,34 @@ def test_a_model_saved_and_loaded_has_the_digest_of_the_one_in_memory(whole: Ens
     assert f"digest      {whole.digest}" in shown
 
 
-def changes(model: Ensemble) -> dict[str, Any]:
+def changes(model: Model) -> dict[str, Any]:
     """Models that differ in one thing."""
-    weights, energies = model.weights.copy(), model.species_energies.copy()
+    weights, energies = linear(model).weights.copy(), species_energies(model).copy()
     weights[2, 3], energies[0, 0] = np.nextafter(weights[2, 3], 1), np.nextafter(energies[0, 0], 1)
-    assert model.domain is not None
-    maximum = model.domain.maximum.copy()
+    ranges = linear(model).ranges
+    assert model.domain is not None and ranges is not None
+    maximum = ranges.maximum.copy()
     maximum[1] += 1
-    order = list(reversed(range(len(model.keys))))
+    order = list(reversed(range(len(linear(model).keys))))
     return {
         "weight": {"weights": weights},
         "species energy": {"species_energies": energies},
         "repulsion": {"repulsion": None},
         "calibration": {"calibration": Calibration(4 / 3, 0.7)},
         "no domain": {"domain": None},
-        "domain": {"domain": dataclasses.replace(model.domain, maximum=maximum)},
+        "ranges": {"ranges": dataclasses.replace(ranges, maximum=maximum)},
         "closest": {"domain": dataclasses.replace(model.domain, closest={(3, 3): 1.0})},
-        "wavelets": {"spec": dataclasses.replace(model.spec, beta=0.61)},
-        "features": {"keys": tuple(model.keys[at] for at in order)},
+        "wavelets": {"spec": dataclasses.replace(linear(model).spec, beta=0.61)},
+        "features": {"keys": tuple(linear(model).keys[at] for at in order)},
     }
 
 
-def test_whatever_results_follow_from_changes_the_digest(whole: Ensemble) -> None:
-    digests = {name: dataclasses.replace(whole, **change).digest for name, change in changes(whole).items()}
+def test_whatever_results_follow_from_changes_the_digest(whole: Model) -> None:
+    digests = {name: changed(whole, **change).digest for name, change in changes(whole).items()}
     assert len({whole.digest, *digests.values()}) == len(digests) + 1
 
 
-def test_where_a_model_came_from_does_not(whole: Ensemble) -> None:
+def test_where_a_model_came_from_does_not(whole: Model) -> None:
     assert dataclasses.replace(whole, provenance={"label_source": "elsewhere"}).digest == whole.digest
 
 

@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from ase_wavescat import Ensemble, WaveScatCalculator
+from ase_wavescat import Model, WaveScatCalculator
+from ase_wavescat.potentials.linear import LinearPotential
 from ase_wavescat.representation.lattice import fourier
 from ase_wavescat.system.process_setting import ProcessSetting
+from linear_models import linear
 
 Make = Callable[..., Atoms]
 PATIENCE = 60.0
@@ -67,7 +69,7 @@ def meanwhile(step: Callable[[], object]) -> Iterator[None]:
 
 
 @pytest.fixture
-def busy(small_ensemble: Ensemble, make_structure: Make) -> Iterator[tuple[WaveScatCalculator, Atoms, float]]:
+def busy(small_ensemble: Model, make_structure: Make) -> Iterator[tuple[WaveScatCalculator, Atoms, float]]:
     """A calculator that another thread keeps at work, a structure and its energy."""
     calculator, atoms, others = WaveScatCalculator(small_ensemble), make_structure(), make_structure(1)
     expected = WaveScatCalculator(small_ensemble).get_potential_energy(atoms)
@@ -109,7 +111,7 @@ def test_children_of_multiprocessing_do_as_well(busy: tuple[WaveScatCalculator, 
     assert child.exitcode == 0
 
 
-def test_results_that_no_other_thread_touches_survive(small_ensemble: Ensemble, make_structure: Make) -> None:
+def test_results_that_no_other_thread_touches_survive(small_ensemble: Model, make_structure: Make) -> None:
     calculator, atoms = WaveScatCalculator(small_ensemble), make_structure()
     energy = calculator.get_potential_energy(atoms)
     assert in_child(lambda: calculator.results["energy"] == energy) == "right"
@@ -129,8 +131,8 @@ def test_a_fork_waits_for_the_planner() -> None:
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="cached properties have no locks any more")
-def test_cached_properties_have_new_locks(small_ensemble: Ensemble) -> None:
-    descriptor = vars(type(small_ensemble))["mean_weights"]
+def test_cached_properties_have_new_locks(small_ensemble: Model) -> None:
+    descriptor = vars(LinearPotential)["mean_weights"]
     held, release = threading.Event(), threading.Event()
 
     def compute() -> None:
@@ -141,7 +143,8 @@ def test_cached_properties_have_new_locks(small_ensemble: Ensemble) -> None:
     thread = threading.Thread(target=compute)
     thread.start()
     held.wait()
-    other = Ensemble(*(getattr(small_ensemble, name) for name in ("spec", "keys", "weights", "species_energies")))
+    own = linear(small_ensemble)
+    other = LinearPotential(own.spec, own.keys, own.weights)
     outcome = in_child(lambda: len(other.mean_weights) == len(other.keys))
     release.set()
     thread.join()

@@ -14,7 +14,7 @@ from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 
 from ase_wavescat import save_model
-from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.system.errors import CalculatorError, DataError
 from ase_wavescat.testing import CHECKS, Subject, Tolerances, check_calculator, chosen_checks, model_subject
 from ase_wavescat.testing.outcome import FAILS, NOT_APPLICABLE, PASSES, Check, Findings, Outcome
@@ -76,7 +76,7 @@ def test_emt_conforms(name: str) -> None:
     outcome(name, EMT).require()
 
 
-def test_a_wavelet_model_conforms(small_ensemble: Ensemble, tmp_path: Path) -> None:
+def test_a_wavelet_model_conforms(small_ensemble: Model, tmp_path: Path) -> None:
     save_model(tmp_path / "model.h5", small_ensemble)
     result = check_calculator(model_subject(tmp_path / "model.h5", calls=CALLS))
     assert result.passed, result.table()

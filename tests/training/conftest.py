@@ -13,9 +13,10 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 from ase_wavescat.potentials.repulsion import PairRepulsion
-from ase_wavescat.representation.specification import Bands, Correlations, Maps, Moduli, ScatteringSpec
+from ase_wavescat.representation import Bands, Correlations, Maps, Moduli, ScatteringSpec
 from ase_wavescat.representation.transform import Transform
 from ase_wavescat.structure.structure import Structure
+from linear_models import whole
 
 SPECIES_ENERGIES = np.array([-1.9, -5.4])
 
@@ -63,7 +64,7 @@ def make_structures(
     sizes = np.sqrt(sum(np.mean(positions**2, axis=(1, 2)) for _, positions, _ in jacobians))
     weights = rng.normal(scale=0.1, size=len(sizes)) / sizes
     for atoms, structure, (features, positions, strain) in zip(frames, structures, jacobians, strict=True):
-        base, gradient, stretch = repulsion.evaluate(Structure(*structure))
+        base, gradient, stretch = whole(repulsion.predict(Structure(*structure)))
         counts = np.array([np.count_nonzero(atoms.numbers == z) for z in spec.species])
         energy = features @ weights + counts @ SPECIES_ENERGIES + base + noise * len(atoms) * rng.normal()
         forces = -np.einsum("fnc,f->nc", positions, weights) - gradient

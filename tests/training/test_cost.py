@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ase_wavescat.representation.presets import preset
-from ase_wavescat.representation.specification import SpecError
 from ase_wavescat.structure.structure import Structure
+from ase_wavescat.system.errors import SpecError
 from ase_wavescat.training.cost import measured_cost, support_cost
 
 SIDE, ATOMS = 9.0, 40

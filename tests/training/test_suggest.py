@@ -18,8 +18,8 @@ from click.testing import CliRunner, Result
 
 from ase_wavescat import ScatteringSpec, preset
 from ase_wavescat.cli import main
+from ase_wavescat.representation import Correlations
 from ase_wavescat.representation.parameter_rules import width_from_overlap
-from ase_wavescat.representation.specification import Correlations
 from ase_wavescat.representation.specification_file import read_spec
 from ase_wavescat.system.errors import DataError
 from ase_wavescat.training.suggest import measure_cost, propose, suggest

@@ -10,7 +10,7 @@ from ase.constraints import FixAtoms, FixCartesian
 from ase.optimize import BFGS
 
 from ase_wavescat import WaveScatCalculator
-from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.workflows import Barrier, neb
 
 
@@ -46,7 +46,7 @@ def adatom_band(adatom: tuple[Atoms, Atoms, float]) -> Barrier:
 
 
 @pytest.fixture
-def silicon_hop(small_ensemble: Ensemble) -> tuple[Atoms, Atoms]:
+def silicon_hop(small_ensemble: Model) -> tuple[Atoms, Atoms]:
     """Lithium at two interstitial sites of a small silicon cell, the first with the small model."""
     initial = bulk("Si", cubic=True) + Atoms("Li", [(2.7, 2.7, 2.7)])
     final = initial.copy()

@@ -16,7 +16,7 @@ from ase.io import read, write
 from ase.units import GPa
 from click.testing import CliRunner
 
-from ase_wavescat import Ensemble, WaveScatCalculator, save_model
+from ase_wavescat import Model, WaveScatCalculator, save_model
 from ase_wavescat.cli import main
 from ase_wavescat.cli.options import CELLS
 from ase_wavescat.system.errors import DataError, StructureError
@@ -200,7 +200,7 @@ def test_what_does_not_repeat_enough_is_refused_with_the_choice_that_fits() -> N
         relax(atoms, cell="in-plane")
 
 
-def test_a_slab_with_a_model_and_the_command(small_ensemble: Ensemble, make_structure: Make, tmp_path: Path) -> None:
+def test_a_slab_with_a_model_and_the_command(small_ensemble: Model, make_structure: Make, tmp_path: Path) -> None:
     atoms = make_structure()
     atoms.pbc = (True, False, True)
     atoms.calc = WaveScatCalculator(small_ensemble)

@@ -14,7 +14,7 @@ from ase.constraints import ExternalForce, FixAtoms, FixSymmetry, Hookean, Mirro
 from ase.io import write
 from click.testing import CliRunner
 
-from ase_wavescat import Ensemble, save_model
+from ase_wavescat import Model, save_model
 from ase_wavescat.cli import main
 from ase_wavescat.system.errors import DataError
 from ase_wavescat.workflows import (
@@ -116,9 +116,7 @@ def test_a_screening_names_it_as_failed_and_ranks_the_others(relaxed: bool, tmp_
     assert len(screening.table) == 1 and "Hookean on Cu4 adds to energies" in screening.failed[0].error
 
 
-def test_the_commands_name_it_too(
-    small_ensemble: Ensemble, make_structure: Callable[..., Atoms], tmp_path: Path
-) -> None:
+def test_the_commands_name_it_too(small_ensemble: Model, make_structure: Callable[..., Atoms], tmp_path: Path) -> None:
     save_model(tmp_path / "small.h5", small_ensemble)
     atoms = make_structure()
     atoms.set_constraint(Hookean(0, 1, 5.0, rt=2.0))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.workflows.demo import LINEAR_STRAINS, demo_figure, run_demo, shipped_structure, table
 
 
@@ -21,7 +21,7 @@ def test_the_shipped_structure_is_what_the_readme_says() -> None:
     assert distances.min() > 2.2
 
 
-def test_run_demo_returns_consistent_parts(small_ensemble: Ensemble, make_structure: Callable[..., Atoms]) -> None:
+def test_run_demo_returns_consistent_parts(small_ensemble: Model, make_structure: Callable[..., Atoms]) -> None:
     atoms = make_structure()
     result = run_demo(small_ensemble, atoms)
     assert result.forces.shape == result.forces_uncertainty.shape == (6, 3) and result.stress.shape == (6,)

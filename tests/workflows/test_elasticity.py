@@ -21,7 +21,7 @@ from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_strain
 from ase.units import GPa
 from click.testing import CliRunner
 
-from ase_wavescat import Ensemble, WaveScatCalculator, save_model
+from ase_wavescat import Model, WaveScatCalculator, save_model
 from ase_wavescat.calculator import PropertyNotImplementedError
 from ase_wavescat.cli import main
 from ase_wavescat.system.errors import CalculatorError, DataError, StructureError, WaveScatWarning
@@ -396,7 +396,7 @@ def test_a_stressed_or_unstable_cell_is_said_to_be(copper: Atoms, tmp_path: Path
 # ---------------------------------------------------------------- members
 
 
-def test_member_stresses_are_differences_of_member_energies(small_ensemble: Ensemble, make_structure: Make) -> None:
+def test_member_stresses_are_differences_of_member_energies(small_ensemble: Model, make_structure: Make) -> None:
     atoms = make_structure()
     calculator = WaveScatCalculator(small_ensemble, reference_cell=atoms.cell.array)
     stresses = calculator.get_member_stresses(atoms)
@@ -416,7 +416,7 @@ def test_member_stresses_are_differences_of_member_energies(small_ensemble: Ense
         WaveScatCalculator(small_ensemble).get_member_stresses()
 
 
-def test_the_spread_is_that_of_the_members_tensors(small_ensemble: Ensemble, make_structure: Make) -> None:
+def test_the_spread_is_that_of_the_members_tensors(small_ensemble: Model, make_structure: Make) -> None:
     atoms = make_structure()
     atoms.calc = calculator = WaveScatCalculator(small_ensemble)
     strains = (-0.01, 0.01)
@@ -470,7 +470,7 @@ def test_a_calculator_without_stress_and_open_structures_are_refused_with_a_reme
         elastic(atoms)
 
 
-def test_the_command(small_ensemble: Ensemble, make_structure: Make, tmp_path: Path) -> None:
+def test_the_command(small_ensemble: Model, make_structure: Make, tmp_path: Path) -> None:
     save_model(tmp_path / "small.h5", small_ensemble)
     write(tmp_path / "glass.extxyz", make_structure())
     glass, model, folder = (str(tmp_path / name) for name in ("glass.extxyz", "small.h5", "out"))

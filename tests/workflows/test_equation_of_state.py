@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import warnings
 from collections.abc import Callable
@@ -21,12 +20,13 @@ from ase.io import read, write
 from ase.units import GPa
 from click.testing import CliRunner
 
-from ase_wavescat import Ensemble, WaveScatCalculator, save_model
+from ase_wavescat import Model, WaveScatCalculator, save_model
 from ase_wavescat.cli import main
 from ase_wavescat.system.errors import CalculatorError, DataError, StructureError, WaveScatWarning
 from ase_wavescat.workflows import eos
 from ase_wavescat.workflows.checks import on_grids_of
 from ase_wavescat.workflows.equation_of_state import fit_birch_murnaghan, fit_parabola
+from linear_models import changed, linear
 
 Make = Callable[..., Atoms]
 
@@ -149,7 +149,7 @@ def test_a_relaxation_that_does_not_end_leaves_its_point_out() -> None:
         eos(atoms, relax_ions=True, fmax=-1)
 
 
-def test_members_have_their_own_curves(small_ensemble: Ensemble, make_structure: Make) -> None:
+def test_members_have_their_own_curves(small_ensemble: Model, make_structure: Make) -> None:
     atoms = make_structure()
     atoms.calc = calculator = WaveScatCalculator(small_ensemble)
     strains = np.linspace(-0.04, 0.04, 9)
@@ -165,7 +165,7 @@ def test_members_have_their_own_curves(small_ensemble: Ensemble, make_structure:
 
 
 def test_spreads_of_volume_and_modulus_are_those_of_the_members_fits(
-    small_ensemble: Ensemble, make_structure: Make, monkeypatch: pytest.MonkeyPatch
+    small_ensemble: Model, make_structure: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Members whose curves are known parabolas, through the real calculator."""
     atoms = make_structure()
@@ -189,7 +189,7 @@ def test_spreads_of_volume_and_modulus_are_those_of_the_members_fits(
     assert "±" in result.summary()
 
 
-def test_all_points_have_the_grids_of_the_largest_cell(small_ensemble: Ensemble, make_structure: Make) -> None:
+def test_all_points_have_the_grids_of_the_largest_cell(small_ensemble: Model, make_structure: Make) -> None:
     atoms = make_structure()
     largest = 1.09 * atoms.cell.array
     given, foreign = WaveScatCalculator(small_ensemble), EMT()
@@ -199,10 +199,10 @@ def test_all_points_have_the_grids_of_the_largest_cell(small_ensemble: Ensemble,
     assert on_grids_of(given, largest) is given and on_grids_of(foreign, largest) is foreign
 
 
-def test_no_energy_is_lost_in_the_largest_cell(small_ensemble: Ensemble, make_structure: Make) -> None:
+def test_no_energy_is_lost_in_the_largest_cell(small_ensemble: Model, make_structure: Make) -> None:
     """On the grids of the unstrained cell, wavelets would be cut off there."""
     atoms = make_structure()
-    atoms.calc = WaveScatCalculator(dataclasses.replace(small_ensemble, weights=1000 * small_ensemble.weights))
+    atoms.calc = WaveScatCalculator(changed(small_ensemble, weights=1000 * linear(small_ensemble).weights))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", WaveScatWarning)
         result = eos(atoms)
@@ -268,7 +268,7 @@ def test_molecules_and_missing_calculators_are_refused() -> None:
         eos(cube(lambda volume: volume), relax_ions=True)
 
 
-def test_the_command(small_ensemble: Ensemble, make_structure: Make, tmp_path: Path) -> None:
+def test_the_command(small_ensemble: Model, make_structure: Make, tmp_path: Path) -> None:
     save_model(tmp_path / "small.h5", small_ensemble)
     write(tmp_path / "glass.extxyz", make_structure())
     glass, model, folder = (str(tmp_path / name) for name in ("glass.extxyz", "small.h5", "out"))

@@ -15,9 +15,9 @@ from ase.phasediagram import PhaseDiagram
 from scipy.optimize import linprog, minimize_scalar
 
 from ase_wavescat import WaveScatCalculator
-from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.model import Model, linear_model
 from ase_wavescat.potentials.repulsion import PairRepulsion
-from ase_wavescat.representation.specification import Bands, Correlations, Maps, ScatteringSpec
+from ase_wavescat.representation import Bands, Correlations, Maps, ScatteringSpec
 from ase_wavescat.system.errors import CalculatorError, DataError, WaveScatWarning
 from ase_wavescat.workflows import (
     References,
@@ -159,7 +159,7 @@ def test_an_element_below_its_reference_is_worth_a_warning() -> None:
 
 
 def test_the_hull_of_a_model_has_spreads(
-    small_ensemble: Ensemble, make_structure: Callable[..., Atoms], tmp_path: object
+    small_ensemble: Model, make_structure: Callable[..., Atoms], tmp_path: object
 ) -> None:
     calculator = WaveScatCalculator(small_ensemble)
     structures = [make_structure(seed) for seed in range(3)]
@@ -209,7 +209,7 @@ def test_stored_results_know_no_references() -> None:
 
 
 def test_calculators_loaded_one_by_one_are_one_model(
-    small_ensemble: Ensemble, make_structure: Callable[..., Atoms]
+    small_ensemble: Model, make_structure: Callable[..., Atoms]
 ) -> None:
     structures = [make_structure(seed) for seed in range(2)]
     references = {"Li": -7.0, "Si": -160.0}
@@ -223,7 +223,7 @@ def test_calculators_loaded_one_by_one_are_one_model(
 
 
 def test_spreads_and_stability_of_entries_above_the_hull(
-    small_ensemble: Ensemble, make_structure: Callable[..., Atoms]
+    small_ensemble: Model, make_structure: Callable[..., Atoms]
 ) -> None:
     calculator = WaveScatCalculator(small_ensemble)
     low = make_structure(0)
@@ -249,7 +249,7 @@ def test_references_of_members_are_an_atom() -> None:
         families=(Correlations(pair=Bands(count=4, spacing=0.8), atom_maps=Maps(((2, 0),), (0.0,))),),
     )  # fmt: skip
     repulsion = PairRepulsion.from_species(spec.species)
-    model = Ensemble(spec, spec.keys, np.zeros((3, len(spec.keys))), [[-5.0], [-5.1], [-5.2]], repulsion)
+    model = linear_model(spec, spec.keys, np.zeros((3, len(spec.keys))), [[-5.0], [-5.1], [-5.2]], repulsion)
     calculator = WaveScatCalculator(model)
     found = reference_energies(calculator, ["Si"])
     assert np.ptp(found.members["Si"]) == pytest.approx(0.2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -12,13 +11,14 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from ase_wavescat import WaveScatCalculator
-from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.system.errors import CalculatorError, DataError
 from ase_wavescat.workflows.members import energies_of, member_energies, spread
+from linear_models import changed, linear, species_energies
 
 
 def test_member_energies_have_the_models_mean_and_spread(
-    small_ensemble: Ensemble, make_structure: Callable[..., Atoms]
+    small_ensemble: Model, make_structure: Callable[..., Atoms]
 ) -> None:
     calculator = WaveScatCalculator(small_ensemble)
     structures = [make_structure(seed) for seed in range(2)]
@@ -29,11 +29,11 @@ def test_member_energies_have_the_models_mean_and_spread(
         assert calculator.get_energy_uncertainty(atoms) == pytest.approx(float(spread(calculator, row)))
 
 
-def test_shared_errors_cancel_in_differences(small_ensemble: Ensemble, make_structure: Callable[..., Atoms]) -> None:
+def test_shared_errors_cancel_in_differences(small_ensemble: Model, make_structure: Callable[..., Atoms]) -> None:
     """Members that differ by a constant per atom agree on every difference of equal atoms."""
-    shifted = dataclasses.replace(
+    shifted = changed(
         small_ensemble,
-        weights=np.tile(small_ensemble.weights[0], (5, 1)),
+        weights=np.tile(linear(small_ensemble).weights[0], (5, 1)),
         species_energies=np.linspace(-8, -7, 5)[:, None] * np.ones(2),
     )
     calculator = WaveScatCalculator(shifted)
@@ -43,15 +43,17 @@ def test_shared_errors_cancel_in_differences(small_ensemble: Ensemble, make_stru
     assert spread(calculator, members[1] - members[0]) < 1e-9
 
 
-def test_calculators_without_members_have_no_spread(small_ensemble: Ensemble) -> None:
+def test_calculators_without_members_have_no_spread(small_ensemble: Model) -> None:
     assert member_energies(EMT(), [bulk("Cu")]) is None
-    single = dataclasses.replace(
-        small_ensemble, weights=small_ensemble.weights[:1], species_energies=small_ensemble.species_energies[:1]
+    single = changed(
+        small_ensemble,
+        weights=linear(small_ensemble).weights[:1],
+        species_energies=species_energies(small_ensemble)[:1],
     )
     assert member_energies(WaveScatCalculator(single), []) is None
 
 
-def test_energies_of_structures(small_ensemble: Ensemble, make_structure: Callable[..., Atoms]) -> None:
+def test_energies_of_structures(small_ensemble: Model, make_structure: Callable[..., Atoms]) -> None:
     shared, other = WaveScatCalculator(small_ensemble), WaveScatCalculator(small_ensemble)
     structures = [make_structure(0), make_structure(1)]
     for atoms in structures:
@@ -61,7 +63,7 @@ def test_energies_of_structures(small_ensemble: Ensemble, make_structure: Callab
     structures[1].calc = other
     again, same = energies_of(structures)
     assert same == pytest.approx(members) and again == pytest.approx(energies)
-    structures[1].calc = WaveScatCalculator(dataclasses.replace(small_ensemble, weights=2 * small_ensemble.weights))
+    structures[1].calc = WaveScatCalculator(changed(small_ensemble, weights=2 * linear(small_ensemble).weights))
     assert energies_of(structures)[1] is None
     copper = bulk("Cu")
     copper.calc = EMT()

@@ -12,14 +12,14 @@ from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.io import read
 
-from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.system.errors import WaveScatWarning
 from ase_wavescat.workflows import Barrier, path_energies
 
 
 @pytest.mark.filterwarnings("ignore::ase_wavescat.WaveScatWarning")
 def test_spreads_are_those_of_the_members_own_differences(
-    silicon_hop: tuple[Atoms, Atoms], small_ensemble: Ensemble
+    silicon_hop: tuple[Atoms, Atoms], small_ensemble: Model
 ) -> None:
     initial, final = silicon_hop
     calculator = initial.calc

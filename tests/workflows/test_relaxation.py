@@ -20,7 +20,7 @@ from ase.io import read, write
 from click.testing import CliRunner
 from scipy.optimize import minimize_scalar
 
-from ase_wavescat import Ensemble, WaveScatCalculator, save_model
+from ase_wavescat import Model, WaveScatCalculator, save_model
 from ase_wavescat.cli import main
 from ase_wavescat.system.errors import CalculatorError, DataError, StructureError
 from ase_wavescat.workflows import relax
@@ -224,7 +224,7 @@ def test_fused_atoms_that_part_are_no_runaway() -> None:
 
 
 def test_the_spread_of_the_energy_change_is_that_of_the_members_changes(
-    small_ensemble: Ensemble, make_structure: Make
+    small_ensemble: Model, make_structure: Make
 ) -> None:
     atoms = make_structure()
     atoms.calc = calculator = WaveScatCalculator(small_ensemble)
@@ -249,7 +249,7 @@ def test_the_spread_of_the_energy_change_is_that_of_the_members_changes(
 
 
 def test_a_relaxation_without_a_step_still_has_the_energys_own_spread(
-    small_ensemble: Ensemble, make_structure: Make
+    small_ensemble: Model, make_structure: Make
 ) -> None:
     atoms = make_structure()
     atoms.calc = WaveScatCalculator(small_ensemble)
@@ -285,7 +285,7 @@ def test_a_calculator_must_be_there_and_give_what_is_needed() -> None:
         relax(atoms, cell=True)
 
 
-def test_the_command_writes_and_keeps(small_ensemble: Ensemble, make_structure: Make, tmp_path: Path) -> None:
+def test_the_command_writes_and_keeps(small_ensemble: Model, make_structure: Make, tmp_path: Path) -> None:
     save_model(tmp_path / "small.h5", small_ensemble)
     write(tmp_path / "two.extxyz", [make_structure(0), make_structure(1)])
     folder = tmp_path / "out"
@@ -306,7 +306,7 @@ def test_the_command_writes_and_keeps(small_ensemble: Ensemble, make_structure: 
     assert CliRunner().invoke(main, [*arguments, "--fmax", "-1"]).exit_code == 1
 
 
-def test_what_was_known_of_another_state_is_forgotten(small_ensemble: Ensemble, make_structure: Make) -> None:
+def test_what_was_known_of_another_state_is_forgotten(small_ensemble: Model, make_structure: Make) -> None:
     atoms = make_structure()
     atoms.calc = WaveScatCalculator(small_ensemble)
     atoms.info |= {"energy_uncertainty": 123.0, "REF_energy": 7.0, "group": "melt-3"}

@@ -17,7 +17,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
-from ase_wavescat import Ensemble, WaveScatCalculator, __version__, save_model
+from ase_wavescat import Model, WaveScatCalculator, __version__, save_model
 from ase_wavescat.active_learning.exploration import Plan, explore
 from ase_wavescat.workflows import convex_hull, elastic, eos, neb, relax, tiling
 from ase_wavescat.workflows.result import Result
@@ -162,7 +162,7 @@ def band(atoms: Atoms) -> Result:
     ids=["eos", "tiling", "neb", "relax", "elastic", "hull", "explore"],
 )
 def test_results_name_the_model_that_made_them(
-    small_ensemble: Ensemble, make_structure: Any, tmp_path: Path, workflow: Callable[[Atoms], Result]
+    small_ensemble: Model, make_structure: Any, tmp_path: Path, workflow: Callable[[Atoms], Result]
 ) -> None:
     """By name and digest in JSON, in a corner of the picture, and in trajectories."""
     save_model(tmp_path / "some_$model$.h5", small_ensemble)

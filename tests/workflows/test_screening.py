@@ -30,7 +30,7 @@ import ase_wavescat.workflows.screening.crews as crews
 from ase_wavescat import WaveScatCalculator, save_model
 from ase_wavescat.cli import main
 from ase_wavescat.potentials.domain import Domain
-from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.system.errors import CalculatorError, DataError, WaveScatError
 from ase_wavescat.workflows import read_screening, screen
 from ase_wavescat.workflows.screening.jobs import ScreeningSettings, job_key
@@ -116,7 +116,7 @@ def test_references_are_crystals_relaxed_with_the_calculator_unless_given(tmp_pa
 
 
 def test_uncertainty_is_the_spread_over_the_members_own_hulls(
-    tmp_path: Path, small_ensemble: Ensemble, make_structure: Callable[..., Atoms]
+    tmp_path: Path, small_ensemble: Model, make_structure: Callable[..., Atoms]
 ) -> None:
     pool = [make_structure(seed, atoms) for seed, atoms in enumerate((4, 5, 6, 7))]
     given = {"Li": -7.0, "Si": -160.0}
@@ -147,7 +147,7 @@ def test_uncertainty_is_the_spread_over_the_members_own_hulls(
 
 
 def test_what_lies_outside_the_training_domain_is_flagged_and_close_atoms_shape_no_hull(
-    tmp_path: Path, small_ensemble: Ensemble, wide_domain: Domain, make_structure: Callable[..., Atoms]
+    tmp_path: Path, small_ensemble: Model, wide_domain: Domain, make_structure: Callable[..., Atoms]
 ) -> None:
     domain = dataclasses.replace(wide_domain, closest={(3, 3): 1.5, (3, 14): 1.5, (14, 14): 1.5})
     ensemble = dataclasses.replace(small_ensemble, domain=domain)
@@ -485,7 +485,7 @@ def test_a_script_without_the_line_for_processes_says_so(tmp_path: Path) -> None
 # ---------------------------------------------------------------- the command
 
 
-def test_command(tmp_path: Path, small_ensemble: Ensemble, make_structure: Callable[..., Atoms]) -> None:
+def test_command(tmp_path: Path, small_ensemble: Model, make_structure: Callable[..., Atoms]) -> None:
     save_model(tmp_path / "small.h5", small_ensemble)
     write(tmp_path / "pool.extxyz", [make_structure(seed) for seed in range(2)])
     arguments = [
@@ -526,7 +526,7 @@ def test_command_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argume
     assert message in done.output
 
 
-def test_command_generates(tmp_path: Path, small_ensemble: Ensemble) -> None:
+def test_command_generates(tmp_path: Path, small_ensemble: Model) -> None:
     save_model(tmp_path / "small.h5", small_ensemble)
     arguments = [
         "screen", "--generate", "LiSi", "--cells", "2", "--atoms", "4", "--model", str(tmp_path / "small.h5"),

@@ -14,17 +14,18 @@ from ase import Atoms
 
 from ase_wavescat import WaveScatCalculator, WaveScatWarning
 from ase_wavescat.active_learning.exploration import Plan, explore
-from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.workflows import convex_hull, elastic, eos, find_hops, melt_quench, neb, path_energies, relax, tiling
 from ase_wavescat.workflows.melting import MeltSchedule
+from linear_models import changed, linear
 
 Make = Callable[..., Atoms]
 
 
 @pytest.fixture(scope="module")
-def featured(small_ensemble: Ensemble) -> Ensemble:
+def featured(small_ensemble: Model) -> Model:
     """The small model with features that matter beside the repulsion."""
-    return dataclasses.replace(small_ensemble, weights=1000 * small_ensemble.weights)
+    return changed(small_ensemble, weights=1000 * linear(small_ensemble).weights)
 
 
 def volume_scan(atoms: Atoms) -> np.ndarray:
@@ -41,7 +42,7 @@ def energy_and_forces(atoms: Atoms) -> np.ndarray:
 
 @pytest.mark.filterwarnings("ignore::ase_wavescat.WaveScatWarning")  # random weights make no stable solid
 def test_threads_in_workflows_and_beside_them_have_the_answers_of_serial_use(
-    featured: Ensemble, make_structure: Make
+    featured: Model, make_structure: Make
 ) -> None:
     """Each thread has a structure of its own size: on the grids of another, energies would be far off."""
     work: list[tuple[Callable[[Atoms], np.ndarray], Atoms]] = [
@@ -87,9 +88,7 @@ QUICK = MeltSchedule(temperature=300.0, melting=0.004, quenching=0.004)
     ],
     ids=["eos", "elastic", "tiling", "relax", "melt_quench", "hops", "explore", "path_energies", "neb", "hull"],
 )
-def test_what_is_given_stays_as_it_was(
-    featured: Ensemble, make_structure: Make, workflow: Callable[[Atoms], Any]
-) -> None:
+def test_what_is_given_stays_as_it_was(featured: Model, make_structure: Make, workflow: Callable[[Atoms], Any]) -> None:
     """Parameters and results of the calculator, and all of the atoms."""
     atoms = make_structure()
     atoms.info["name"], atoms.arrays["tags"] = "mine", np.arange(len(atoms))
@@ -113,7 +112,7 @@ def moved(atoms: Atoms, distance: float) -> Atoms:
 
 
 def test_warnings_of_a_workflow_are_not_repeated_by_the_calculator(
-    small_ensemble: Ensemble, wide_domain: Any, make_structure: Make
+    small_ensemble: Model, wide_domain: Any, make_structure: Make
 ) -> None:
     atoms = make_structure()
     narrow = dataclasses.replace(wide_domain, fractions={3: (0.0, 0.1)})

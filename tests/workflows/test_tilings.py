@@ -14,7 +14,7 @@ from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 
 from ase_wavescat import WaveScatCalculator
-from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.system.errors import CalculatorError, DataError
 from ase_wavescat.workflows import tiling
 
@@ -96,7 +96,7 @@ def test_the_cost_is_that_of_a_harmonic_crystal_and_independent_of_the_zero() ->
     assert tiling(atoms, repeats=[(2, 1, 1)], amplitude=0.0).cost == pytest.approx([0.0])
 
 
-def test_a_model_with_members(small_ensemble: Ensemble, make_structure: Callable[..., Atoms], tmp_path: Path) -> None:
+def test_a_model_with_members(small_ensemble: Model, make_structure: Callable[..., Atoms], tmp_path: Path) -> None:
     atoms = make_structure()
     atoms.calc = WaveScatCalculator(small_ensemble)
     result = tiling(atoms, repeats=[(1, 1, 1), (2, 1, 1)], reference=WaveScatCalculator(small_ensemble))
@@ -136,7 +136,7 @@ def test_open_directions_and_missing_calculators_are_named(copper: Atoms) -> Non
         tiling(copper)
 
 
-def test_constraints_and_fixed_grids(small_ensemble: Ensemble, make_structure: Callable[..., Atoms]) -> None:
+def test_constraints_and_fixed_grids(small_ensemble: Model, make_structure: Callable[..., Atoms]) -> None:
     copper = bulk("Cu", cubic=True)
     copper.rattle(0.1, seed=0)
     copper.set_constraint(FixAtoms([0]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +11,10 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from ase_wavescat import WaveScatCalculator
-from ase_wavescat.potentials.ensemble import Ensemble
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.system.errors import CalculatorError, DataError
 from ase_wavescat.workflows import References, VoltageCurve, voltage
+from linear_models import changed, linear, species_energies
 
 LI, SI = -1.9, -5.4
 REFERENCES = {"Li": LI}
@@ -120,7 +120,7 @@ def test_bad_input_is_named() -> None:
 
 
 @pytest.fixture(scope="module")
-def model_structures(small_ensemble: Ensemble) -> list[Atoms]:
+def model_structures(small_ensemble: Model) -> list[Atoms]:
     calculator = WaveScatCalculator(small_ensemble)
     rng = np.random.default_rng(3)
     structures = []
@@ -144,7 +144,7 @@ def test_the_spread_is_that_of_each_members_voltage(model_structures: list[Atoms
     for member in range(members.shape[1]):
         gained = members[:, member] / 2 - curve.x * ion.members["Li"][member]  # type: ignore[index]
         each.append(-np.diff(gained[at]) / np.diff(curve.edges))
-    scale = calculator.ensemble.calibration.energy_scale
+    scale = calculator.model.calibration.energy_scale
     assert curve.voltage_spread == pytest.approx(scale * np.std(each, axis=0, ddof=1))
     written = curve.write(tmp_path, "curve")
     assert written.with_suffix(".png").stat().st_size > 5000 and '"published"' in written.read_text()
@@ -163,7 +163,7 @@ def test_errors_that_members_share_cancel(model_structures: list[Atoms]) -> None
     assert fixed is not None and fixed[0] > 1e-3
 
 
-def test_the_callers_structures_stay(make_structure: Callable[..., Atoms], small_ensemble: Ensemble) -> None:
+def test_the_callers_structures_stay(make_structure: Callable[..., Atoms], small_ensemble: Model) -> None:
     structures = [make_structure(0, 4), make_structure(1, 5)]
     for atoms in structures:
         atoms.calc = WaveScatCalculator(small_ensemble)
@@ -181,7 +181,7 @@ def test_the_picture_has_steps_and_points() -> None:
 
 
 def test_the_smooth_curve_needs_more_compositions_than_coefficients_and_has_the_members_spread(
-    small_ensemble: Ensemble, make_structure: Callable[..., Atoms]
+    small_ensemble: Model, make_structure: Callable[..., Atoms]
 ) -> None:
     structures = []
     for lithium in range(4):
@@ -194,10 +194,10 @@ def test_the_smooth_curve_needs_more_compositions_than_coefficients_and_has_the_
     curve = voltage(structures, references=REFERENCES, order=2)
     single = []
     for row in range(small_ensemble.members):
-        member = dataclasses.replace(
+        member = changed(
             small_ensemble,
-            weights=small_ensemble.weights[[row]],
-            species_energies=small_ensemble.species_energies[[row]],
+            weights=linear(small_ensemble).weights[[row]],
+            species_energies=species_energies(small_ensemble)[[row]],
         )
         for atoms in structures:
             atoms.calc = WaveScatCalculator(member)

@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import i0e, i1e, ive
 
-from ase_wavescat.representation.specification import Bands
+from ase_wavescat.representation.checks import require, whole
 
 Array = NDArray[np.float64]
 
 _WINDOW = 16.0  # b of the bands' window
 _REACH = 17.5  # side lobes of 2e-7 from a distance of this over the half width on
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Radial bands in reciprocal space: smooth windows of |G|, centred at k * spacing, k = 0..count-1 (1/A).
+
+    Each reaches `half_width` = 2.5 spacings to either side, so that nothing lies beyond `maximum`.
+    """
+
+    count: int
+    spacing: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "count", whole(self.count, "the count of bands"))
+        require(self.count >= 1, f"bands need a count of at least 1, got {self.count}")
+        require(math.isfinite(self.spacing) and self.spacing > 0, f"band spacing must be positive, got {self.spacing}")
+
+    @property
+    def half_width(self) -> float:
+        return 2.5 * self.spacing
+
+    @property
+    def maximum(self) -> float:
+        return (self.count - 1) * self.spacing + self.half_width
 
 
 def band_weights(bands: Bands, lengths: Array) -> tuple[Array, Array]:

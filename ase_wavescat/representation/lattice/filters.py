@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ase_wavescat.representation.features import Wavelet
 from ase_wavescat.representation.lattice.reciprocal import ReciprocalLattice
 from ase_wavescat.representation.specification import ScatteringSpec
-from ase_wavescat.representation.wavelets import fourier_extent, fourier_radial, radial_power
+from ase_wavescat.representation.wavelets import Wavelet, fourier_extent, fourier_radial, radial_power
 from ase_wavescat.system.compiled import compiled
 
 Array = NDArray[np.float64]

@@ -34,4 +34,5 @@ def repulsion_of(structure: Structure, repulsion: PairRepulsion | None) -> Basel
     """The repulsion alone, nothing where there is none."""
     if repulsion is None:
         return Baseline(0.0, np.zeros((len(structure), 3)), np.zeros((3, 3)))
-    return Baseline(*repulsion.evaluate(structure))
+    known = repulsion.predict(structure)
+    return Baseline(known.energy, known.gradient, known.strain_gradient)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ase_wavescat.potentials.calibration import Calibration
 from ase_wavescat.potentials.domain import Domain
-from ase_wavescat.potentials.ensemble import Calibration, Ensemble
+from ase_wavescat.potentials.linear import FeatureRanges, LinearPotential
+from ase_wavescat.potentials.model import linear_model
 from ase_wavescat.training.data.surroundings import collect_environments
 from ase_wavescat.training.linear.cross_validation import Fitted, HeldOut
 from ase_wavescat.training.linear.observation import Observation
@@ -20,42 +21,35 @@ if TYPE_CHECKING:
 
 def finish(problem: Problem, fitted: Fitted, settings: Settings) -> Trained:
     """The held-out errors, the calibration by them, and the model."""
-    domain = _domain(problem, fitted)
+    ranges, spec = _ranges(problem, fitted), problem.observations.store.spec
     held_out = HeldOut(fitted, settings.label_weights)
-    spread = _ForceSpread(_model(problem, fitted, domain, Calibration()), fitted.support)
+    spread = _ForceSpread(LinearPotential(spec, fitted.keys, fitted.weights, ranges), fitted.support)
     fold = problem.fold[problem.groups].tolist()
     for index, observation in enumerate(fitted.observations):
         if problem.judged[index]:
             held_out.add(observation, fold[index])
         spread.add(observation)
     validation = held_out.validation
-    domain = replace(domain, typical_spread=validation.typical_spread)
-    calibration = Calibration(validation.energy_scale, validation.force_scale * spread.truncation)
-    model = _model(problem, fitted, domain, calibration)
-    return Trained(model, validation, {**held_out.curves, **fitted.told})
-
-
-def _model(problem: Problem, fitted: Fitted, domain: Domain, calibration: Calibration) -> Ensemble:
-    """The only place that makes the potential."""
-    observations = problem.observations
-    return Ensemble(
-        spec=observations.store.spec,
+    model = linear_model(
+        spec=spec,
         keys=fitted.keys,
         weights=fitted.weights,
-        species_energies=observations.species_energies(fitted.energies),
-        repulsion=observations.repulsion,
-        domain=domain,
-        calibration=calibration,
+        species_energies=problem.observations.species_energies(fitted.energies),
+        repulsion=problem.observations.repulsion,
+        ranges=ranges,
+        domain=_domain(problem, validation.typical_spread),
+        calibration=Calibration(validation.energy_scale, validation.force_scale * spread.truncation),
     )
+    return Trained(model, validation, {**held_out.curves, **fitted.told})
 
 
 class _ForceSpread:
     """Force spread of all members over that of the components the model keeps, root mean square over the data."""
 
-    def __init__(self, model: Ensemble, support: np.ndarray | None) -> None:
+    def __init__(self, potential: LinearPotential, support: np.ndarray | None) -> None:
         self._support = slice(None) if support is None else support
-        self._centred = model.weights - model.mean_weights
-        self._kept = model.force_components.weights
+        self._centred = potential.weights - potential.mean_weights
+        self._kept = potential.force_components.weights
         self._all = self._part = 0.0
 
     def add(self, observation: Observation) -> None:
@@ -70,20 +64,20 @@ class _ForceSpread:
         return float(np.sqrt(self._all / self._part)) if self._part > 0 else 1.0
 
 
-def _domain(problem: Problem, fitted: Fitted) -> Domain:
-    """All but the typical spread."""
+def _ranges(problem: Problem, fitted: Fitted) -> FeatureRanges:
+    place = {key: index for index, key in enumerate(problem.observations.store.keys)}
+    per_atom = problem.observations.energy_rows.per_atom[:, [place[key] for key in fitted.keys]]
+    return FeatureRanges(per_atom.min(axis=0), per_atom.max(axis=0), per_atom.mean(axis=0), per_atom.std(axis=0))
+
+
+def _domain(problem: Problem, typical_spread: float | None) -> Domain:
     observations, frames = problem.observations, problem.observations.frames
-    species, keys = observations.store.spec.species, observations.store.keys
-    place = {key: index for index, key in enumerate(keys)}
-    per_atom = observations.energy_rows.per_atom[:, [place[key] for key in fitted.keys]]
+    species = observations.store.spec.species
     fractions = np.array([frame.count(species) / len(frame) for frame in frames])
     return Domain(
-        minimum=per_atom.min(axis=0),
-        maximum=per_atom.max(axis=0),
-        mean=per_atom.mean(axis=0),
-        std=per_atom.std(axis=0),
         fractions={z: (float(x.min()), float(x.max())) for z, x in zip(species, fractions.T, strict=True)},
         closest=observations.closest,
         environments=collect_environments(frames, species, problem.fold[problem.groups]),
+        typical_spread=typical_spread,
         periodic_only=all(all(frame.pbc) for frame in frames),
     )

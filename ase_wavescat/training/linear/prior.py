@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ase_wavescat.representation.features import AtomFeature, parse_key
+from ase_wavescat.representation.registry import parse_key
 from ase_wavescat.training.linear.observation import LabelWeights
 from ase_wavescat.training.linear.statistics import Statistics
 
 ROUGHNESS = 2.0
-FIVE_BODY = 100.0
+STEEP = 100.0
 """Measured on held-out melts of Li-Si: with five-body features and neither of these a few wild atoms spoil the forces
 (rms 0.40 eV/A against 0.14 eV/A)."""
 
@@ -25,7 +25,7 @@ def prior_scale(
     design: with roughness 0 this is ridge on standardised features, and strength is relative to the information in the
     data. r_gamma = rms of the force rows over the standard deviation of the energy column (1/A), r its geometric mean:
     a positive roughness makes features expensive that change fast with the positions for the energy they carry.
-    c_gamma = 100 for products of two maps at the atoms, fourth powers of the density with tails to match; 1 otherwise.
+    c_gamma = 100 for steep features (`Feature.steep`), such as products of two maps at the atoms; 1 otherwise.
     """
     penalty = statistics.scale(weights) ** 2
     usable = (statistics.energy_std > 0) & (statistics.force_rms > 0)
@@ -34,5 +34,4 @@ def prior_scale(
         ratio[usable] = statistics.force_rms[usable] / statistics.energy_std[usable]
         ratio[usable] /= np.exp(np.mean(np.log(ratio[usable])))
         penalty = penalty * ratio ** (2 * roughness)
-    features = [parse_key(key) for key in keys]
-    return penalty * [FIVE_BODY if isinstance(f, AtomFeature) and f.body_order == 5 else 1.0 for f in features]
+    return penalty * [STEEP if parse_key(key).steep else 1.0 for key in keys]

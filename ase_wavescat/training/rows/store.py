@@ -27,9 +27,10 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from ase_wavescat.potentials.model_bytes import damage_of, hdf5_file, seal
+from ase_wavescat.potentials.file.bytes import damage_of, hdf5_file, seal
 from ase_wavescat.representation.specification import ScatteringSpec
-from ase_wavescat.representation.transform import Transform, unit_strains
+from ase_wavescat.representation.strains import unit_strains
+from ase_wavescat.representation.transform import Transform
 from ase_wavescat.system.atomic_write import atomic_path, make_folder
 from ase_wavescat.system.errors import DataError, StructureError, WaveScatError, warn
 from ase_wavescat.system.locks import waited_for

@@ -21,8 +21,9 @@ from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
 
 from ase_wavescat.calculator import WaveScatCalculator
+from ase_wavescat.capabilities import TwinCalculator
 from ase_wavescat.io.structures import structure_bytes
-from ase_wavescat.potentials.model_file import load_model
+from ase_wavescat.potentials.file.model_file import load_model
 from ase_wavescat.system.errors import CalculatorError, WaveScatError, listening, unheard
 from ase_wavescat.workflows.checks import calculator_of, evaluated
 from ase_wavescat.workflows.extrapolation import grades_of, outside_of
@@ -89,7 +90,7 @@ def _identity(calculator: BaseCalculator, make: Callable[[], BaseCalculator]) ->
     """The class, and a hash of its parameters; of our models, of all that their results depend on."""
     parameters = dict(getattr(calculator, "parameters", None) or {})
     digest = hashlib.sha256()
-    if isinstance(calculator, WaveScatCalculator):
+    if "model_digest" in parameters:
         del parameters["model"], parameters["ase_wavescat"]  # where it was and who reads it; its digest counts
     else:
         digest.update(_carried(make))
@@ -179,7 +180,7 @@ class _Tools:
     def calculator(self) -> BaseCalculator:
         """One that has not seen a structure, so that no result depends, in its last digits, on those before (neighbour
         lists that are kept, say); ours forget by themselves."""
-        if isinstance(self._calculator, WaveScatCalculator):
+        if isinstance(self._calculator, TwinCalculator):
             return self._calculator
         return copy.deepcopy(self._calculator)
 

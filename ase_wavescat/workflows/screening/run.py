@@ -13,13 +13,13 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 from tqdm import tqdm
 
+from ase_wavescat.capabilities import members_of
 from ase_wavescat.io.structures import check_structure
 from ase_wavescat.system.errors import DataError, WaveScatError, WaveScatWarning, listening
 from ase_wavescat.system.processes import cores
 from ase_wavescat.system.progress import hidden
 from ase_wavescat.workflows.hull import References, formation_energies, reference_energies
 from ase_wavescat.workflows.melting import MeltSchedule
-from ase_wavescat.workflows.members import has_members
 from ase_wavescat.workflows.relaxation import CellChoice
 from ase_wavescat.workflows.screening.crews import crew_of, screened_structures
 from ase_wavescat.workflows.screening.database import NO_FLAGS, ScreeningDatabase, open_database
@@ -107,7 +107,8 @@ def _extend(bar: Any, more: int) -> None:
 
 def _energy_scale(calculator: BaseCalculator) -> float | None:
     """Of the members' spread; None for calculators that have none."""
-    return calculator.ensemble.calibration.energy_scale if has_members(calculator) else None
+    ours = members_of(calculator)
+    return None if ours is None else ours.energy_scale
 
 
 class _Intake:

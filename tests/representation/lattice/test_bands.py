@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.integrate import trapezoid
 
+from ase_wavescat.representation import Bands
 from ase_wavescat.representation.lattice.bands import band_reach, band_weights
-from ase_wavescat.representation.specification import Bands
 from finite_difference import best_relative_error
 
 BANDS = Bands(6, 0.7)

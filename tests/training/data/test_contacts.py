@@ -7,7 +7,7 @@ import pytest
 from ase import Atoms
 
 from ase_wavescat.potentials.repulsion import PairRepulsion
-from ase_wavescat.representation.specification import Bands, Correlations, Maps, ScatteringSpec
+from ase_wavescat.representation import Bands, Correlations, Maps, ScatteringSpec
 from ase_wavescat.representation.transform import Transform
 from ase_wavescat.structure.structure import Structure
 from ase_wavescat.training.data.contacts import (
@@ -97,7 +97,7 @@ def test_rows_and_targets_of_a_dimer(contacts, transform):
         close = dimer(share * CLOSEST[3, 3])
         change = transform.evaluate(Structure(*close)).features - transform.evaluate(Structure(*start)).features
         np.testing.assert_allclose(contacts.rows[row], change, atol=1e-9)
-        wanted = [r.evaluate(Structure(*close))[0] - r.evaluate(Structure(*start))[0] for r in (bare, repulsion)]
+        wanted = [r.predict(Structure(*close)).energy - r.predict(Structure(*start)).energy for r in (bare, repulsion)]
         assert contacts.targets[row] == pytest.approx(wanted[0] - wanted[1], abs=1e-9)
     total = contacts.targets[: len(DISTANCES)]
     assert total[-1] == pytest.approx(wanted[0] - wanted[1])

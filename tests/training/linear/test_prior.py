@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ase_wavescat.representation.specification import Correlations, Maps, ScatteringSpec
+from ase_wavescat.representation import Correlations, Maps, ScatteringSpec
 from ase_wavescat.training.linear.observation import LabelWeights
-from ase_wavescat.training.linear.prior import FIVE_BODY, prior_scale
+from ase_wavescat.training.linear.prior import STEEP, prior_scale
 from ase_wavescat.training.linear.statistics import Statistics
 
 WEIGHTS = LabelWeights(energy=20.0, forces=2.0, stress=50.0)
@@ -26,7 +26,7 @@ def test_a_rough_feature_costs_more():
     np.testing.assert_allclose(rough[2] / plain[2] / (rough[1] / plain[1]), 100.0)
 
 
-def test_five_body_features_cost_more():
+def test_steep_features_cost_more():
     penalty = prior_scale(statistics([1.0] * 5), WEIGHTS, SPEC.keys)
-    np.testing.assert_allclose(penalty[2:] / penalty[0], FIVE_BODY)
+    np.testing.assert_allclose(penalty[2:] / penalty[0], STEEP)
     np.testing.assert_allclose(penalty[:2], penalty[0])

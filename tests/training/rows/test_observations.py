@@ -15,6 +15,7 @@ from ase_wavescat.system.errors import DataError
 from ase_wavescat.training.data.frames import Frame
 from ase_wavescat.training.rows.observations import Observations
 from ase_wavescat.training.rows.store import Rows
+from linear_models import whole
 
 SPECIES = (3, 14)
 REFERENCES = {3: -2.0, 14: -5.0}
@@ -53,7 +54,7 @@ def test_labels_stay_as_they_are_without_repulsion_and_references() -> None:
 
 def test_the_repulsion_is_not_fitted() -> None:
     repulsion = PairRepulsion({(3, 14): 3.0})
-    energy, gradient, strain = repulsion.evaluate(FRAME.structure)
+    energy, gradient, strain = whole(repulsion.predict(FRAME.structure))
     assert energy > 0.1
     one = observations(FRAME, repulsion=repulsion)[0]
     assert one.energy == pytest.approx(FRAME.energy - energy)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
-from ase_wavescat.representation.families.correlations.plan import CorrelationState, GridGroup
 from ase_wavescat.representation.lattice.fourier import Shape, workspace
 from ase_wavescat.system.compiled import compiled
+
+if TYPE_CHECKING:
+    from ase_wavescat.representation.families.correlations.plan import GridGroup
+    from ase_wavescat.representation.families.correlations.state import CorrelationState
 
 Array = NDArray[np.float64]
 ComplexArray = NDArray[np.complex128]
@@ -33,7 +38,7 @@ class PositionsJacobian:
             moved = (phases[atoms].T[:, :, None] * vectors[:, None, :]).reshape(len(vectors), -1)
             self._moves.append(np.stack([moved.imag, -moved.real], axis=1).reshape(2 * len(vectors), -1))
         self._fields = [state.all_fields(g) for g in range(len(self._plan.groups))]
-        self.rows = np.zeros((self._plan.count, len(species), 3))
+        self.rows = np.zeros((len(self._plan.features), len(species), 3))
 
     def fill(self) -> Array:
         """(F, N, 3)."""

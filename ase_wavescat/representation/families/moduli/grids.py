@@ -21,13 +21,16 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from scipy.optimize import brentq
 
-from ase_wavescat.representation.features import Wavelet
 from ase_wavescat.representation.lattice.filters import RadialPart
-from ase_wavescat.representation.specification import Moduli, ScatteringSpec
-from ase_wavescat.representation.wavelets import direct_extent, fourier_extent, radial_power
+from ase_wavescat.representation.specification import ScatteringSpec
+from ase_wavescat.representation.wavelets import Wavelet, direct_extent, fourier_extent, radial_power
+
+if TYPE_CHECKING:
+    from ase_wavescat.representation.families.moduli.family import Moduli
 
 _KINK_TOLERANCE = 1e-4  # at which the bandwidth of a map with kinks is twice its field's cutoff
 _KINK_POINTS = 16  # least number of points along each axis of a map with kinks, at that tolerance

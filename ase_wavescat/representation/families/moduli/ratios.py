@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ase_wavescat.representation.features import ModulusFeature
+from ase_wavescat.representation.families.moduli.features import ModulusFeature
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]

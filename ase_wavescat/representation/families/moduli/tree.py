@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ase_wavescat.representation.families.moduli import pointwise
+from ase_wavescat.representation.families.moduli.features import ModulusFeature
 from ase_wavescat.representation.families.moduli.grids import Grid, GridRules
 from ase_wavescat.representation.families.moduli.ratios import Ratios
-from ase_wavescat.representation.features import ModulusFeature, Wavelet
 from ase_wavescat.representation.lattice.filters import RadialPart
-from ase_wavescat.representation.specification import Moduli, ScatteringSpec, SpecError
+from ase_wavescat.representation.specification import ScatteringSpec
+from ase_wavescat.representation.wavelets import Wavelet
+from ase_wavescat.system.errors import SpecError
+
+if TYPE_CHECKING:
+    from ase_wavescat.representation.families.moduli.family import Moduli
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -79,7 +84,7 @@ class ModuliTree:
         refinement: float = 1.0,
         points: int = 0,
     ) -> None:
-        self.spec, self.family, self.count = spec, family, len(features)
+        self.spec, self.family, self.features = spec, family, list(features)
         self.squared = family.second_input == "squared"
         self.ratios = Ratios(features) if family.normalisation == "ratio" else None
         integrals = features if self.ratios is None else self.ratios.integrals
@@ -162,9 +167,7 @@ class ModuliTree:
         if row.key not in self._softening_rms:
             raise SpecError(
                 f"softening = {self.family.softening:g} needs the root mean square of every map, and softening_rms "
-                f"lacks {row.key!r}: measure them with "
-                "ase_wavescat.representation.families.moduli.plan.measure_softening(spec, structures), or set "
-                "softening = 0"
+                f"lacks {row.key!r}: measure them with spec.measured_on(structures), or set softening = 0"
             )
         return (self.family.softening * self._softening_rms[row.key]) ** 2
 

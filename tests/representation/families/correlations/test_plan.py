@@ -7,13 +7,15 @@ from ase.build import make_supercell
 from scipy.integrate import trapezoid
 from scipy.spatial.transform import Rotation
 
-from ase_wavescat.representation.features import AtomFeature, BandFeature, Map, PairFeature, SpeciesWavelet, Wavelet
+from ase_wavescat.representation import Bands, Correlations, Maps, ScatteringSpec
+from ase_wavescat.representation.families.atoms.features import AtomFeature
+from ase_wavescat.representation.families.correlations.features import BandFeature, PairFeature
 from ase_wavescat.representation.lattice.bands import band_weights
 from ase_wavescat.representation.lattice.filters import tapered_radial
+from ase_wavescat.representation.maps import Map, SpeciesWavelet
 from ase_wavescat.representation.presets import preset
-from ase_wavescat.representation.specification import Bands, Correlations, Maps, ScatteringSpec
 from ase_wavescat.representation.transform import Transform
-from ase_wavescat.representation.wavelets import fourier_extent, fourier_radial, solid_harmonics_at
+from ase_wavescat.representation.wavelets import Wavelet, fourier_extent, fourier_radial, solid_harmonics_at
 from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import StructureError
 from finite_difference import best_relative_error
@@ -144,9 +146,13 @@ class DenseGrid:
         phases = np.exp(1j * self.vectors @ self.positions[self.numbers == centre].T)
         return np.einsum("abc,abcn->n", coefficients, phases).real / self.volume
 
+    def atom_values(self, feature):
+        """Of the atoms of the feature's centre."""
+        return np.prod([self.at_atoms(m, feature.centre) for m in feature.maps], axis=0)
+
     def value(self, feature):
         if isinstance(feature, AtomFeature):
-            return np.prod([self.at_atoms(m, feature.centre) for m in feature.maps], axis=0).sum()
+            return self.atom_values(feature).sum()
         family = self.spec.families[0]
         if isinstance(feature, PairFeature):
             bands, left, right = family.pair, *(self.densities[z] for z in feature.species)
@@ -173,6 +179,20 @@ def test_features_against_a_dense_grid():
     error = np.abs(features[chosen] - expected) / scale
     assert error[~at_atoms].max() < 1e-10  # the same discrete sum by other means
     assert error[at_atoms].max() < 1e-5  # the real-space tail is cut and tapered
+
+
+def test_values_per_atom_against_a_dense_grid():
+    spec = make_spec(SMALL_FAMILY, tolerance=1e-7)
+    cell, positions, numbers = atoms([[3.1, 0, 0], [0.6, 2.9, 0], [-0.5, 0.4, 3.3]], 3)
+    chosen = [i for i, f in enumerate(spec.features) if isinstance(f, AtomFeature)][::17]
+    assert {len(spec.features[i].maps) for i in chosen} == {1, 2}
+    transform = Transform(spec, [spec.keys[0], *(spec.keys[i] for i in chosen)])  # the pair feature has none
+    values = transform.evaluate(Structure(cell, positions, numbers)).atom_values()
+    dense = DenseGrid(spec, cell, positions, numbers, points=48)
+    for column, feature in zip(values.T, (spec.features[i] for i in chosen), strict=True):
+        expected = np.zeros(len(numbers))
+        expected[numbers == feature.centre] = dense.atom_values(feature)
+        np.testing.assert_allclose(column, expected, rtol=1e-5, atol=1e-5 * np.abs(values).mean())
 
 
 def test_pair_bands_against_a_direct_space_sum():
@@ -248,7 +268,8 @@ def test_a_support_gives_the_same_numbers_and_needs_fewer_maps():
     whole_gradient, whole_strain = full.evaluate(Structure(cell, positions, numbers)).gradient(spread)
     np.testing.assert_allclose(gradient, whole_gradient, atol=1e-9 * np.abs(gradient).max())
     np.testing.assert_allclose(strain, whole_strain, atol=1e-9 * np.abs(strain).max())
-    assert len(part._band_plans[0][1].maps) < len(full._band_plans[0][1].maps)
+    (_, of_part), (_, of_all) = part.plans[-1], full.plans[-1]
+    assert len(of_part.maps) < len(of_all.maps)
 
 
 def test_a_support_with_as_many_maps_as_fields():

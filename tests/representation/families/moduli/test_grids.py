@@ -7,12 +7,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from ase_wavescat.representation import Moduli
 from ase_wavescat.representation.families.moduli.grids import Envelope, GridRules, product_extent
-from ase_wavescat.representation.features import Wavelet
 from ase_wavescat.representation.lattice.filters import wavelet_cutoff
 from ase_wavescat.representation.presets import preset
-from ase_wavescat.representation.specification import Moduli
-from ase_wavescat.representation.wavelets import fourier_extent
+from ase_wavescat.representation.wavelets import Wavelet, fourier_extent
 
 SPEC = preset("polynomial", ["Li", "Si"])
 POLYNOMIAL, PAPERS = SPEC.families[0], Moduli()

@@ -18,8 +18,9 @@ import scipy.special
 
 from ase_wavescat.representation.families.moduli.plan import ModuliPlan
 from ase_wavescat.representation.lattice.reciprocal import ReciprocalLattice
-from ase_wavescat.representation.lattice.structure_factor import Phases
 from ase_wavescat.representation.presets import preset
+from ase_wavescat.representation.scene import Scene
+from ase_wavescat.structure.structure import Structure
 
 pytest.importorskip("kymatio")
 
@@ -65,9 +66,8 @@ def ours(points):
     )
     plan = ModuliPlan(spec, spec.families[0], spec.features, points=points)
     lattice = ReciprocalLattice(EDGE * np.eye(3), plan.cutoff)
-    densities = np.array([Phases(lattice, POSITIONS[z == NUMBERS]).structure_factor() for z in spec.species])
-    counts = np.array([np.count_nonzero(z == NUMBERS) for z in spec.species])
-    values = plan.prepare(lattice).forward(densities, counts).features
+    scene = Scene(Structure(lattice.cell, POSITIONS, NUMBERS), spec.species, lattice)
+    values = plan.prepare(lattice).forward(scene).values
     keys = [(f.channel, f.power, tuple(w.scale for w in f.path), f.path[-1].l if f.path else 0) for f in spec.features]
     return dict(zip(keys, values, strict=True)), spec
 

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from ase_wavescat.representation import Moduli, ScatteringSpec
 from ase_wavescat.representation.execution import Execution
-from ase_wavescat.representation.families.moduli.plan import ModuliPlan, measure_softening
-from ase_wavescat.representation.features import ModulusFeature, Wavelet
+from ase_wavescat.representation.families.moduli.features import ModulusFeature
+from ase_wavescat.representation.families.moduli.plan import ModuliPlan
 from ase_wavescat.representation.lattice.reciprocal import ReciprocalLattice
-from ase_wavescat.representation.lattice.structure_factor import Phases
 from ase_wavescat.representation.reach import reach
-from ase_wavescat.representation.specification import Moduli, ScatteringSpec, SpecError
-from ase_wavescat.representation.wavelets import direct_coefficients, direct_extent, solid_harmonics_at
+from ase_wavescat.representation.scene import Scene
+from ase_wavescat.representation.wavelets import Wavelet, direct_coefficients, direct_extent, solid_harmonics_at
 from ase_wavescat.structure.structure import Structure
+from ase_wavescat.system.errors import SpecError
 from finite_difference import best_relative_error
 
 PAPERS = Moduli()
@@ -35,7 +36,7 @@ def make_spec(family=POLYNOMIAL, *, wavelets=((3, 1), (2, 0)), scales=(0.0, 1.0)
 
 def softened(structure, epsilon=0.4, family=PAPERS, **settings):
     family = dataclasses.replace(family, softening=epsilon)
-    return measure_softening(make_spec(family, **settings), [Structure(*structure)])
+    return make_spec(family, **settings).measured_on([Structure(*structure)])
 
 
 TRICLINIC = np.array([[4.1, 0.3, -0.2], [1.1, 3.8, 0.4], [-0.7, 0.9, 4.4]])
@@ -61,33 +62,21 @@ class Case:
         self.execution = execution
 
     def state(self, cell, positions, numbers, reference_cell=None, keep=True):
-        self.lattice = ReciprocalLattice(cell, self.plan.cutoff, reference_cell)
-        self.phases = [Phases(self.lattice, positions[numbers == z]) for z in self.spec.species]
-        self.counts = np.array([np.count_nonzero(numbers == z) for z in self.spec.species])
-        self.densities = np.array([p.structure_factor() for p in self.phases])
-        self.prepared = self.plan.prepare(self.lattice, self.execution)
-        return self.prepared.forward(self.densities, self.counts, keep)
+        lattice = ReciprocalLattice(cell, self.plan.cutoff, reference_cell)
+        scene = Scene(Structure(cell, positions, numbers), self.spec.species, lattice)
+        return self.plan.prepare(lattice, self.execution).forward(scene, keep)
 
     def values(self, *structure, **options):
-        return self.state(*structure, **options).features
+        return self.state(*structure, **options).values
 
-    def gradient(self, cell, positions, numbers, weights, **options):
-        adjoint, strain = self.state(cell, positions, numbers, **options).adjoint(weights)
-        forces = np.zeros_like(positions)
-        for row, phases, z in zip(adjoint, self.phases, self.spec.species, strict=True):
-            forces[numbers == z] = phases.gradient(row)
-        return forces, strain
+    def gradient(self, *structure_and_weights, **options):
+        *structure, weights = structure_and_weights
+        return self.state(*structure, **options).pullback(weights)
 
-    def tangent(self, cell, positions, numbers, displacements, strains):
-        state = self.state(cell, positions, numbers)
-        changes = np.array(
-            [
-                [p.tangent(d[numbers == z]) for p, z in zip(self.phases, self.spec.species, strict=True)]
-                for d in displacements
-            ]
-        )
-        rows = [state.tangent(change, strain) for change, strain in zip(changes, strains, strict=True)]
-        return state.features, np.array(rows)
+    def tangent(self, *structure_and_directions):
+        *structure, displacements, strains = structure_and_directions
+        state = self.state(*structure)
+        return state.values, state.pushforward(displacements, strains)
 
 
 def balanced(features, seed=0):
@@ -369,9 +358,9 @@ def test_kept_and_recomputed_fields_give_the_same_gradient():
 
 def test_gradient_is_linear_and_repeatable():
     state = Case(make_spec(PAPERS)).state(*STRUCTURES["triclinic"])
-    first, second = np.random.default_rng(0).normal(size=(2, len(state.features)))
-    together = state.adjoint(first + second)
-    for whole, a, b in zip(together, state.adjoint(first), state.adjoint(second), strict=True):
+    first, second = np.random.default_rng(0).normal(size=(2, len(state.values)))
+    together = state.pullback(first + second)
+    for whole, a, b in zip(together, state.pullback(first), state.pullback(second), strict=True):
         np.testing.assert_allclose(whole, a + b, atol=1e-10 * np.abs(whole).max())
 
 
@@ -382,7 +371,7 @@ def test_three_species_and_odd_powers():
     powers = (Fraction(1), Fraction(3, 2), Fraction(7, 3), Fraction(3), Fraction(6))
     spec = make_spec(Moduli(powers=powers), species=(3, 8, 14), channels=channels, wavelets=((2, 1), (1, 0)))
     case = Case(
-        measure_softening(dataclasses.replace(spec, families=(Moduli(powers, softening=0.3),)), [Structure(*structure)])
+        dataclasses.replace(spec, families=(Moduli(powers, softening=0.3),)).measured_on([Structure(*structure)])
     )
     assert max(derivative_errors(case, structure, STEPS)) <= 1e-6
 
@@ -401,10 +390,10 @@ def test_derivatives_stay_finite_where_moduli_vanish():
 
 
 def test_softening_without_its_root_mean_squares_is_refused():
-    with pytest.raises(SpecError, match="measure_softening"):
+    with pytest.raises(SpecError, match="measured_on"):
         Case(make_spec(Moduli(softening=0.4)))
     with pytest.raises(SpecError, match="at least one"):
-        measure_softening(make_spec(PAPERS), [])
+        make_spec(PAPERS).measured_on([])
 
 
 CLUSTER = np.array([[-0.5, 0.0, 0.0], [1.2, -0.3, 0.4], [0.1, 0.6, -1.6]])
@@ -423,7 +412,7 @@ def test_vacuum_adds_nothing_to_softened_moduli():
 
 def test_measured_softening_is_the_root_mean_square():
     cell, positions, numbers = STRUCTURES["triclinic"]
-    spec = measure_softening(make_spec(PAPERS), [Structure(*STRUCTURES["triclinic"])])
+    spec = make_spec(PAPERS).measured_on([Structure(*STRUCTURES["triclinic"])])
     feature = ModulusFeature("both", Fraction(2), (Wavelet(0.0, 3, 1), Wavelet(1.0, 2, 0)))
     value = Case(make_spec(PAPERS), [feature]).values(cell, positions, numbers)[0]
     rms = dict(spec.families[0].softening_rms)["both:0,3,1>1,2,0"]

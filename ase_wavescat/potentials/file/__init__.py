@@ -1,0 +1,1 @@
+"""Models as files: one HDF5 file each."""
