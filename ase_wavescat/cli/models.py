@@ -154,13 +154,13 @@ def suggest(data: tuple[str, ...], preset: str, spec_file: Path | None, overwrit
 @click.option(
     "--members",
     type=click.IntRange(min=1),
-    show_default="20; 1 network",
+    show_default="20 (networks: 1)",
     help="Make an ensemble of so many bootstrap members.",
 )
 @click.option(
     "--folds",
     type=click.IntRange(min=2),
-    show_default="5; 10 for networks",
+    show_default="5 (networks: 10)",
     help="Cross-validate by group with so many folds; networks hold out one of them.",
 )
 @click.option(

@@ -403,7 +403,7 @@ def test_settings_out_of_range():
         ({"directions": -1}, "directions must not be negative"), ({"strengths": (0.0,)}, "strengths must be positive"),
         ({"members": 2.5}, "members must be a whole number, got 2.5"), ({"energy_weight": "a"}, "must be a number"),
         ({"strengths": (float("nan"),)}, "strengths must be positive"), ({"seed": -1}, "seed must not be negative"),
-        ({"method": "magic"}, "ridge, sparse, greedy, got 'magic'"), ({"size": 5}, "ridge takes all features"),
+        ({"method": "magic"}, "ridge, sparse, greedy, network, got 'magic'"), ({"size": 5}, "ridge takes all features"),
         ({"references": {"Xx": 1.0}}, "by element symbol, got 'Xx'"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
