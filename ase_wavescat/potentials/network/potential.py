@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ase_wavescat.potentials.network.prepared import PreparedNetwork
-from ase_wavescat.potentials.network.rows import Rows
+from ase_wavescat.potentials.network.rows import Rows, species_indices
 from ase_wavescat.potentials.network.specification import NetworkSpecification
 from ase_wavescat.potentials.network.state import NetworkState
 from ase_wavescat.potentials.network.weights import NetworkWeights
@@ -102,7 +102,7 @@ class NetworkPotential:
         states: list[NetworkState] = []
         for network in self.prepared(execution):
             states.append(NetworkState(network, rows, execution, states[0] if states else None))
-        return NetworkPrediction(structure, tuple(states))
+        return NetworkPrediction(structure, tuple(states), self.weights[0])
 
     def card(self) -> list[str]:
         """Lines of the model card."""
@@ -145,10 +145,11 @@ class NetworkPrediction:
     Attributes:
         structure: which.
         states: of each member the at-atom invariants, and derivatives of sums of them.
+        weights: of the first member.
     """
 
-    def __init__(self, structure: Structure, states: tuple[NetworkState, ...]) -> None:
-        self.structure, self.states = structure, states
+    def __init__(self, structure: Structure, states: tuple[NetworkState, ...], weights: NetworkWeights) -> None:
+        self.structure, self.states, self.weights = structure, states, weights
 
     @property
     def energy(self) -> float:
@@ -196,3 +197,13 @@ class NetworkPrediction:
         """(N, 3), eV/A: standard deviation over the members, 0 for a single one."""
         freedom = min(1, len(self.states) - 1)
         return np.asarray(self.member_gradients.std(axis=0, ddof=freedom))
+
+    @cached_property
+    def features(self) -> Array:
+        """(S + I,): atoms of each species, and sums over the atoms of the first member's invariants, standardised."""
+        state, weights = self.states[0], self.weights
+        kinds = species_indices(self.structure, weights.specification.species)
+        names = ("first", "second")[: weights.specification.orders]
+        mean, deviation = (np.concatenate([weights[f"{o}_{n}"] for o in names], axis=1) for n in ("mean", "deviation"))
+        sums = ((state.values - mean[kinds]) / deviation[kinds]).sum(axis=0)
+        return np.concatenate([self.structure.count(weights.specification.species), sums])

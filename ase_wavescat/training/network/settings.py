@@ -50,7 +50,7 @@ class NetworkSettings:
         energy_weight: atoms/eV, one over the error expected of an energy an atom.
         force_weight: A/eV, of a component of a force.
         stress_weight: A^3/eV, of a component of a stress.
-        strong_force: eV/A; the error expected of a force grows as (1 + (|F| / strong_force)^2)^(1/2).
+        strong_force: eV/A; the error expected of a force grows as `(1 + (|F| / strong_force)^2)^(1/2)`.
         batch: structures a step.
         averaging: share of the averaged weights that stays in a step.
         patience: epochs without a lower held-out loss after which a stage ends.
