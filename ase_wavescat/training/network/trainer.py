@@ -26,6 +26,8 @@ from ase_wavescat.training.network.twin import Twin
 
 _DTYPES = {"single": torch.float32, "double": torch.float64}
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+_LARGEST_GRADIENT = 2.0  # norm of a step's gradient, in that of usual ones
+_USUAL_KEPT = 0.98  # of the mean norm, in a step
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,7 @@ class _Run:
     def begin(self, stage: int) -> None:
         """A new stage, from the best weights so far."""
         self.stage, self.epoch, self._stale, self._lowest = stage, 0, 0, math.inf
+        self._usual_gradient = 0.0
         self._twin, self._averaged = self._copy(self.best), self._copy(self.best)
         self._prepare()
 
@@ -185,6 +188,7 @@ class _Run:
             self._optimiser.zero_grad()
             loss = labels.loss(self._twin.predict(batch, training=True))
             loss.backward()
+            self._limit_gradient()
             self._optimiser.step()
             self._average(self.epoch * self._steps + step)
             total += float(loss.detach()) * len(batch)
@@ -194,6 +198,14 @@ class _Run:
                 f" learning rate than {stage.learning_rate:g}, and look for structures with atoms on top of each other"
             )
         return total / len(self._learned)
+
+    def _limit_gradient(self) -> None:
+        """A batch with an outlier would move all weights three learning rates along its own gradient: Adam's mean square
+        hardly knows it yet."""
+        limit = _LARGEST_GRADIENT * self._usual_gradient or math.inf
+        norm = float(torch.nn.utils.clip_grad_norm_(self._twin.parameters(), limit))
+        kept = _USUAL_KEPT if self._usual_gradient else 0.0
+        self._usual_gradient = kept * self._usual_gradient + (1 - kept) * min(norm, limit)
 
     def _average(self, step: int) -> None:
         kept = min(self._settings.averaging, (1 + step) / (10 + step))
@@ -219,6 +231,7 @@ class _Run:
             "epoch": self.epoch,
             "stale": self._stale,
             "lowest": self._lowest,
+            "usual_gradient": self._usual_gradient,
             "history": [vars(epoch) for epoch in self.history],
         }
         return Checkpoint(self._digest, arrays, place)
@@ -227,6 +240,7 @@ class _Run:
         arrays, place = stored.arrays, stored.place
         self.stage, self.epoch = place["stage"], place["epoch"]
         self._stale, self._lowest = place["stale"], place["lowest"]
+        self._usual_gradient = place["usual_gradient"]
         self.history = [Epoch(**epoch) for epoch in place["history"]]
         self.best = NetworkWeights(self._specification, _under("best", arrays))
         self._twin, self._averaged = self._copy(self.best), self._copy(self.best)
