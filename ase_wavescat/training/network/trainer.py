@@ -200,8 +200,10 @@ class _Run:
         return total / len(self._learned)
 
     def _limit_gradient(self) -> None:
-        """A batch with an outlier would move all weights three learning rates along its own gradient: Adam's mean square
-        hardly knows it yet."""
+        """A batch with an outlier would move all weights by three learning rates along its own gradient.
+
+        Adam's mean square hardly knows it yet.
+        """
         limit = _LARGEST_GRADIENT * self._usual_gradient or math.inf
         norm = float(torch.nn.utils.clip_grad_norm_(self._twin.parameters(), limit))
         kept = _USUAL_KEPT if self._usual_gradient else 0.0

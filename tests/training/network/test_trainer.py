@@ -24,7 +24,7 @@ from ase_wavescat.training.network.examples import Example, atom_energies, less_
 from ase_wavescat.training.network.loss import Errors, Labels
 from ase_wavescat.training.network.settings import NetworkSettings, Stage
 from ase_wavescat.training.network.standardisation import standardised
-from ase_wavescat.training.network.trainer import Epoch, train_network
+from ase_wavescat.training.network.trainer import Epoch, _Run, train_network
 from ase_wavescat.training.network.twin import Prediction
 from small_networks import random_weights, structure
 
@@ -132,6 +132,25 @@ def test_a_loss_that_explodes_is_named() -> None:
     wild = [replace(example, energy=example.energy * 1e200) for example in examples(8)]
     with pytest.raises(WaveScatError, match="no longer finite in epoch 1 of stage 'good'"):
         train_network(SPECIFICATION, [staged("good", wild, 2)], replace(SETTINGS, precision="single"))
+
+
+def test_gradients_of_outliers_are_shortened() -> None:
+    """To twice the usual norm, which they hardly change; usual ones stay as they are."""
+    run = _Run(SPECIFICATION, [staged("good", examples(8), 2)], SETTINGS, None)
+    run.next_epoch()
+    usual, parameters = run._usual_gradient, list(run._twin.parameters())
+    size = sum(parameter.numel() for parameter in parameters) ** 0.5
+
+    def norm_after(length: float) -> float:
+        for parameter in parameters:
+            parameter.grad = torch.full_like(parameter, length / size)
+        run._limit_gradient()
+        return float(sum((parameter.grad**2).sum() for parameter in parameters) ** 0.5)
+
+    assert usual > 0
+    assert norm_after(1e6 * usual) == pytest.approx(2 * usual, rel=1e-5)
+    assert run._usual_gradient == pytest.approx(1.02 * usual, rel=1e-9)
+    assert norm_after(usual) == pytest.approx(usual, rel=1e-9)
 
 
 @pytest.mark.parametrize(
