@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from ase_wavescat.potentials.linear import LinearPotential as LinearPotential
     from ase_wavescat.potentials.model import Model as Model
     from ase_wavescat.potentials.model import linear_model as linear_model
+    from ase_wavescat.potentials.network.potential import NetworkPotential as NetworkPotential
+    from ase_wavescat.potentials.network.specification import NetworkSpecification as NetworkSpecification
+    from ase_wavescat.potentials.network.weights import NetworkWeights as NetworkWeights
     from ase_wavescat.potentials.repulsion import PairRepulsion as PairRepulsion
     from ase_wavescat.potentials.sum import PotentialSum as PotentialSum
     from ase_wavescat.representation.labelled_features import ScatteringFeatures as ScatteringFeatures
@@ -56,6 +59,9 @@ _MODULE_OF = {
     "LinearPotential": "potentials.linear",
     "Model": "potentials.model",
     "linear_model": "potentials.model",
+    "NetworkPotential": "potentials.network.potential",
+    "NetworkSpecification": "potentials.network.specification",
+    "NetworkWeights": "potentials.network.weights",
     "PotentialSum": "potentials.sum",
     "Structure": "structure.structure",
     "Assessment": "evaluation.assessment",

@@ -26,6 +26,7 @@ from ase_wavescat.potentials.model import Model, ModelPrediction
 from ase_wavescat.potentials.protocol import Potential
 from ase_wavescat.representation.execution import Execution
 from ase_wavescat.representation.specification import did_you_mean
+from ase_wavescat.structure.neighbour_list import NeighbourList
 from ase_wavescat.structure.periodicity import independent
 from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.blas import one_blas_thread
@@ -125,6 +126,7 @@ class WaveScatCalculator(Calculator):
         self._execution = execution
         self._prediction: ModelPrediction | None = None
         self._warned: set[str] = set()
+        self._neighbours = NeighbourList(self.model.neighbour_reach)
         self._lock_anew()
 
     def _lock_anew(self) -> None:
@@ -143,7 +145,7 @@ class WaveScatCalculator(Calculator):
         return NAME
 
     def __getstate__(self) -> dict[str, Any]:
-        left_out = ("_lock", "_execution", "_prediction", "_warned")
+        left_out = ("_lock", "_execution", "_prediction", "_warned", "_neighbours")
         return {key: value for key, value in self.__dict__.items() if key not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -191,6 +193,7 @@ class WaveScatCalculator(Calculator):
         with self._lock:
             twin = type(self).__new__(type(self))
             twin.__dict__.update(self.__dict__, parameters=copy.copy(self.parameters))
+        twin._neighbours = NeighbourList(self.model.neighbour_reach)
         twin._lock_anew()
         twin.reset()
         twin.set(**parameters)
@@ -338,6 +341,8 @@ class WaveScatCalculator(Calculator):
 
     def _forward(self, atoms: Atoms) -> ModelPrediction:
         structure = Structure.from_atoms(atoms)
+        if self._neighbours.cutoff > 0:
+            self._neighbours.serve(structure)
         return self.model.predict(structure, self.parameters["reference_cell"], self._execution)
 
     def _warn(self, prediction: ModelPrediction) -> None:

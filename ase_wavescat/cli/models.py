@@ -119,10 +119,10 @@ def suggest(data: tuple[str, ...], preset: str, spec_file: Path | None, overwrit
 )  # fmt: skip
 @virial_options
 @click.option(
-    "--method", type=click.Choice(["ridge", "sparse", "greedy"]),
+    "--method", type=click.Choice(["ridge", "sparse", "greedy", "network"]),
     show_default="ridge",
-    help="Fit a weight for every feature (ridge), choose features by labels and cost before (sparse), or take the"
-    " papers' orthogonal least squares on energies (greedy).",
+    help="Fit a weight for every feature (ridge), choose features by labels and cost before (sparse), take the papers'"
+    " orthogonal least squares on energies (greedy), or train a network of learned point scattering (network).",
 )  # fmt: skip
 @click.option(
     "--size", type=click.IntRange(min=1),
@@ -152,10 +152,16 @@ def suggest(data: tuple[str, ...], preset: str, spec_file: Path | None, overwrit
     help="Weigh stresses by one over the error expected of a component, in Å³/eV.",
 )  # fmt: skip
 @click.option(
-    "--members", type=click.IntRange(min=1), show_default="20", help="Make an ensemble of so many bootstrap members."
+    "--members",
+    type=click.IntRange(min=1),
+    show_default="20 (networks: 1)",
+    help="Make an ensemble of so many bootstrap members.",
 )
 @click.option(
-    "--folds", type=click.IntRange(min=2), show_default="5", help="Cross-validate by group with so many folds."
+    "--folds",
+    type=click.IntRange(min=2),
+    show_default="5 (networks: 10)",
+    help="Cross-validate by group with so many folds; networks hold out one of them.",
 )
 @click.option(
     "--directions", type=click.IntRange(min=0), show_default="all forces; 16 with moduli",
@@ -168,7 +174,7 @@ def suggest(data: tuple[str, ...], preset: str, spec_file: Path | None, overwrit
 )  # fmt: skip
 @click.option(
     "--store", type=click.Path(file_okay=False, path_type=Path), show_default="the output with .features",
-    help="Keep the features in this folder.",
+    help="Keep the features, or a network's checkpoints, in this folder.",
 )  # fmt: skip
 @workers_option()
 @click.option("--label-source", show_default="none", help="Say on the model card where the labels come from.")

@@ -64,7 +64,7 @@ def _header(report: Report, figures: Figures) -> str:
     model, data = figures["model"], figures["data"]
     atoms = data["atoms"]
     rows = [
-        ("model", f"{model['name']}: {model['features']} features, {model['members']} members"),
+        ("model", f"{model['name']}: {_features_words(model)}{model['members']} members"),
         ("digest", model["digest"]),
         ("species", ", ".join(model["species"])),
         ("labels of its training", model.get("label_source", "not recorded")),
@@ -89,6 +89,11 @@ def _header(report: Report, figures: Figures) -> str:
     if data["files"]:
         parts.append("<h3>Files</h3>" + _files(data["files"]))
     return "".join(parts)
+
+
+def _features_words(model: Mapping[str, Any]) -> str:
+    """Nothing of models without."""
+    return f"{model['features']} features, " if "features" in model else ""
 
 
 def _training_words(model: Figures) -> str:

@@ -12,6 +12,9 @@ from ase_wavescat.system.lazy import lazy_names
 if TYPE_CHECKING:
     from ase_wavescat.training.data.sources import Source as Source
     from ase_wavescat.training.fitting import train as train
+    from ase_wavescat.training.network.plan import NetworkPlan as NetworkPlan
+    from ase_wavescat.training.network.plan import StagePlan as StagePlan
+    from ase_wavescat.training.network.settings import NetworkSettings as NetworkSettings
     from ase_wavescat.training.run_file import Features as Features
     from ase_wavescat.training.run_file import Run as Run
     from ase_wavescat.training.run_file import read_run as read_run
@@ -24,6 +27,9 @@ _MODULE_OF: dict[str, str] = {
     "Run": "run_file",
     "Features": "run_file",
     "read_run": "run_file",
+    "NetworkPlan": "network.plan",
+    "StagePlan": "network.plan",
+    "NetworkSettings": "network.settings",
 }
 
 __all__ = list(_MODULE_OF)

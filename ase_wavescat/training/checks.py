@@ -11,25 +11,27 @@ from typing import Any
 import numpy as np
 
 from ase_wavescat.potentials.file.model_file import load_model
-from ase_wavescat.potentials.linear import LinearPotential
 from ase_wavescat.potentials.model import Model
 from ase_wavescat.potentials.repulsion import PairRepulsion
-from ase_wavescat.representation.specification import ScatteringSpec
 from ase_wavescat.system.errors import DataError, ModelFileError, warn
 from ase_wavescat.training.data.frames import NO_GROUPS, Frame
 from ase_wavescat.training.data.sources import FORMATION, Source
 from ase_wavescat.training.methods import trainer
 from ase_wavescat.training.provenance import seen_files, seen_structures
 from ase_wavescat.training.settings import Settings
+from ase_wavescat.training.trainer import Observed
 
 _REPLACE = "choose another name, or replace it by --overwrite"
 
 
-def check_places(output: Path, store: str | Path | None, sources: Sequence[Source]) -> Path:
-    """The folder of the features. Refuses places where nothing can be written, or where something else is."""
+def check_places(output: Path, store: str | Path | None, sources: Sequence[Source], suffix: str = ".features") -> Path:
+    """The folder of what is kept between runs, by default named after the model, with that suffix.
+
+    Refuses places where nothing can be written, or where something else is.
+    """
     if output.is_dir():
         raise DataError(f"{output} is a folder; name a model file, such as lisi.h5")
-    store, folder = Path(store or output.with_suffix(".features")), output.absolute().parent
+    store, folder = Path(store or output.with_suffix(suffix)), output.absolute().parent
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder} to write {output.name} to; make it")
     if output.resolve() == store.resolve():
@@ -43,7 +45,7 @@ def check_places(output: Path, store: str | Path | None, sources: Sequence[Sourc
     return store
 
 
-def earlier_model(output: Path, origin: Mapping[str, Any], spec: ScatteringSpec, repulsion: bool) -> Model | None:
+def earlier_model(output: Path, origin: Mapping[str, Any], observed: Observed, repulsion: bool) -> Model | None:
     """The model that is there, where the same data and settings made it; None where nothing is there.
 
     origin: what a run is about to record, see `provenance.origin_of`.
@@ -59,8 +61,7 @@ def earlier_model(output: Path, origin: Mapping[str, Any], spec: ScatteringSpec,
     then = {name: model.provenance.get(name) for name in {**now, "prior": None}}
     settings = then.pop("settings") or {}
     differences = [f"other {name}" for name in then if then[name] != now.get(name)]
-    linear = model.term(LinearPotential)
-    differences += ["other features"] * (linear is None or linear.spec != spec)
+    differences += observed.differences(model)
     differences += ["other repulsion"] * (repulsion != (model.term(PairRepulsion) is not None))
     for name in [name for name in {**now["settings"], **settings} if settings.get(name) != now["settings"].get(name)]:
         differences.append(f"{name} {settings.get(name)}, now {now['settings'].get(name)}")

@@ -11,10 +11,7 @@ import numpy as np
 
 from ase_wavescat.potentials.file.model_file import load_model, save_model
 from ase_wavescat.potentials.held_out_errors import format_metrics
-from ase_wavescat.potentials.linear import LinearPotential
 from ase_wavescat.potentials.model import Model
-from ase_wavescat.potentials.repulsion import PairRepulsion
-from ase_wavescat.representation.presets import preset
 from ase_wavescat.representation.specification import ScatteringSpec
 from ase_wavescat.system.errors import DataError
 from ase_wavescat.system.progress import steps_shown
@@ -23,14 +20,11 @@ from ase_wavescat.training.data.frames import Frame
 from ase_wavescat.training.data.sources import Source, read_sources
 from ase_wavescat.training.groups import assign_folds
 from ase_wavescat.training.methods import trainer
+from ase_wavescat.training.network.plan import NetworkPlan
 from ase_wavescat.training.provenance import data_files, origin_of, provenance_of
-from ase_wavescat.training.rows.observations import Observations
-from ase_wavescat.training.rows.store import FeatureStore
-from ase_wavescat.training.settings import STRENGTHS, STRENGTHS_TOWARDS_A_MODEL, Settings
-from ase_wavescat.training.trainer import Penalty, Problem
+from ase_wavescat.training.settings import STRENGTHS, STRENGTHS_TOWARDS_A_MODEL, Settings, refuse_unused
+from ase_wavescat.training.trainer import Penalty, Problem, Request
 from ase_wavescat.training.validation import collect_metrics
-
-SOFTENING_FRAMES = 32
 
 
 def train(
@@ -43,6 +37,7 @@ def train(
     repulsion: bool = True,
     penalty: Penalty | None = None,
     prior: str | Path | Model | None = None,
+    network: NetworkPlan | None = None,
     workers: int | None = None,
     provenance: Mapping[str, Any] | None = None,
     overwrite: bool = True,
@@ -66,12 +61,15 @@ def train(
             no root mean squares yet is measured on the data.
         keys: The features to use (default: all of the spec).
         store: Folder that keeps the features (default: `output` with the suffix .features); a run that was stopped
-            goes on from there, and another fit with the same spec needs no new features.
+            goes on from there, and another fit with the same spec needs no new features. Of networks: the checkpoints
+            (.checkpoints), which are deleted when the model is written.
         repulsion: Subtract a short-range pair repulsion before the fit; the model adds it again. The fit is taught by
             close contacts to leave short distances to it.
         penalty: (statistics, label weights, keys) -> positive numbers (F,): what the prior charges for each feature.
         prior: A model of the same features, from many cheap labels, say: the penalty then draws the weights towards
             its, not towards zero (method ridge).
+        network: With method network, what the network is and how it is trained (default: that of two orders); it has
+            no features, so that spec, keys and penalty are not for it.
         workers: Processes for the features (default: all cores).
         provenance: What the model card says of the data: label source, citation, licence ...; joined by what is known
             here.
@@ -90,45 +88,39 @@ def train(
         SpecError: For features that make no sense.
         ValueError: For settings out of range.
     """
+    refuse_unused(settings.get("method", "ridge"), settings)
     chosen = Settings(**settings)
     method = trainer(chosen.method)
     say = print if progress else _silent
     output, sources = Path(output), _sources(data, chosen.group_key)
-    folder = check_places(output, store, sources)
+    folder = check_places(output, store, sources, method.keeps)
     check_references(sources, chosen)
     known = _prior(prior, chosen)
     if known is not None and chosen.strengths == STRENGTHS:
         chosen = replace(chosen, strengths=STRENGTHS_TOWARDS_A_MODEL)
     frames = read_sources(sources)
     groups = group_numbers(frames, chosen)
-    spec = _specification(spec or (_linear(known).spec if known else "correlations"), frames)
-    features = FeatureStore(folder, spec, keys, method.directions(chosen))
-    towards, files = None, data_files(sources)
-    origin = origin_of(sources, files, chosen, features, known, provenance)
-    if not overwrite and (earlier := earlier_model(output, origin, spec, repulsion)) is not None:
+    observed = method.observe(Request(folder, spec, keys, known, network, repulsion), frames, chosen)
+    files = data_files(sources)
+    origin = origin_of(sources, files, chosen, observed, known, provenance)
+    if not overwrite and (earlier := earlier_model(output, origin, observed, repulsion)) is not None:
         say(f"model: {output} is there already, of the same data and settings; it is kept")
         return earlier
     if known is not None:
-        towards = prior_weights(known, features)
         warn_of_seen(known, files, frames)
-    say(
-        f"{len(frames)} frames in {groups.max() + 1} groups, {len(features.keys)} features;{_missing(frames)}"
-        f" features are kept in {features.root}"
-    )
-    repel = PairRepulsion.from_species(spec.species) if repulsion else None
-    observations = Observations(frames, features, repel, chosen.reference_energies, chosen.strong_force)
-    features.fill(frames, workers, progress)
-    judged = observations.targets
+    say(f"{len(frames)} frames in {groups.max() + 1} groups;{_missing(frames)} {observed.told}")
+    observed.fill(workers, progress)
+    judged = observed.targets
     fold = assign_folds(groups, min(chosen.folds, len(np.unique(groups[judged]))), chosen.seed, judged)
-    problem = Problem(observations, groups, fold, judged, penalty, towards, progress)
+    problem = Problem(observed, groups, fold, judged, penalty, progress)
     with steps_shown(progress):
         trained = method.train(problem, chosen)
-    metrics = collect_metrics(problem.judged_frames, trained.validation, spec.species)
+    metrics = collect_metrics(trained.frames, trained.validation, observed.species)
     metrics |= {"folds": int(fold.max()) + 1, **trained.curves}
     say(format_metrics(metrics))
     model = replace(trained.model, provenance=provenance_of(origin, frames, groups, metrics, known))
     save_model(output, model)
-    say(f"model: {output}\nfeatures, to be used again or deleted: {features.root}")
+    say("\n".join([f"model: {output}", *filter(None, [observed.leave()])]))
     return model
 
 
@@ -152,45 +144,6 @@ def _prior(prior: str | Path | Model | None, settings: Settings) -> Model | None
     if not trainer(settings.method).takes_prior:
         raise DataError(f"the method {settings.method} takes no prior model; leave it out")
     return prior if isinstance(prior, Model) else load_model(Path(prior))
-
-
-def _linear(prior: Model) -> LinearPotential:
-    """DataError for a prior model of another kind."""
-    linear = prior.term(LinearPotential)
-    if linear is None:
-        raise DataError("the prior model has no linear potential, whose weights this method could be drawn to")
-    return linear
-
-
-def prior_weights(prior: Model, store: FeatureStore) -> np.ndarray:
-    """Mean weights of a model for the features of a store, (F,), zero where the model has none."""
-    linear = _linear(prior)
-    if linear.spec != store.spec:
-        raise DataError("the prior model has another specification: give none, and its own is taken")
-    known = dict(zip(linear.keys, linear.mean_weights, strict=True))
-    return np.array([known.get(key, 0.0) for key in store.keys])
-
-
-def _specification(
-    spec: ScatteringSpec | str | Callable[[Sequence[int]], ScatteringSpec], frames: Sequence[Frame]
-) -> ScatteringSpec:
-    if not isinstance(spec, ScatteringSpec):
-        species = sorted({int(z) for frame in frames for z in frame.numbers})
-        spec = preset(spec, species) if isinstance(spec, str) else spec(species)
-    return _measured(spec, frames)
-
-
-def _measured(spec: ScatteringSpec, frames: Sequence[Frame]) -> ScatteringSpec:
-    """What families take from data, the softening of moduli, they get from some frames, evenly chosen.
-
-    From fully periodic ones where there are any: vacuum thins the others.
-    """
-    if not spec.unmeasured:
-        return spec
-    dense = [frame for frame in frames if all(frame.pbc)] or frames
-    chosen = dense[:: -(-len(dense) // SOFTENING_FRAMES)]
-    gap = spec.beta * 2.0 ** max(spec.scales)  # about as wide as the widest maps
-    return spec.measured_on([frame.structure.padded(gap) for frame in chosen])
 
 
 def _missing(frames: Sequence[Frame]) -> str:

@@ -12,6 +12,7 @@ _MODULE_OF = {
     "ridge": "linear.ridge",
     "sparse": "linear.sparse",
     "greedy": "linear.greedy_ensemble",
+    "network": "network.method",
 }
 METHODS = tuple(_MODULE_OF)
 
@@ -21,6 +22,7 @@ def trainer(method: str) -> Trainer:
 
     Raises:
         ValueError: For an unknown method; it lists those that there are.
+        WaveScatError: For networks, where torch is not installed.
     """
     if method not in METHODS:
         raise ValueError(f"the method is one of {', '.join(METHODS)}, got {method!r}")

@@ -21,8 +21,8 @@ from ase_wavescat.potentials.model import Model
 from ase_wavescat.training.data.duplicates import Seen, fingerprints
 from ase_wavescat.training.data.frames import Frame
 from ase_wavescat.training.data.sources import Source
-from ase_wavescat.training.rows.store import FeatureStore
 from ase_wavescat.training.settings import Settings
+from ase_wavescat.training.trainer import Observed
 
 
 def data_files(sources: Sequence[Source]) -> list[dict[str, str]]:
@@ -55,15 +55,18 @@ def _described(source: Source) -> dict[str, Any]:
 
 
 def origin_of(
-    sources: Sequence[Source], files: Sequence[Mapping[str, str]], settings: Settings, store: FeatureStore,
+    sources: Sequence[Source], files: Sequence[Mapping[str, str]], settings: Settings, observed: Observed,
     prior: Model | None, given: Mapping[str, Any] | None,
 ) -> dict[str, Any]:  # fmt: skip
     """That part of the provenance which is known before the run: what was given, data, settings."""
-    chosen = {**vars(settings), "strengths": list(settings.strengths), "directions": store.directions}
+    chosen = {**settings.used, **observed.record.get("settings", {})}
+    if "strengths" in chosen:
+        chosen["strengths"] = list(settings.strengths)
     return {
         **(given or {}),
         "data": list(files),
         "sources": [_described(source) for source in sources],
+        **observed.record,
         "settings": {name: value for name, value in chosen.items() if value is not None},
         **(
             {}

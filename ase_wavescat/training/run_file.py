@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from ase_wavescat.potentials.model import Model
+from ase_wavescat.potentials.network.specification import NetworkSpecification
 from ase_wavescat.representation.presets import preset
 from ase_wavescat.representation.specification import ScatteringSpec, SpecError, did_you_mean
 from ase_wavescat.representation.specification_file import read_spec
-from ase_wavescat.system.errors import WaveScatError
+from ase_wavescat.system.errors import DataError, WaveScatError
 from ase_wavescat.training.data.sources import Source
 from ase_wavescat.training.fitting import train
-from ase_wavescat.training.settings import Settings
+from ase_wavescat.training.network.plan import NetworkPlan, StagePlan
+from ase_wavescat.training.network.settings import NetworkSettings
+from ase_wavescat.training.settings import Settings, refuse_unused
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -86,6 +89,7 @@ class Run:
         data: Where the labels are, the first source's name is what the model predicts.
         features: Section of what the features are.
         fit: Section of how to fit.
+        network: Section of what a network is to be and how it is trained, for the method network.
         store: Folder that keeps the feature rows (default: beside the output).
         workers: Processes (default: all cores).
         repulsion: Whether a short-range pair repulsion is subtracted.
@@ -100,6 +104,7 @@ class Run:
     data: tuple[Source, ...]
     features: Features = field(default_factory=Features)
     fit: Settings = field(default_factory=Settings)
+    network: NetworkPlan | None = None
     store: Path | None = None
     workers: int | None = None
     repulsion: bool = True
@@ -120,7 +125,6 @@ class Run:
         Returns:
             The model; raises what `ase_wavescat.training.train` raises.
         """
-        settings = {f.name: getattr(self.fit, f.name) for f in dataclasses.fields(self.fit)}
         return train(
             list(self.data),
             self.output,
@@ -128,11 +132,12 @@ class Run:
             store=self.store,
             repulsion=self.repulsion,
             prior=self.prior,
+            network=self.network,
             workers=self.workers,
             provenance=self.provenance,
             overwrite=overwrite,
             progress=progress,
-            **{name: value for name, value in settings.items() if name not in _OF_SOURCES},
+            **{name: value for name, value in self.fit.used.items() if name not in _OF_SOURCES},
         )
 
 
@@ -140,7 +145,9 @@ def read_run(path: str | Path) -> Run:
     """The training run that a TOML file describes; its paths are relative to the file.
 
     Keys at the top are the fields of `Run`, each `[[data]]` has those of `Source`, `[features]` those of `Features` but
-    for `overrides`, which stand there by their own names, `[fit]` those of `Settings`, `[provenance]` what one likes.
+    for `overrides`, which stand there by their own names, `[fit]` those of `Settings`, `[network]` those of
+    `NetworkSpecification` and `NetworkSettings`, and epochs and learning_rate or `[[network.stages]]`, which have those
+    of `StagePlan`; `[provenance]` what one likes.
     docs/how-to/training.md has an example.
 
     Raises:
@@ -203,8 +210,35 @@ def _features(given: Any, path: Path) -> Features:
 
 def _settings(given: Any, path: Path) -> Settings:
     where = f"{path} [fit]"
-    settings: Settings = _made(Settings, _typed(Settings, given, where, left_out=_OF_SOURCES), where)
+    values = _typed(Settings, given, where, left_out=_OF_SOURCES)
+    try:
+        refuse_unused(values.get("method", "ridge"), values)
+    except ValueError as error:
+        raise RunFileError(f"{where}: {error}") from error
+    settings: Settings = _made(Settings, values, where)
     return settings
+
+
+def _network(given: Any, path: Path) -> NetworkPlan:
+    where = f"{path} [network]"
+    if not isinstance(given, dict):
+        raise RunFileError(f"{where} must be a section of keys, got {given!r}")
+    _refuse_unknown(given, [*_OF_NETWORKS, *_OF_TRAINING, "stages", *_OF_ONE_STAGE], where)
+    specification, settings, one = ({key: given[key] for key in own if key in given} for own in (
+        _OF_NETWORKS, _OF_TRAINING, _OF_ONE_STAGE))  # fmt: skip
+    stages = given.get("stages", [one])
+    if "stages" in given and one:
+        raise RunFileError(f"{where}: {', '.join(one)} stand in [[network.stages]] where there are any")
+    if not isinstance(stages, list):
+        raise RunFileError(f"{where}: stages must be sections [[network.stages]], got {stages!r}")
+    try:
+        return NetworkPlan(
+            specification,
+            _made(NetworkSettings, _typed(NetworkSettings, settings, where), where),
+            tuple(_made(StagePlan, _typed(StagePlan, stage, where), where) for stage in stages),
+        )
+    except (DataError, SpecError) as error:
+        raise RunFileError(f"{where}: {error}") from error
 
 
 def _provenance(given: Any, path: Path) -> dict[str, Any]:
@@ -217,7 +251,7 @@ def _provenance(given: Any, path: Path) -> dict[str, Any]:
 
 
 _SECTIONS: dict[str, Callable[[Any, Path], Any]] = {
-    "data": _sources, "features": _features, "fit": _settings, "provenance": _provenance,
+    "data": _sources, "features": _features, "fit": _settings, "network": _network, "provenance": _provenance,
 }  # fmt: skip
 
 
@@ -225,9 +259,12 @@ def _keys(cls: type, left_out: Sequence[str] = ()) -> list[str]:
     return [f.name for f in dataclasses.fields(cls) if f.name not in left_out]
 
 
+_OF_NETWORKS = _keys(NetworkSpecification, ("species",))
+_OF_TRAINING = _keys(NetworkSettings, ("seed",))
+_OF_ONE_STAGE = ("epochs", "learning_rate")
 _KEYS_OF = {
     "to the top of the file": _keys(Run, tuple(_SECTIONS)), "into [[data]]": _keys(Source),
-    "into [fit]": _keys(Settings, _OF_SOURCES),
+    "into [fit]": _keys(Settings, _OF_SOURCES), "into [network]": [*_OF_NETWORKS, *_OF_TRAINING],
 }  # fmt: skip
 
 

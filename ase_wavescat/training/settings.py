@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ase.data import atomic_numbers
@@ -14,6 +15,7 @@ from ase_wavescat.training.methods import trainer
 ENERGY_WEIGHT, FORCE_WEIGHT, STRESS_WEIGHT = 300.0, 10.0, 600.0
 STRONG_FORCE = 2.0
 STRENGTHS = tuple(float(s) for s in 10.0 ** np.arange(-10, -1))
+_HINTS = {"network": ". What a network is, and how it is trained, stands in a section of its own, [network]"}
 STRENGTHS_TOWARDS_A_MODEL = (*STRENGTHS, *(float(s) for s in 10.0 ** np.arange(-1, 4)))
 
 
@@ -24,7 +26,8 @@ class Settings:
     Attributes:
         method: "ridge" gives every feature a weight; "sparse" chooses features greedily, by energies, forces, stresses
             and by what they cost, and fits those by ridge; "greedy" is the papers': each member its own features,
-            chosen by orthogonal least squares on the energies alone.
+            chosen by orthogonal least squares on the energies alone; "network" trains networks of learned point
+            scattering by torch.
         size: Features of a sparse model (None: the smallest whose held-out loss is within two per cent of the lowest);
             most features of a greedy member.
         bagging: Whether greedy members choose among a random few features at each step (S20).
@@ -36,8 +39,8 @@ class Settings:
             not at all.
         references: Energies of the species (eV an atom, by symbol), where they are known: one energy an atom is fitted
             besides. None: the energies of the species are fitted.
-        members: Bootstrap members.
-        folds: Of the cross-validation (as many as groups when there are fewer).
+        members: Bootstrap members (20; of networks 1).
+        folds: Of the cross-validation (5; as many as groups when there are fewer). Networks hold out one of 10.
         directions: None for all force rows, k for k random directions a frame, 0 for energies alone.
         strengths: Of the prior, tried by cross-validation (with a prior model up to 1000 unless they are given).
         seed: Of folds and bootstraps.
@@ -55,13 +58,17 @@ class Settings:
     stress_weight: float = STRESS_WEIGHT
     strong_force: float = STRONG_FORCE
     references: Mapping[str, float] | None = None
-    members: int = 20
-    folds: int = 5
+    members: int = None  # type: ignore[assignment]  # as is usual for the method
+    folds: int = None  # type: ignore[assignment]
     directions: int | None = None
     strengths: tuple[float, ...] = STRENGTHS
     seed: int = 0
 
     def __post_init__(self) -> None:
+        method = trainer(self.method)
+        for name, value in method.usual.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         for name in ("size", "members", "folds", "directions", "seed"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, (int, np.integer))):
@@ -72,7 +79,7 @@ class Settings:
                 raise ValueError(f"{name} must be a number, got {value!r}")
         if self.size is not None and self.size < 1:
             raise ValueError(f"the size must be at least one feature, got {self.size}")
-        trainer(self.method).check(self)
+        method.check(self)
         if self.members < 1:
             raise ValueError(f"a model needs at least one member, got members = {self.members}")
         if self.folds < 2:
@@ -91,6 +98,12 @@ class Settings:
         _ = self.label_weights  # refused before any work is done
 
     @property
+    def used(self) -> dict[str, Any]:
+        """Those that the method has a use for, by name."""
+        ignored = trainer(self.method).ignores
+        return {name: value for name, value in vars(self).items() if name not in ignored}
+
+    @property
     def label_weights(self) -> LabelWeights:
         """Of energies, forces and stresses."""
         return LabelWeights(self.energy_weight, self.force_weight, self.stress_weight)
@@ -101,3 +114,12 @@ class Settings:
         if self.references is None:
             return None
         return {atomic_numbers[symbol]: float(energy) for symbol, energy in self.references.items()}
+
+
+def refuse_unused(method: str, given: Iterable[str]) -> None:
+    """Raises ValueError for settings, by name, that a method has no use for."""
+    unused = [name for name in given if name in trainer(method).ignores]
+    if unused:
+        raise ValueError(
+            f"the method {method} has no use for {', '.join(unused)}; leave that out{_HINTS.get(method, '')}"
+        )

@@ -103,10 +103,12 @@ class Case:
         """The problem for some settings, with its rows in memory."""
         chosen = replace(self.settings, **settings)
         repulsion = PairRepulsion.from_species(SPECIES)
-        observations = Observations(self.frames, self.store, repulsion, strong_force=chosen.strong_force)
+        observations = Observations(
+            self.frames, self.store, repulsion, strong_force=chosen.strong_force, towards=towards
+        )
         judged = observations.targets
         fold = assign_folds(self.groups, chosen.folds, chosen.seed, judged)
-        problem = Problem(observations, self.groups, fold, judged, penalty, towards, progress=True)
+        problem = Problem(observations, self.groups, fold, judged, penalty, progress=True)
         squares = least_squares(problem, chosen)
         squares.observations = list(observations)
         return Fit(problem, squares)

@@ -22,11 +22,11 @@ from ase_wavescat.representation import Bands, Correlations, Maps, Moduli, Scatt
 from ase_wavescat.structure.neighbours import neighbour_pairs
 from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import DataError, WaveScatWarning
+from ase_wavescat.training import labelled_frames
 from ase_wavescat.training.data.frames import read_frames
 from ase_wavescat.training.data.sources import Source
 from ase_wavescat.training.fitting import train
-from ase_wavescat.training.methods import METHODS, trainer
-from ase_wavescat.training.rows import observations
+from ase_wavescat.training.methods import trainer
 from ase_wavescat.training.rows.observations import Observations
 from ase_wavescat.training.rows.store import FeatureStore
 from ase_wavescat.training.settings import Settings
@@ -34,6 +34,7 @@ from linear_models import linear, species_energies, whole
 
 from .conftest import SPECIES_ENERGIES, make_structures, write_frames
 
+LINEAR = ("ridge", "sparse", "greedy")
 QUICK = {"members": 4, "folds": 3, "workers": 1, "progress": False}
 
 
@@ -299,12 +300,12 @@ def test_a_sparse_model_keeps_few_features(noisy, spec, tmp_path):
     assert np.abs(prediction.gradient + frame.forces).mean() < 2 * metrics["force_mae_ev_per_a"]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", LINEAR)
 def test_rows_are_read_twice_and_baselines_found_once(method, noisy, spec, tmp_path, monkeypatch):
     """Once for the fits and once for the errors, whatever the method; a third time only where memory is short."""
     frames = read_frames(noisy)
     reads, baselines = Counter(), Counter()
-    load, baseline_of = FeatureStore.load, observations.baseline_of
+    load, baseline_of = FeatureStore.load, labelled_frames.baseline_of
 
     def counted_load(store, frame):
         reads[frame.name] += 1
@@ -315,17 +316,17 @@ def test_rows_are_read_twice_and_baselines_found_once(method, noisy, spec, tmp_p
         return baseline_of(frame, *given)
 
     monkeypatch.setattr(FeatureStore, "load", counted_load)
-    monkeypatch.setattr(observations, "baseline_of", counted_baseline)
+    monkeypatch.setattr(labelled_frames, "baseline_of", counted_baseline)
     train(noisy, tmp_path / "model.h5", spec, method=method, strengths=(1e-9, 1e-5), **QUICK)
     assert reads == {frame.name: 2 for frame in frames}
     assert baselines == {frame.name: 1 for frame in frames}
 
 
 def test_every_method_has_a_trainer_of_its_name():
-    for method in METHODS:
+    for method in LINEAR:
         assert trainer(method).fewest_groups >= 2
         assert Settings(method=method).method == method
-    with pytest.raises(ValueError, match="the method is one of ridge, sparse, greedy, got 'magic'"):
+    with pytest.raises(ValueError, match="the method is one of ridge, sparse, greedy, network, got 'magic'"):
         trainer("magic")
 
 
@@ -402,7 +403,7 @@ def test_settings_out_of_range():
         ({"directions": -1}, "directions must not be negative"), ({"strengths": (0.0,)}, "strengths must be positive"),
         ({"members": 2.5}, "members must be a whole number, got 2.5"), ({"energy_weight": "a"}, "must be a number"),
         ({"strengths": (float("nan"),)}, "strengths must be positive"), ({"seed": -1}, "seed must not be negative"),
-        ({"method": "magic"}, "ridge, sparse, greedy, got 'magic'"), ({"size": 5}, "ridge takes all features"),
+        ({"method": "magic"}, "ridge, sparse, greedy, network, got 'magic'"), ({"size": 5}, "ridge takes all features"),
         ({"references": {"Xx": 1.0}}, "by element symbol, got 'Xx'"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):

@@ -29,11 +29,21 @@ class NetworkState:
     The results do not depend on the number of threads: parts of atoms write rows of their own.
     """
 
-    def __init__(self, network: PreparedNetwork, rows: Rows, execution: Execution = Execution()) -> None:
-        self._network, self._rows, self._execution = network, rows, execution
-        shapes = [*self._shapes(), *((len(rows.atoms), count) for count in network.specification.invariants)]
+    def __init__(
+        self,
+        network: PreparedNetwork,
+        rows: Rows,
+        execution: Execution = Execution(),
+        other: NetworkState | None = None,
+    ) -> None:
+        """other: a state of the same structure and specification, whose harmonics and radial functions it shares."""
+        self._network, self._rows, self._execution, self._other = network, rows, execution, other
+        own = [*self._shapes(), *((len(rows.atoms), count) for count in network.specification.invariants)]
+        shapes = own if other is None else own[2:]
         memory = take(self, sum(map(math.prod, shapes)), network.real)
-        self._harmonics, self._radial, *arrays = _shaped(memory, shapes)
+        arrays = _shaped(memory, shapes)
+        self._seen: tuple[Work, Work]  # harmonics and radial functions of the pairs
+        self._seen, arrays = ((arrays[0], arrays[1]), arrays[2:]) if other is None else (other._seen, arrays)
         orders = network.specification.orders
         self._fields, self._centred = arrays[:orders], arrays[orders:]  # (N, LM, Q); (N, I) invariants less their mean
         self._site_energies = np.zeros(len(rows.atoms))
@@ -92,8 +102,9 @@ class NetworkState:
     def _first(self, part: Part) -> Activity:
         network, rows, order = self._network, self._rows, self._network.first[part.species]
         fields, invariants = self._fields[0], self._centred[0][part.rows]
-        seen, begin, end = (self._harmonics, self._radial), part.start, part.stop
-        pairs.look_at_pairs(begin, end, rows.starts, rows.vectors, *network.pair_functions, *seen)
+        seen, begin, end = self._seen, part.start, part.stop
+        if self._other is None:
+            pairs.look_at_pairs(begin, end, rows.starts, rows.vectors, *network.pair_functions, *seen)
         first_order.sum_fields(begin, end, rows.starts, *seen, order.mixing, fields)
         first_order.squares_of(begin, end, fields, invariants)
         triples.triples_of(begin, end, fields, *network.triples, invariants)
@@ -116,7 +127,7 @@ class NetworkState:
         index, part = numbered
         rows, order = self._rows, self._network.second[part.species]
         (first, fields), invariants = self._fields, self._centred[1][part.rows]
-        seen, begin, end = (self._harmonics, self._radial), part.start, part.stop
+        seen, begin, end = self._seen, part.start, part.stop
         second_order.sum_second_fields(begin, end, rows.starts, rows.second, *seen, self._scalars, order.mixing, fields)
         second_order.second_invariants_of(begin, end, first, fields, invariants)
         invariants -= order.mean
@@ -182,7 +193,7 @@ class _WayBack:
         (first, fields), (by_first, by_fields), begin, end = state._fields, self._by_fields, part.start, part.stop
         with self._onto_invariants(1, part, by_sums) as slopes:
             second_order.pull_second_invariants(begin, end, first, fields, slopes, by_first, by_fields)
-        seen, by_seen = (state._harmonics, state._radial), (self._by_harmonics, self._by_radial)
+        seen, by_seen = state._seen, (self._by_harmonics, self._by_radial)
         neighbours = (rows.starts, rows.second)
         second_order.pull_second_fields(
             begin, end, *neighbours, *seen, state._scalars, order.mixing, by_fields, *by_seen, self._by_pair_scalars[0]
@@ -200,7 +211,7 @@ class _WayBack:
         with self._onto_invariants(0, part, activity.pull(by_last, self._by_hidden[index])) as slopes:
             first_order.pull_squares(begin, end, fields, slopes, by_fields)
             triples.pull_triples(begin, end, fields, *network.triples, slopes, by_fields)
-        seen, by_seen = (state._harmonics, state._radial), (self._by_harmonics, self._by_radial)
+        seen, by_seen = state._seen, (self._by_harmonics, self._by_radial)
         first_order.pull_fields(begin, end, rows.starts, *seen, order.turned_mixing, by_fields, *by_seen)
         pairs.pull_pairs(begin, end, rows.starts, rows.vectors, *network.pair_functions, *by_seen, self._pulls)
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ase_wavescat.training.data.frames import Frame
 from ase_wavescat.training.linear.bagging import greedy_members
 from ase_wavescat.training.linear.cross_validation import Fitted, FoldModels
 from ase_wavescat.training.linear.greedy import GreedyPaths, bag_size
 from ase_wavescat.training.linear.model import finish
+from ase_wavescat.training.linear.observing import FEATURES, USUAL, observe
 from ase_wavescat.training.linear.visibility import visible_features
-from ase_wavescat.training.trainer import Problem, Trained, Trainer
+from ase_wavescat.training.rows.observations import Observations
+from ase_wavescat.training.trainer import Problem, Request, Trained, Trainer
 
 if TYPE_CHECKING:
     from ase_wavescat.training.settings import Settings
@@ -25,14 +29,17 @@ class Greedy:
 
     fewest_groups = 3  # members leave groups out within the training folds
     takes_prior = False
+    keeps = FEATURES
+    usual = USUAL
+    ignores: Sequence[str] = ()
 
     def check(self, settings: Settings) -> None:
         pass
 
-    def directions(self, settings: Settings) -> int | None:
-        return 0 if settings.directions is None else settings.directions
+    def observe(self, request: Request, frames: Sequence[Frame], settings: Settings) -> Observations:
+        return observe(request, frames, settings, 0 if settings.directions is None else settings.directions)
 
-    def train(self, problem: Problem, settings: Settings) -> Trained:
+    def train(self, problem: Problem[Observations], settings: Settings) -> Trained:
         paths, energies = _members(problem, problem.judged, settings)
         models = []
         for k in range(int(problem.fold.max()) + 1):
@@ -59,7 +66,7 @@ class Greedy:
         return finish(problem, fitted, settings)
 
 
-def _members(problem: Problem, chosen: np.ndarray, settings: Settings) -> tuple[GreedyPaths, np.ndarray]:
+def _members(problem: Problem[Observations], chosen: np.ndarray, settings: Settings) -> tuple[GreedyPaths, np.ndarray]:
     """Members fitted to some frames (n,), and their energies (M, B)."""
     rows = problem.observations.energy_rows
     design, fractions, frame_weights = rows.per_atom[chosen], rows.fractions[chosen], rows.frame_weights[chosen]

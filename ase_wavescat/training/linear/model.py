@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ase_wavescat.potentials.calibration import Calibration
-from ase_wavescat.potentials.domain import Domain
 from ase_wavescat.potentials.linear import FeatureRanges, LinearPotential
 from ase_wavescat.potentials.model import linear_model
-from ase_wavescat.training.data.surroundings import collect_environments
+from ase_wavescat.training.domain import domain_of
 from ase_wavescat.training.linear.cross_validation import Fitted, HeldOut
 from ase_wavescat.training.linear.observation import Observation
+from ase_wavescat.training.rows.observations import Observations
 from ase_wavescat.training.trainer import Problem, Trained
 
 if TYPE_CHECKING:
     from ase_wavescat.training.settings import Settings
 
 
-def finish(problem: Problem, fitted: Fitted, settings: Settings) -> Trained:
+def finish(problem: Problem[Observations], fitted: Fitted, settings: Settings) -> Trained:
     """The held-out errors, the calibration by them, and the model."""
     ranges, spec = _ranges(problem, fitted), problem.observations.store.spec
     held_out = HeldOut(fitted, settings.label_weights)
@@ -37,10 +37,10 @@ def finish(problem: Problem, fitted: Fitted, settings: Settings) -> Trained:
         species_energies=problem.observations.species_energies(fitted.energies),
         repulsion=problem.observations.repulsion,
         ranges=ranges,
-        domain=_domain(problem, validation.typical_spread),
+        domain=domain_of(problem, validation.typical_spread),
         calibration=Calibration(validation.energy_scale, validation.force_scale * spread.truncation),
     )
-    return Trained(model, validation, {**held_out.curves, **fitted.told})
+    return Trained(model, problem.judged_frames, validation, {**held_out.curves, **fitted.told})
 
 
 class _ForceSpread:
@@ -64,20 +64,7 @@ class _ForceSpread:
         return float(np.sqrt(self._all / self._part)) if self._part > 0 else 1.0
 
 
-def _ranges(problem: Problem, fitted: Fitted) -> FeatureRanges:
+def _ranges(problem: Problem[Observations], fitted: Fitted) -> FeatureRanges:
     place = {key: index for index, key in enumerate(problem.observations.store.keys)}
     per_atom = problem.observations.energy_rows.per_atom[:, [place[key] for key in fitted.keys]]
     return FeatureRanges(per_atom.min(axis=0), per_atom.max(axis=0), per_atom.mean(axis=0), per_atom.std(axis=0))
-
-
-def _domain(problem: Problem, typical_spread: float | None) -> Domain:
-    observations, frames = problem.observations, problem.observations.frames
-    species = observations.store.spec.species
-    fractions = np.array([frame.count(species) / len(frame) for frame in frames])
-    return Domain(
-        fractions={z: (float(x.min()), float(x.max())) for z, x in zip(species, fractions.T, strict=True)},
-        closest=observations.closest,
-        environments=collect_environments(frames, species, problem.fold[problem.groups]),
-        typical_spread=typical_spread,
-        periodic_only=all(all(frame.pbc) for frame in frames),
-    )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ase_wavescat.training.settings import Settings
 
 
-def least_squares(problem: Problem, settings: Settings) -> LeastSquares:
+def least_squares(problem: Problem[Observations], settings: Settings) -> LeastSquares:
     """Of all features; the rows are read when it is solved, once a stream."""
     observations, label_weights = problem.observations, settings.label_weights
     keys, penalty = observations.store.keys, problem.penalty or prior_scale
@@ -37,7 +37,7 @@ def least_squares(problem: Problem, settings: Settings) -> LeastSquares:
         usable=visible_features(keys, energy_rows.per_atom.std(axis=0)),
         prices=prices,
         contacts=_contacts(observations),
-        towards=problem.towards,
+        towards=observations.towards,
         progress=problem.progress,
     )
 

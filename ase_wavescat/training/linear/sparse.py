@@ -11,6 +11,7 @@ import numpy as np
 from ase_wavescat.representation.reach import reach
 from ase_wavescat.system.errors import DataError
 from ase_wavescat.training.cost import SupportCost, support_cost
+from ase_wavescat.training.data.frames import Frame
 from ase_wavescat.training.groups import bootstrap
 from ase_wavescat.training.linear.cross_validation import (
     ENOUGH,
@@ -24,10 +25,11 @@ from ase_wavescat.training.linear.cross_validation import (
 )
 from ase_wavescat.training.linear.least_squares import NormalEquations, Selections, collect
 from ase_wavescat.training.linear.model import finish
+from ase_wavescat.training.linear.observing import FEATURES, USUAL, observe
 from ase_wavescat.training.linear.problem import least_squares
 from ase_wavescat.training.rows.consolidate import Consolidation, consolidate
 from ase_wavescat.training.rows.observations import Observations
-from ase_wavescat.training.trainer import Problem, Trained, Trainer
+from ase_wavescat.training.trainer import Problem, Request, Trained, Trainer
 
 if TYPE_CHECKING:
     from ase_wavescat.training.settings import Settings
@@ -45,14 +47,17 @@ class Sparse:
 
     fewest_groups = 2
     takes_prior = False
+    keeps = FEATURES
+    usual = USUAL
+    ignores: Sequence[str] = ()
 
     def check(self, settings: Settings) -> None:
         pass
 
-    def directions(self, settings: Settings) -> int | None:
-        return settings.directions
+    def observe(self, request: Request, frames: Sequence[Frame], settings: Settings) -> Observations:
+        return observe(request, frames, settings, settings.directions)
 
-    def train(self, problem: Problem, settings: Settings) -> Trained:
+    def train(self, problem: Problem[Observations], settings: Settings) -> Trained:
         squares, plan = least_squares(problem, settings), Plan.draw(problem, settings.members, settings.seed)
         cost = _cost(problem.observations)
         largest = min(settings.size or SIZES[-1], len(squares.towards))
@@ -90,7 +95,7 @@ class Sparse:
         return finish(problem, fitted, settings)
 
 
-def _agreeing(problem: Problem, plan: Plan, seed: int) -> Selections:
+def _agreeing(problem: Problem[Observations], plan: Plan, seed: int) -> Selections:
     """Each training set, and all groups, with bootstraps of it."""
     everything = np.ones((1, len(problem.fold)), dtype=int)
     sets = np.concatenate([plan.training, everything])

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ase_wavescat.potentials.protocol import WholePrediction
 from ase_wavescat.structure.structure import Structure
-from ase_wavescat.system.errors import DataError
 from ase_wavescat.training.data.frames import Frame
 
 Array = NDArray[np.float64]
-Baseline = Callable[[Structure], tuple[float, Array, Array]]
-"""Energy (eV), dE/dR (N, 3) and dE/dstrain (3, 3) of the terms that are not learned."""
-
 _NEGLIGIBLE = 1e-10
 
 
@@ -43,16 +40,15 @@ class Example:
     weight: float = 1.0
 
     @classmethod
-    def of(cls, frame: Frame, baseline: Baseline | None = None) -> Example:
+    def of(cls, frame: Frame, baseline: WholePrediction | None = None) -> Example:
         """The labels of a frame less the baseline."""
         energy, forces, stress = frame.energy, frame.forces, None
         if frame.stress is not None:
             stress = np.asarray(frame.stress)[[[0, 5, 4], [5, 1, 3], [4, 3, 2]]]
         if baseline is not None:
-            base, gradient, strain = baseline(frame.structure)
-            energy = energy - base
-            forces = None if forces is None else forces + gradient
-            stress = None if stress is None else stress - strain / frame.volume
+            energy = energy - baseline.energy
+            forces = None if forces is None else forces + baseline.gradient
+            stress = None if stress is None else stress - baseline.strain_gradient / frame.volume
         return cls(frame.structure, energy, forces, stress, frame.group, frame.zero, frame.weight)
 
 
@@ -82,21 +78,3 @@ def less_atoms(examples: Sequence[Example], energies: Mapping[str, Array], speci
         replace(example, energy=example.energy - float(example.structure.count(species) @ energies[example.zero]))
         for example in examples
     ]
-
-
-def split_by_group(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
-    """Those to learn from, and those held out: whole groups, drawn at random until their share is reached.
-
-    Raises:
-        DataError: where there are fewer than two groups.
-    """
-    groups = sorted({example.group for example in examples})
-    if len(groups) < 2:
-        raise DataError(f"held-out errors need at least two groups of structures, got {groups}")
-    order = np.random.default_rng(seed).permutation(len(groups))
-    held: set[str] = set()
-    for index in order[:-1]:
-        if sum(example.group in held for example in examples) >= share * len(examples):
-            break
-        held.add(groups[index])
-    return [e for e in examples if e.group not in held], [e for e in examples if e.group in held]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from ase_wavescat.system.errors import DataError
 from ase_wavescat.training.network.examples import Example
@@ -16,22 +16,26 @@ class Stage:
 
     Attributes:
         name: for messages.
-        examples: with labels of one source.
+        examples: what is learned.
+        held_out: whole groups that are not, and choose the weights to keep.
         epochs: passes through them, at most.
         learning_rate: at the beginning; it falls to zero along half a cosine.
 
     Raises:
-        DataError: for no examples, no epochs, and learning rates that are not positive.
+        DataError: for no examples, none held out, no epochs, and learning rates that are not positive.
     """
 
     name: str
     examples: Sequence[Example]
+    held_out: Sequence[Example]
     epochs: int
     learning_rate: float = 5e-3
 
     def __post_init__(self) -> None:
         if not self.examples:
             raise DataError(f"stage {self.name!r} has no examples; leave it out")
+        if not self.held_out:
+            raise DataError(f"nothing is held out in stage {self.name!r}; it needs at least two groups of structures")
         if isinstance(self.epochs, bool) or not isinstance(self.epochs, int) or self.epochs < 1:
             raise DataError(f"stage {self.name!r} needs at least one epoch, got {self.epochs!r}")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
@@ -46,12 +50,11 @@ class NetworkSettings:
         energy_weight: atoms/eV, one over the error expected of an energy an atom.
         force_weight: A/eV, of a component of a force.
         stress_weight: A^3/eV, of a component of a stress.
-        strong_force: eV/A; the error expected of a force grows as (1 + (|F| / strong_force)^2)^(1/2).
+        strong_force: eV/A; the error expected of a force grows as `(1 + (|F| / strong_force)^2)^(1/2)`.
         batch: structures a step.
         averaging: share of the averaged weights that stays in a step.
-        held_out: share of the examples of each stage, in whole groups, that choose the weights to keep.
         patience: epochs without a lower held-out loss after which a stage ends.
-        seed: of weights, splits and the order of examples.
+        seed: of weights and the order of examples.
         precision: "single" or "double".
         device: of torch.
 
@@ -65,7 +68,6 @@ class NetworkSettings:
     strong_force: float = 2.0
     batch: int = 8
     averaging: float = 0.995
-    held_out: float = 0.1
     patience: int = 30
     seed: int = 0
     precision: str = "single"
@@ -84,11 +86,13 @@ class NetworkSettings:
                 raise DataError(f"{name} must be a whole number of at least {least}, got {value!r}")
         if not 0 <= self.averaging < 1:
             raise DataError(f"averaging must be at least 0 and below 1, got {self.averaging}")
-        if not 0 < self.held_out < 1:
-            raise DataError(f"held_out is a share between 0 and 1, got {self.held_out}")
         if self.precision not in ("single", "double"):
             raise DataError(f"precision is 'single' or 'double', got {self.precision!r}")
 
     def to_dict(self) -> dict[str, float | int | str]:
         """Plain data."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def with_seed(self, seed: int) -> NetworkSettings:
+        """The same but for the seed."""
+        return replace(self, seed=seed)

@@ -31,7 +31,7 @@ def _of_one_order(weights: NetworkWeights, examples: Sequence[Example], order: i
     shape = (len(specification.species), specification.invariants[order])
     counts, sums, squares = np.zeros(shape[0]), np.zeros(shape), np.zeros(shape)
     for example in examples:
-        values = potential.predict(example.structure).state.values[:, columns]
+        values = potential.predict(example.structure).states[0].values[:, columns]
         for kind, number in enumerate(specification.species):
             own = values[example.structure.numbers == number]
             counts[kind] += len(own)

@@ -10,18 +10,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from ase.units import GPa
 
-from ase_wavescat.potentials.composition import AtomEnergies
-from ase_wavescat.potentials.network.potential import NetworkPotential
 from ase_wavescat.potentials.network.specification import NetworkSpecification
 from ase_wavescat.potentials.network.weights import NetworkWeights
-from ase_wavescat.potentials.protocol import Potential
-from ase_wavescat.potentials.sum import PotentialSum
 from ase_wavescat.system.digest import digest_of
 from ase_wavescat.system.errors import WaveScatError
 from ase_wavescat.training.network.batch import Batch
 from ase_wavescat.training.network.checkpoint import Checkpoint
-from ase_wavescat.training.network.examples import Array, Example, atom_energies, less_atoms, split_by_group
+from ase_wavescat.training.network.examples import Array, Example, atom_energies, less_atoms
 from ase_wavescat.training.network.loss import Errors, Labels
 from ase_wavescat.training.network.settings import NetworkSettings, Stage
 from ase_wavescat.training.network.standardisation import standardised
@@ -29,6 +26,8 @@ from ase_wavescat.training.network.twin import Twin
 
 _DTYPES = {"single": torch.float32, "double": torch.float64}
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+_LARGEST_GRADIENT = 2.0  # norm of a step's gradient, in that of usual ones
+_USUAL_KEPT = 0.98  # of the mean norm, in a step
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,13 @@ class Epoch:
     held_out_loss: float
     held_out: dict[str, float]
 
+    def __str__(self) -> str:
+        """As "training, epoch 3: loss 12.3, held out 11.9, energy 6.1 meV/atom, forces 0.0921 eV/Å"."""
+        units = {"energy": (1e3, ".1f", "meV/atom"), "forces": (1.0, ".4f", "eV/Å"), "stress": (1 / GPa, ".2f", "GPa")}
+        errors = [f"{name} {units[name][0] * x:{units[name][1]}} {units[name][2]}" for name, x in self.held_out.items()]
+        head = f"{self.stage}, epoch {self.epoch}: loss {self.loss:.4g}, held out {self.held_out_loss:.4g}"
+        return ", ".join([head, *errors])
+
 
 @dataclass(frozen=True)
 class TrainedNetwork:
@@ -63,11 +69,6 @@ class TrainedNetwork:
     weights: NetworkWeights
     atom_energies: Array
     history: tuple[Epoch, ...]
-
-    def potential(self, *others: Potential) -> PotentialSum:
-        """The network and the atoms' energies, with the other terms whose energies the examples were less."""
-        species = self.weights.specification.species
-        return PotentialSum((NetworkPotential(self.weights), AtomEnergies(species, self.atom_energies[None]), *others))
 
 
 def train_network(
@@ -90,7 +91,7 @@ def train_network(
         report: called after each epoch.
 
     Raises:
-        DataError: for data of one group only, and a checkpoint of another training.
+        DataError: for a checkpoint of another training.
         WaveScatError: where the loss is no longer finite.
     """
     run = _Run(specification, stages, settings, checkpoint)
@@ -124,8 +125,7 @@ class _Run:
         self.history: list[Epoch] = []
         stored = None if checkpoint is None else Checkpoint.read(checkpoint, self._digest)
         if stored is None:
-            learned, _ = split_by_group(stages[0].examples, settings.held_out, settings.seed)
-            self.best = standardised(NetworkWeights.random(specification, settings.seed), learned)
+            self.best = standardised(NetworkWeights.random(specification, settings.seed), stages[0].examples)
             self.begin(0)
         else:
             self._restore(stored)
@@ -138,6 +138,7 @@ class _Run:
     def begin(self, stage: int) -> None:
         """A new stage, from the best weights so far."""
         self.stage, self.epoch, self._stale, self._lowest = stage, 0, 0, math.inf
+        self._usual_gradient = 0.0
         self._twin, self._averaged = self._copy(self.best), self._copy(self.best)
         self._prepare()
 
@@ -162,8 +163,8 @@ class _Run:
         """What follows from the stage alone."""
         stage, species = self._stages[self.stage], self._specification.species
         energies = atom_energies(stage.examples, species)
-        examples = less_atoms(stage.examples, energies, species)
-        self._learned, self._held = split_by_group(examples, self._settings.held_out, self._settings.seed)
+        self._learned = less_atoms(stage.examples, energies, species)
+        self._held = less_atoms(stage.held_out, energies, species)
         self._optimiser = torch.optim.Adam(self._twin.parameters(), lr=stage.learning_rate)
         self._steps = math.ceil(len(self._learned) / self._settings.batch)
 
@@ -187,6 +188,7 @@ class _Run:
             self._optimiser.zero_grad()
             loss = labels.loss(self._twin.predict(batch, training=True))
             loss.backward()
+            self._limit_gradient()
             self._optimiser.step()
             self._average(self.epoch * self._steps + step)
             total += float(loss.detach()) * len(batch)
@@ -196,6 +198,16 @@ class _Run:
                 f" learning rate than {stage.learning_rate:g}, and look for structures with atoms on top of each other"
             )
         return total / len(self._learned)
+
+    def _limit_gradient(self) -> None:
+        """A batch with an outlier would move all weights by three learning rates along its own gradient.
+
+        Adam's mean square hardly knows it yet.
+        """
+        limit = _LARGEST_GRADIENT * self._usual_gradient or math.inf
+        norm = float(torch.nn.utils.clip_grad_norm_(self._twin.parameters(), limit))
+        kept = _USUAL_KEPT if self._usual_gradient else 0.0
+        self._usual_gradient = kept * self._usual_gradient + (1 - kept) * min(norm, limit)
 
     def _average(self, step: int) -> None:
         kept = min(self._settings.averaging, (1 + step) / (10 + step))
@@ -221,6 +233,7 @@ class _Run:
             "epoch": self.epoch,
             "stale": self._stale,
             "lowest": self._lowest,
+            "usual_gradient": self._usual_gradient,
             "history": [vars(epoch) for epoch in self.history],
         }
         return Checkpoint(self._digest, arrays, place)
@@ -229,6 +242,7 @@ class _Run:
         arrays, place = stored.arrays, stored.place
         self.stage, self.epoch = place["stage"], place["epoch"]
         self._stale, self._lowest = place["stale"], place["lowest"]
+        self._usual_gradient = place["usual_gradient"]
         self.history = [Epoch(**epoch) for epoch in place["history"]]
         self.best = NetworkWeights(self._specification, _under("best", arrays))
         self._twin, self._averaged = self._copy(self.best), self._copy(self.best)
@@ -250,7 +264,7 @@ def _under(kind: str, arrays: Any) -> dict[str, np.ndarray]:
 
 def _stage_digest(stage: Stage) -> str:
     examples = []
-    for e in stage.examples:
+    for e in (*stage.examples, *stage.held_out):
         structure = [e.structure.cell, e.structure.positions, e.structure.numbers, list(e.structure.pbc)]
         examples.append([structure, e.energy, e.forces, e.stress, e.group, e.zero, e.weight])
-    return digest_of([stage.name, stage.epochs, stage.learning_rate, examples])
+    return digest_of([stage.name, stage.epochs, stage.learning_rate, len(stage.held_out), examples])

@@ -8,24 +8,23 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from ase.data import chemical_symbols
 
+from ase_wavescat.potentials.linear import LinearPotential
+from ase_wavescat.potentials.model import Model
 from ase_wavescat.potentials.repulsion import PairRepulsion
-from ase_wavescat.system.errors import DataError
-from ase_wavescat.training.data.baseline import baseline_of
-from ase_wavescat.training.data.distances import closest_pairs
 from ase_wavescat.training.data.frames import Frame
+from ase_wavescat.training.labelled_frames import LabelledFrames
 from ase_wavescat.training.linear.observation import EnergyRows, Observation
 from ase_wavescat.training.rows.store import FeatureStore
 
 
-class Observations(Sequence[Observation]):
-    """Read from the store one at a time; labels less the pair repulsion and the references, which are found once.
+class Observations(LabelledFrames, Sequence[Observation]):
+    """Read from the store one at a time; labels less the pair repulsion and the references.
 
     references: energies (eV an atom) of all species, by atomic number, where they are given; one energy an atom (the
         bias of S20) is fitted besides. None: the species' energies are fitted, each zero of energy having its own.
     strong_force: eV/A; the error expected of a force grows as (1 + (|F| / strong_force)^2)^(1/2).
-    The model is in the energies of the first frame's source. closest: see `closest_pairs`.
+    towards: (F,) weights that the prior prefers; None for zero.
 
     Raises DataError, before any rows are needed, for missing references and atoms that coincide.
     """
@@ -37,21 +36,28 @@ class Observations(Sequence[Observation]):
         repulsion: PairRepulsion | None,
         references: Mapping[int, float] | None = None,
         strong_force: float = np.inf,
+        towards: np.ndarray | None = None,
     ) -> None:
-        self.frames, self.store, self.repulsion, self.references = frames, store, repulsion, references
-        self.strong_force = strong_force
-        self.zeros = tuple(dict.fromkeys(frame.zero for frame in frames))
-        self.closest = closest_pairs(frames)
-        species = store.spec.species
-        lost = [chemical_symbols[z] for z in species if references is not None and z not in references]
-        if lost:
-            raise DataError(f"no reference energy for {', '.join(lost)}; give one for every species, or none at all")
-        self.baselines = [baseline_of(frame, repulsion, references) for frame in frames]
+        super().__init__(frames, store.spec.species, repulsion, references)
+        self.store, self.strong_force, self.towards = store, strong_force, towards
 
     @property
-    def targets(self) -> np.ndarray:
-        """(n,) Which frames have the zero of energy that the model's predictions have."""
-        return np.array([frame.zero == self.zeros[0] for frame in self.frames])
+    def told(self) -> str:
+        return f"{len(self.store.keys)} features, kept in {self.store.root}"
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return {"settings": {"directions": self.store.directions}}
+
+    def differences(self, model: Model) -> list[str]:
+        linear = model.term(LinearPotential)
+        return ["other features"] * (linear is None or linear.spec != self.store.spec)
+
+    def fill(self, workers: int | None, progress: bool) -> None:
+        self.store.fill(self.frames, workers, progress)
+
+    def leave(self) -> str:
+        return f"features, to be used again or deleted: {self.store.root}"
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -93,14 +99,14 @@ class Observations(Sequence[Observation]):
 
     def species_energies(self, fitted: np.ndarray) -> np.ndarray:
         """Energies of the species (K, S) in the model's source, from the fitted columns (K, B) of `Observation`."""
-        species = self.store.spec.species
+        species = self.species
         if self.references is None:
             return fitted[:, : len(species)]
         return fitted[:, :1] + np.array([self.references[z] for z in species])
 
     def _columns(self, frame: Frame) -> np.ndarray:
         """The counts of the species, or the number of atoms where references are given, in its zero's own columns."""
-        counts = frame.count(self.store.spec.species)
+        counts = frame.count(self.species)
         own = counts if self.references is None else counts.sum(keepdims=True)
         columns = np.zeros((len(self.zeros), len(own)))
         columns[self.zeros.index(frame.zero)] = own

@@ -54,16 +54,16 @@ def test_the_calculator_knows_energies_forces_and_stress() -> None:
 
 def damaged(group: h5py.Group, change: str) -> None:
     if change == "a missing array":
-        del group["weights/first_mixing"]
+        del group["members/0/first_mixing"]
     elif change == "an unknown array":
-        group["weights/third_mixing"] = np.zeros(3)
+        group["members/0/third_mixing"] = np.zeros(3)
     elif change == "another shape":
-        del group["weights/scalar_bias"]
-        group["weights/scalar_bias"] = np.zeros((2, 2))
+        del group["members/0/scalar_bias"]
+        group["members/0/scalar_bias"] = np.zeros((2, 2))
     elif change == "not finite":
-        group["weights/scalar_bias"][0, 0] = np.nan
+        group["members/0/scalar_bias"][0, 0] = np.nan
     elif change == "a deviation of zero":
-        group["weights/first_deviation"][0, 0] = 0.0
+        group["members/0/first_deviation"][0, 0] = 0.0
     else:
         text = group["specification"][()].decode().replace('"l_max": 3', '"l_max": 3000')
         del group["specification"]
@@ -73,8 +73,8 @@ def damaged(group: h5py.Group, change: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("a missing array", "lacks network/weights/first_mixing"),
-        ("an unknown array", "network/weights/third_mixing"),
+        ("a missing array", "lacks network/members/0/first_mixing"),
+        ("an unknown array", "network/members/0/third_mixing"),
         ("another shape", r"scalar_bias must have the shape \(2, 3\), got \(2, 2\)"),
         ("not finite", "scalar_bias holds 1 values that are not finite"),
         ("a deviation of zero", "first_deviation must be positive"),

@@ -30,7 +30,7 @@ def potential(request: pytest.FixtureRequest) -> NetworkPotential:
 
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_site_energies_follow_the_formula(potential: NetworkPotential, name: str) -> None:
-    expected = reference_energies(potential.weights, STRUCTURES[name])
+    expected = reference_energies(potential.weights[0], STRUCTURES[name])
     prediction = potential.predict(STRUCTURES[name])
     assert np.abs(prediction.atom_energies - expected).max() < 1e-12 * max(1.0, np.abs(expected).max())
     assert prediction.energy == pytest.approx(expected.sum(), rel=1e-12)
@@ -39,7 +39,7 @@ def test_site_energies_follow_the_formula(potential: NetworkPotential, name: str
 @pytest.mark.parametrize("pbc", list(product((False, True), repeat=3)))
 def test_all_eight_boundaries_follow_the_formula(pbc: tuple[bool, bool, bool]) -> None:
     potential = NetworkPotential(random_weights("two orders"))
-    expected = reference_energies(potential.weights, structure(pbc))
+    expected = reference_energies(potential.weights[0], structure(pbc))
     assert np.abs(potential.predict(structure(pbc)).atom_energies - expected).max() < 1e-12
 
 
@@ -68,8 +68,8 @@ def test_gradients_against_differences(potential: NetworkPotential, name: str) -
 @pytest.mark.parametrize("name", ["triclinic", "cluster"])
 def test_pullback_of_invariants_against_differences(potential: NetworkPotential, name: str) -> None:
     s = STRUCTURES[name]
-    state, generator = potential.predict(s).state, np.random.default_rng(3)
-    assert state.values.shape == (len(s), sum(potential.weights.specification.invariants))
+    state, generator = potential.predict(s).states[0], np.random.default_rng(3)
+    assert state.values.shape == (len(s), sum(potential.specification.invariants))
     by_values = generator.normal(size=state.values.shape) / (1 + np.abs(state.values))
     gradient, strain_gradient = state.pullback(by_values)
     moves, strain = generator.normal(size=s.positions.shape), generator.normal(size=(3, 3))
@@ -78,7 +78,7 @@ def test_pullback_of_invariants_against_differences(potential: NetworkPotential,
     def value(step: float) -> float:
         turned = np.eye(3) + step * deformation
         moved = Structure(s.cell @ turned, (s.positions + step * moves) @ turned, s.numbers, s.pbc)
-        return float((potential.predict(moved).state.values * by_values).sum())
+        return float((potential.predict(moved).states[0].values * by_values).sum())
 
     slope = float((gradient * moves).sum() + (strain_gradient * deformation).sum())
     size = float(np.abs(gradient * moves).sum())
@@ -192,7 +192,7 @@ def test_the_full_size_follows_the_formula() -> None:
     """The usual network, with deviations as large as its invariants."""
     specification = NetworkSpecification((3, 14))
     weights = NetworkWeights.random(specification, 5)
-    values = NetworkPotential(weights).predict(structure()).state.values
+    values = NetworkPotential(weights).predict(structure()).states[0].values
     ends = np.split(values.std(axis=0) + 0.1, [specification.invariants[0]])
     deviations = {f"{order}_deviation": np.tile(x, (2, 1)) for order, x in zip(("first", "second"), ends, strict=True)}
     weights = NetworkWeights(specification, {**weights.arrays, **deviations})

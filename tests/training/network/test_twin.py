@@ -40,7 +40,7 @@ def test_invariants_agree_and_weights_survive(name: str) -> None:
     weights = random_weights(name)
     twin = Twin(weights)
     found = np.concatenate(twin.invariants(Batch.of([structure()], weights.specification)), axis=1)
-    expected = NetworkPotential(weights).predict(structure()).state.values
+    expected = NetworkPotential(weights).predict(structure()).states[0].values
     assert np.abs(found - expected).max() < 1e-12 * np.abs(expected).max()
     assert twin.weights().digest == weights.digest
 

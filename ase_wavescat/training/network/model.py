@@ -1,0 +1,67 @@
+"""From trained networks to a calibrated model with its domain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ase_wavescat.potentials.calibration import Calibration
+from ase_wavescat.potentials.composition import AtomEnergies
+from ase_wavescat.potentials.model import Model
+from ase_wavescat.potentials.network.potential import NetworkPotential
+from ase_wavescat.potentials.protocol import Potential
+from ase_wavescat.potentials.sum import PotentialSum
+from ase_wavescat.training.data.frames import Frame
+from ase_wavescat.training.domain import domain_of
+from ase_wavescat.training.network.task import NetworkTask
+from ase_wavescat.training.network.trainer import TrainedNetwork
+from ase_wavescat.training.trainer import Problem, Trained
+from ase_wavescat.training.validation import CrossValidation, FrameErrors
+
+
+def finish(
+    problem: Problem[NetworkTask], members: Sequence[TrainedNetwork], held_out: np.ndarray, curves: Mapping[str, Any]
+) -> Trained:
+    """The held-out errors, the calibration by them, and the model.
+
+    Args:
+        problem: What was fitted.
+        members: At least one.
+        held_out: Indices of the frames that no member has learned from.
+        curves: For the report.
+    """
+    task = problem.observations
+    network = NetworkPotential(*(member.weights for member in members))
+    energies = AtomEnergies(network.species, np.array([member.atom_energies for member in members]))
+    terms: list[Potential] = [network, energies]
+    if task.repulsion is not None:
+        terms.append(task.repulsion)
+    potential = PotentialSum(tuple(terms))
+    frames = [task.frames[index] for index in held_out.tolist()]
+    errors = tuple(_errors(potential, frame) for frame in frames)
+    validation = CrossValidation(errors, errors, {})
+    calibration = Calibration(validation.energy_scale, validation.force_scale)
+    model = Model(potential, domain_of(problem, validation.typical_spread), calibration)
+    return Trained(model, frames, validation, dict(curves))
+
+
+def _errors(potential: PotentialSum, frame: Frame) -> FrameErrors:
+    """Of the mean over members; a frame lacks what its labels lack."""
+    prediction, several = potential.predict(frame.structure), potential.members > 1
+    forces = stress = spread = None
+    if frame.forces is not None:
+        forces = (-prediction.gradient - frame.forces).ravel()
+        spread = prediction.gradient_spread.ravel() if several else np.zeros(forces.shape)
+    if frame.stress is not None:
+        voigt = prediction.strain_gradient[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+        stress = voigt / frame.volume - frame.stress
+    return FrameErrors(
+        energy=(prediction.energy - frame.energy) / len(frame),
+        forces=forces,
+        stress=stress,
+        energy_spread=float(prediction.member_energies.std(ddof=1)) / len(frame) if several else 0.0,
+        forces_spread=spread,
+        frame_weight=frame.weight,
+    )
