@@ -25,6 +25,7 @@ _GROWTH = 1.05  # of the volume, where there was none
 _ORBITS = 40  # draws of a point, until its images are as many as are missing
 _TURNS = 12  # that often in a row every rotation of a crystal is the identity
 _SPACE_GROUPS = 230
+_COINCIDENT = 1e-6  # fractional
 
 
 @dataclass(frozen=True)
@@ -143,23 +144,22 @@ def weights_of(given: Weights) -> dict[str, float]:
 
 def _draw(numbers: np.ndarray, volume: float, symmetric: bool, generator: np.random.Generator) -> Atoms:
     """A cell of this volume (A^3), its atoms where they fall."""
-    group, places = 1, None
+    group, places = 1, generator.random((len(numbers), 3))
     for _ in range(_TRIES if symmetric else 0):  # until the numbers of atoms are sums of the group's multiplicities
-        group = int(generator.choice(_primitive_groups()))
-        places = _symmetric_places(numbers, group, generator)
-        if places is not None:
+        drawn = int(generator.integers(2, _SPACE_GROUPS + 1))
+        found = _symmetric_places(numbers, drawn, generator) if _space_group(drawn).lattice == "P" else None
+        if found is not None:
+            group, places = drawn, found
             break
-    if places is None:
-        group, places = 1, generator.random((len(numbers), 3))
     cell = _lattice(group, generator)
     cell *= (volume / abs(np.linalg.det(cell))) ** (1 / 3)
     return Atoms(numbers, scaled_positions=places, cell=cell, pbc=True, info={"space_group": group})
 
 
 @cache
-def _primitive_groups() -> tuple[int, ...]:
-    """Numbers of the space groups with symmetry whose cells have one lattice point."""
-    return tuple(number for number in range(2, _SPACE_GROUPS + 1) if Spacegroup(number).lattice == "P")
+def _space_group(number: int) -> Spacegroup:
+    """Kept: ASE reads a file of all for each."""
+    return Spacegroup(number)
 
 
 def _lattice(group: int, generator: np.random.Generator) -> np.ndarray:
@@ -184,12 +184,12 @@ def _lattice(group: int, generator: np.random.Generator) -> np.ndarray:
 
 def _symmetric_places(numbers: np.ndarray, group: int, generator: np.random.Generator) -> np.ndarray | None:
     """(N, 3) fractional positions, orbits of the group, of atoms by element; None where they do not add up."""
-    space_group = Spacegroup(group)
+    rotations, shifts = _space_group(group).get_op()
     places: list[np.ndarray] = []
     for number in dict.fromkeys(numbers.tolist()):
         missing = int(np.count_nonzero(numbers == number))
         for _ in range(_ORBITS):
-            orbit, _ = space_group.equivalent_sites([_point(space_group, generator)], onduplicates="keep")
+            orbit = _orbit(rotations, shifts, generator)
             if len(orbit) <= missing:
                 places.append(orbit)
                 missing -= len(orbit)
@@ -200,16 +200,22 @@ def _symmetric_places(numbers: np.ndarray, group: int, generator: np.random.Gene
     return np.concatenate(places)
 
 
-def _point(space_group: Spacegroup, generator: np.random.Generator) -> np.ndarray:
-    """A random point, of which up to three operations of the group have made the mean of its images, so that some of
-    them leave it where it is: a special position."""
+def _orbit(rotations: np.ndarray, shifts: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """(n, 3) the images of a point by operations x -> W x + w of a group, each once.
+
+    Of a random point, up to three operations have made the mean of its images, so that some of them leave it where it
+    is: a special position.
+    """
     point = generator.random(3)
-    operations = space_group.get_symop()
     for _ in range(generator.integers(4)):
-        rotation, shift = operations[generator.integers(len(operations))]
+        drawn = generator.integers(len(rotations))
+        rotation, shift = rotations[drawn], shifts[drawn]
         shift = shift + np.round(point - rotation @ point - shift)  # to the image that is nearest
         images = [point]
         for _ in range(_TURNS - 1):
             images.append(rotation @ images[-1] + shift)
         point = np.mean(images, axis=0)
-    return point % 1.0
+    orbit = rotations @ point + shifts
+    apart = orbit[:, None] - orbit
+    same = np.abs(apart - np.round(apart)).max(axis=2) < _COINCIDENT
+    return orbit[np.argmax(same, axis=1) == np.arange(len(orbit))] % 1.0

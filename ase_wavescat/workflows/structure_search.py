@@ -31,7 +31,6 @@ from ase_wavescat.workflows.hull import (
     energies_above_hull,
     formation_energies,
     member_formation_energies,
-    references_of,
 )
 from ase_wavescat.workflows.members import member_energies, spread
 from ase_wavescat.workflows.random_cells import RandomCells
@@ -40,6 +39,7 @@ from ase_wavescat.workflows.result import Result
 from ase_wavescat.workflows.screening.crews import check_start, check_travels
 from ase_wavescat.workflows.screening.jobs import CalculatorSource, Model
 from ase_wavescat.workflows.screening.result import UNRANKED
+from ase_wavescat.workflows.screening.run import crystal_energy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -188,7 +188,7 @@ def search(
     source = CalculatorSource.of(model)
     calculator = source.make()
     calculator_of(with_calculator(cells.cell(0), calculator), "forces", "stress")
-    named = references_of(references, calculator, cells.symbols)
+    named = _references(references, source, cells.symbols)
     with _folder_of_states(Path(output), _record(cells, settings, source), overwrite) as folder:
         walk = Walk(cells, settings, source, folder, hops)
         with tqdm(total=starts * (hops + 1), unit="state", desc="search", disable=hidden(progress)) as bar:
@@ -198,6 +198,19 @@ def search(
                 bar.update(hops + 1)
         states = [structures_of(file)[0] for file in files]
     return _ranked(states, calculator, named, within)
+
+
+def _references(
+    given: References | Mapping[str, float] | None, source: CalculatorSource, elements: Sequence[str]
+) -> References:
+    if given is None:
+        found = References({}, {})
+        for symbol in elements:
+            found = found.joined(crystal_energy(source, symbol))
+        return found
+    named = given if isinstance(given, References) else References.given(given)
+    formation_energies(elements, [0.0] * len(elements), named)  # raises for those that are missing
+    return named
 
 
 def _check_numbers(starts: int, hops: int, within: float, workers: int | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,17 +40,19 @@ def told(result: Search) -> list[tuple[str, float]]:
     return [(state.info["name"], state.get_potential_energy()) for state in result.states]
 
 
-def test_the_crystal_of_an_element_is_found_and_is_one_state(tmp_path: Path) -> None:
-    cells = RandomCells(["Cu"], atoms=(1, 2), seed=1)
-    result = quickly(tmp_path, cells, starts=3, hops=2, within=0.05, fmax=0.02, smax=0.05, references=None)
-    crystal = bulk("Cu")
-    crystal.calc = EMT()
-    energy = relax(crystal, cell=True, fmax=1e-3, smax=0.01).energies[-1]
+def test_the_known_lowest_lattice_is_found_and_is_one_state(tmp_path: Path) -> None:
+    """Of all lattices of one atom a cell, Lennard-Jones atoms take the face-centred cubic one."""
+    argon = partial(LennardJones, sigma=3.4, epsilon=0.0104, rc=8.5, smooth=True)
+    limits: dict[str, Any] = {"fmax": 0.01, "smax": 0.01, "within": 0.05, "references": None}
+    result = quickly(tmp_path, RandomCells(["Ar"], atoms=(1, 1)), model=argon, starts=3, hops=1, **limits)
+    crystal = bulk("Ar")
+    crystal.calc = argon()
+    relaxation = relax(crystal, cell=True, fmax=1e-3, smax=1e-3)
     lowest = result.states[0]
-    assert lowest.get_potential_energy() / len(lowest) == pytest.approx(energy, abs=1e-4)
-    assert lowest.get_volume() / len(lowest) == pytest.approx(11.57, rel=0.005)  # of EMT's fcc copper
+    assert lowest.get_potential_energy() == pytest.approx(relaxation.energies[-1], abs=1e-5)
+    assert lowest.get_volume() == pytest.approx(relaxation.volumes[-1], rel=0.01)
     assert result.times[0] > 1 and np.all(result.above_hull[1:] > 1e-3)
-    assert result.relaxed + len(result.left_out) == 9 and result.above_hull_spread is None
+    assert result.relaxed + len(result.left_out) == 6 and result.above_hull_spread is None
 
 
 def test_hops_go_on_from_the_lower_state(tmp_path: Path) -> None:
@@ -77,8 +78,9 @@ def test_states_that_differ_by_what_relaxation_leaves_are_one() -> None:
         return atoms
 
     states = [state("fcc", 0), state("fcc", 0.002, 0.003, 1e-4), state("hcp", 0), state("fcc", 0, 0, 0.05)]
-    kept, times = distinct([*states, state("fcc", 0, 0.05)])
-    assert [kept.index(one) for one in (states[0], states[2], states[3])] == [0, 1, 2]
+    larger = state("fcc", 0, 0.05)
+    kept, times = distinct([*states, larger])
+    assert [id(one) for one in kept] == [id(states[0]), id(states[2]), id(states[3]), id(larger)]
     assert times.tolist() == [2, 1, 1, 1]
 
 
@@ -104,18 +106,18 @@ class Stopping(EMT):
 
 def test_a_run_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cells = RandomCells(["Cu", "Au"], atoms=(2, 2))
-    options: dict[str, Any] = {"model": Stopping, "starts": 3, "hops": 2, "fmax": 0.2, "smax": 5.0, "steps": 20}
+    options: dict[str, Any] = {"model": Stopping, "starts": 2, "hops": 1, "fmax": 0.2, "smax": 5.0, "steps": 5}
     whole = quickly(tmp_path / "whole", cells, **options)
-    monkeypatch.setattr(Stopping, "left", 40)
+    monkeypatch.setattr(Stopping, "left", 10)
     with pytest.raises(KeyboardInterrupt):
         quickly(tmp_path / "part", cells, **options)
     kept = {file: file.stat().st_mtime_ns for file in (tmp_path / "part" / "states").glob("*.extxyz")}
-    assert 0 < len(kept) < 9
+    assert 0 < len(kept) < 4
     monkeypatch.setattr(Stopping, "left", 10**9)
     assert quickly(tmp_path / "part", cells, **options).to_json() == whole.to_json()
     assert kept == {file: file.stat().st_mtime_ns for file in kept}
-    more = quickly(tmp_path / "part", cells, **{**options, "starts": 4})
-    assert more.relaxed + len(more.left_out) == 12 and len(list((tmp_path / "part" / "states").glob("*.extxyz"))) == 12
+    more = quickly(tmp_path / "part", cells, **{**options, "starts": 3})
+    assert more.relaxed + len(more.left_out) == 6
 
 
 def test_failures_are_told_and_end_nothing(tmp_path: Path) -> None:
@@ -174,16 +176,14 @@ def test_calculators_that_cannot_are_refused_before_any_work(tmp_path: Path, sma
     with pytest.raises(CalculatorError, match="makes a dict"):
         quickly(tmp_path / "out", model=dict)
     knows_no_copper = partial(WaveScatCalculator, small_ensemble)
-    with pytest.raises(StructureError, match="Cu"):
+    with pytest.raises(StructureError, match="knows Li, Si, not Au"):
         quickly(tmp_path / "out", model=knows_no_copper, references=None)
     assert not (tmp_path / "out").exists()
 
 
-def test_members_give_spreads_and_domains_crosses(
-    tmp_path: Path, small_ensemble: Model, make_structure: Callable[..., Atoms]
-) -> None:
+def test_the_command_writes_ranks_with_spreads(tmp_path: Path, small_ensemble: Model) -> None:
     path = tmp_path / "small.h5"
-    save_model(small_ensemble, path)
+    save_model(path, small_ensemble)
     command = [
         "search", "Li", "Si=2", "--model", str(path), "--atoms", "2", "4", "--starts", "3", "--hops", "1", "--fmax",
         "1e3", "--smax", "1e5", "--within", "1000", "--workers", "1", "--reference", "Li=-7", "--reference", "Si=-160",
