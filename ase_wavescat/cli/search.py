@@ -31,7 +31,7 @@ def _weights(context: click.Context, parameter: click.Parameter, given: tuple[st
 @click.option("--atoms", nargs=2, type=click.IntRange(min=1), default=(8, 24), show_default=True,
               help="Put at least and at most so many atoms into a cell.")  # fmt: skip
 @click.option("--starts", default=50, show_default=True, type=click.IntRange(min=1), help="Begin with so many cells.")
-@click.option("--hops", default=4, show_default=True, type=click.IntRange(min=0),
+@click.option("--moves", default=4, show_default=True, type=click.IntRange(min=0),
               help="Go on from each by so many random moves.")  # fmt: skip
 @click.option("--symmetric", default=0.5, show_default=True, type=click.FloatRange(0, 1),
               help="Give this share of the cells a space group.")  # fmt: skip
@@ -52,7 +52,7 @@ def _weights(context: click.Context, parameter: click.Parameter, given: tuple[st
 @overwrite_option()
 @quiet_option()
 def search(
-    elements: dict[str, float], compositions: dict[str, float], atoms: tuple[int, int], starts: int, hops: int,
+    elements: dict[str, float], compositions: dict[str, float], atoms: tuple[int, int], starts: int, moves: int,
     symmetric: float, seed: int, model: str, fmax: float, smax: float, steps: int, within: float,
     references: dict[str, float] | None, workers: int | None, output: Path, overwrite: bool, quiet: bool,
 ) -> None:  # fmt: skip
@@ -61,8 +61,8 @@ def search(
     Random cells of the ELEMENTS, of every composition, are relaxed with their cells; from each lead random moves, each
     relaxed again, to lower states. `Li Si=3` makes silicon-rich cells: an element's mean share is its weight over the
     sum of all. Every state is in OUTPUT/states as soon as it is relaxed; a run that was stopped goes on when the same
-    command is given again, also with more --starts and --hops. OUTPUT/search.json, .extxyz (what is distinct and low in
-    energy) and .png are written at the end.
+    command is given again, also with more --starts and --moves. OUTPUT/search.json, .extxyz (what is distinct and
+    low in energy) and .png are written at the end.
     """
     from ase_wavescat.workflows.random_cells import RandomCells
     from ase_wavescat.workflows.structure_search import search as run
@@ -75,7 +75,7 @@ def search(
             model=model,
             output=output,
             starts=starts,
-            hops=hops,
+            moves=moves,
             fmax=fmax,
             smax=smax,
             steps=steps,

@@ -22,11 +22,11 @@ from ase_wavescat.workflows.relaxation import CONVERGED, check_limits, relax
 from ase_wavescat.workflows.screening.jobs import CalculatorSource
 
 JUMP = 0.5
-"""A, standard deviation of each coordinate's move in a hop."""
+"""A, standard deviation of each coordinate's change in a move."""
 STRAIN = 0.08
-"""Standard deviation of each component of a hop's strain."""
+"""Standard deviation of each component of a move's strain."""
 EXCHANGES = 0.5
-"""Share of hops in which two atoms of different elements change places."""
+"""Share of moves in which two atoms of different elements change places."""
 FAILED = "failed"
 """How the stop reason of a state begins that the calculator could not relax at all."""
 
@@ -45,7 +45,7 @@ class WalkSettings:
 
 @dataclass(frozen=True)
 class Walk:
-    """From a random cell by number, relaxed, over `hops`; call it with the number, it returns the states' files.
+    """From a random cell by number, relaxed, over `moves`; call it with the number, it returns the states' files.
 
     SciPy's `basinhopping` at temperature 0: from each state the next is tried by a random move, and the lower of the
     two is gone on from. A walk whose random cell runs away or fails ends there.
@@ -55,17 +55,17 @@ class Walk:
     settings: WalkSettings
     source: CalculatorSource
     folder: Path
-    hops: int
+    moves: int
 
     def __call__(self, index: int) -> list[Path]:
-        path = _Path(self, index)
-        first = path.relaxed(self.cells.cell(index))
-        if self.hops and not first.info["stop_reason"].startswith((FAILED, "runaway")):
-            path.hop(first)
-        return path.files
+        course = _Course(self, index)
+        first = course.relaxed(self.cells.cell(index))
+        if self.moves and not first.info["stop_reason"].startswith((FAILED, "runaway")):
+            course.go_on(first)
+        return course.files
 
 
-class _Path:
+class _Course:
     """The states of one walk, as far as it has come."""
 
     def __init__(self, walk: Walk, index: int) -> None:
@@ -74,8 +74,8 @@ class _Path:
         self._generator = np.random.default_rng([walk.cells.seed, index, 1])
         self._calculator: Any = None
 
-    def hop(self, first: Atoms) -> None:
-        """All hops from the first state."""
+    def go_on(self, first: Atoms) -> None:
+        """All moves from the first state."""
         given = [first]
 
         def minimum(function: Any, place: np.ndarray, **options: Any) -> OptimizeResult:
@@ -88,19 +88,19 @@ class _Path:
             return _place(_moved(_structure(place, first), self._generator))
 
         basinhopping(
-            _no_value, _place(first), niter=self._walk.hops, T=0.0, take_step=moved,
+            _no_value, _place(first), niter=self._walk.moves, T=0.0, take_step=moved,
             minimizer_kwargs={"method": minimum},
         )  # fmt: skip
 
     def relaxed(self, start: Atoms) -> Atoms:
         """The next state, as its file has it: read where it is there, else relaxed and written."""
-        formula, hop = start.get_chemical_formula(), len(self.files)
-        name = f"{self._index:04d}-{formula}-{hop}"
+        formula, move = start.get_chemical_formula(), len(self.files)
+        name = f"{self._index:04d}-{formula}-{move}"
         file = self._walk.folder / f"{name}.extxyz"
         if not file.exists():
             state = self._relax(start)
             group = start.info["space_group"]
-            state.info |= {"name": name, "walk": self._index, "hop": hop, "space_group": group}
+            state.info |= {"name": name, "walk": self._index, "move": move, "space_group": group}
             with atomic_path(file) as temporary:
                 write_extended_xyz(temporary, [state])
         self.files.append(file)

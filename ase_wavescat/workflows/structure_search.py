@@ -1,4 +1,4 @@
-"""Random-structure search: random small cells, relaxed with their cell, hopping from basin to basin; what is distinct
+"""Random-structure search: random small cells, relaxed with their cell, moving from basin to basin; what is distinct
 and low in energy is kept."""
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Search(Result):
     """Distinct states of low energy, by energy above the hull of all that were found and the elements.
 
     Attributes:
-        states: With energy, forces and stress; info: `name`, `walk`, `hop`, `space_group` (of the random cell),
+        states: With energy, forces and stress; info: `name`, `walk`, `move`, `space_group` (of the random cell),
             `outside` (kinds, or "no"), `times`, `energy_above_hull` (eV/atom).
         formation: (n,) eV/atom.
         above_hull: (n,) eV/atom.
@@ -145,7 +145,7 @@ def search(
     model: Model,
     output: str | os.PathLike[str],
     starts: int = 50,
-    hops: int = 4,
+    moves: int = 4,
     fmax: float = 0.02,
     smax: float = 0.05,
     steps: int = 300,
@@ -165,9 +165,9 @@ def search(
         cells: What the walks begin with.
         model: Name or path of a model, or a function without arguments that makes any ASE calculator.
         output: Folder; `states/` in it has a file for each state as soon as that is relaxed. A run that was stopped
-            goes on when it is started again, and may be given more `starts` and `hops` then.
+            goes on when it is started again, and may be given more `starts` and `moves` then.
         starts: Cells, and walks.
-        hops: Of each walk.
+        moves: Of each walk.
         fmax: eV/A, largest force left; smax: GPa, largest stress left; steps: at most so many, see `relax`.
         within: eV/atom above the hull; higher states are not kept in the result.
         references: Energies of the elements, eV/atom; None: their crystals, relaxed with the model.
@@ -184,18 +184,18 @@ def search(
         WaveScatError: Where a process was killed; what is done is kept.
     """
     settings = WalkSettings(fmax, smax, steps)
-    _check_numbers(starts, hops, within, workers)
+    _check_numbers(starts, moves, within, workers)
     source = CalculatorSource.of(model)
     calculator = source.make()
     calculator_of(with_calculator(cells.cell(0), calculator), "forces", "stress")
     named = _references(references, source, cells.symbols)
     with _folder_of_states(Path(output), _record(cells, settings, source), overwrite) as folder:
-        walk = Walk(cells, settings, source, folder, hops)
-        with tqdm(total=starts * (hops + 1), unit="state", desc="search", disable=hidden(progress)) as bar:
+        walk = Walk(cells, settings, source, folder, moves)
+        with tqdm(total=starts * (moves + 1), unit="state", desc="search", disable=hidden(progress)) as bar:
             files: list[Path] = []
             for found in _walked(walk, starts, workers or cores()):
                 files += found
-                bar.update(hops + 1)
+                bar.update(moves + 1)
         states = [structures_of(file)[0] for file in files]
     return _ranked(states, calculator, named, within)
 
@@ -213,9 +213,9 @@ def _references(
     return named
 
 
-def _check_numbers(starts: int, hops: int, within: float, workers: int | None) -> None:
-    if starts < 1 or hops < 0:
-        raise DataError(f"starts must be at least 1, hops not negative, got {starts} and {hops}")
+def _check_numbers(starts: int, moves: int, within: float, workers: int | None) -> None:
+    if starts < 1 or moves < 0:
+        raise DataError(f"starts must be at least 1, moves not negative, got {starts} and {moves}")
     if not (np.isfinite(within) and within >= 0):
         raise DataError(f"within is an energy above the hull in eV/atom, not negative, got {within}")
     if workers is not None and workers < 1:
@@ -308,7 +308,7 @@ def _ranked(states: Sequence[Atoms], calculator: BaseCalculator, references: Ref
     if above.min() > within:
         raise DataError(
             f"the lowest of {len(sound)} states is {above.min():.3f} eV/atom above the hull, none is within {within};"
-            " raise within, or try more starts and hops"
+            " raise within, or try more starts and moves"
         )
     low = [sound[index] for index in np.argsort(above, kind="stable") if above[index] <= within]
     kept, times = distinct(low)

@@ -44,14 +44,14 @@ def test_no_two_atoms_are_too_close_and_volumes_are_sensible() -> None:
 def test_a_share_has_the_symmetry_of_its_group() -> None:
     spglib = pytest.importorskip("spglib")
     cells = RandomCells(["Li", "Si"], atoms=(8, 16), symmetric=1.0)
-    found = 0
-    for index in range(20):
+    drawn = held = 0
+    for index in range(12):
         atoms = cells.cell(index)
         description = atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers
         operations = len(spglib.get_symmetry(description, symprec=1e-3)["rotations"])
-        assert atoms.info["space_group"] > 1
-        found += operations > 1
-    assert found >= 15  # of few the pushing apart takes it away
+        drawn += atoms.info["space_group"] > 1
+        held += atoms.info["space_group"] > 1 and operations > 1
+    assert drawn >= 10 and held >= 8  # some numbers suit no group drawn, and pushing apart may take symmetry away
     assert {RandomCells(["Si"], symmetric=0).cell(index).info["space_group"] for index in range(5)} == {1}
 
 

@@ -17,10 +17,11 @@ from click.testing import CliRunner
 
 from ase_wavescat import save_model
 from ase_wavescat.cli import main
+from ase_wavescat.io.structures import structures_of
 from ase_wavescat.potentials.model import Model
 from ase_wavescat.system.errors import CalculatorError, DataError, StructureError
 from ase_wavescat.system.locks import held
-from ase_wavescat.workflows import RandomCells, Search, relax, search
+from ase_wavescat.workflows import RandomCells, Search, basin_walk, relax, search
 from ase_wavescat.workflows.structure_search import distinct
 
 ELEMENTS = {"Cu": -0.007, "Au": -0.0001}
@@ -30,7 +31,7 @@ LOOSE = {"fmax": 1e3, "smax": 1e5}
 
 def quickly(folder: Path, cells: RandomCells | None = None, **options: Any) -> Search:
     chosen: dict[str, Any] = {
-        "model": EMT, "output": folder, "starts": 2, "hops": 1, "workers": 1, "references": ELEMENTS,
+        "model": EMT, "output": folder, "starts": 2, "moves": 1, "workers": 1, "references": ELEMENTS,
         "within": 100.0, "progress": False, **LOOSE,
     }  # fmt: skip
     return search(cells or RandomCells(["Cu", "Au"], atoms=(2, 3)), **{**chosen, **options})
@@ -44,7 +45,7 @@ def test_the_known_lowest_lattice_is_found_and_is_one_state(tmp_path: Path) -> N
     """Of all lattices of one atom a cell, Lennard-Jones atoms take the face-centred cubic one."""
     argon = partial(LennardJones, sigma=3.4, epsilon=0.0104, rc=8.5, smooth=True)
     limits: dict[str, Any] = {"fmax": 0.01, "smax": 0.01, "within": 0.05, "references": None}
-    result = quickly(tmp_path, RandomCells(["Ar"], atoms=(1, 1)), model=argon, starts=3, hops=1, **limits)
+    result = quickly(tmp_path, RandomCells(["Ar"], atoms=(1, 1)), model=argon, starts=3, moves=1, **limits)
     crystal = bulk("Ar")
     crystal.calc = argon()
     relaxation = relax(crystal, cell=True, fmax=1e-3, smax=1e-3)
@@ -55,16 +56,24 @@ def test_the_known_lowest_lattice_is_found_and_is_one_state(tmp_path: Path) -> N
     assert result.relaxed + len(result.left_out) == 6 and result.above_hull_spread is None
 
 
-def test_hops_go_on_from_the_lower_state(tmp_path: Path) -> None:
-    """With no relaxation to speak of, the states of a walk are its moves: from the lowest so far."""
-    result = quickly(tmp_path, starts=1, hops=6)
-    states = sorted(result.states, key=lambda state: state.info["hop"])
+def test_moves_go_on_from_the_lower_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved: list[Atoms] = []
+
+    def recorded(atoms: Atoms, generator: np.random.Generator) -> Atoms:
+        moved.append(atoms.copy())
+        return move(atoms, generator)
+
+    move = basin_walk._moved
+    monkeypatch.setattr(basin_walk, "_moved", recorded)
+    quickly(tmp_path, RandomCells(["Cu", "Au"], atoms=(3, 3), seed=3), starts=1, moves=4)
+    files = sorted((tmp_path / "states").glob("*.extxyz"))
+    states = [structures_of(file)[0] for file in files]
     energies = [state.get_potential_energy() for state in states]
-    for hop in range(1, 6):
-        before = states[int(np.argmin(energies[:hop]))]
-        moved = np.linalg.norm(states[hop].cell.array - before.cell.array)
-        others = [np.linalg.norm(states[hop].cell.array - state.cell.array) for state in states[:hop]]
-        assert moved == pytest.approx(min(others))
+    lowest = [states[int(np.argmin(energies[:move]))] for move in range(1, 5)]
+    assert len({float(state.cell.volume) for state in lowest}) > 1  # not only from the random cell
+    for start, state in zip(moved, lowest, strict=True):
+        assert np.allclose(start.cell, state.cell, rtol=0, atol=1e-9)
+        assert np.allclose(start.get_scaled_positions(), state.get_scaled_positions(), rtol=0, atol=1e-9)
 
 
 def test_states_that_differ_by_what_relaxation_leaves_are_one() -> None:
@@ -106,7 +115,7 @@ class Stopping(EMT):
 
 def test_a_run_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cells = RandomCells(["Cu", "Au"], atoms=(2, 2))
-    options: dict[str, Any] = {"model": Stopping, "starts": 2, "hops": 1, "fmax": 0.2, "smax": 5.0, "steps": 5}
+    options: dict[str, Any] = {"model": Stopping, "starts": 2, "moves": 1, "fmax": 0.2, "smax": 5.0, "steps": 5}
     whole = quickly(tmp_path / "whole", cells, **options)
     monkeypatch.setattr(Stopping, "left", 10)
     with pytest.raises(KeyboardInterrupt):
@@ -122,7 +131,7 @@ def test_a_run_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_failures_are_told_and_end_nothing(tmp_path: Path) -> None:
     cells = RandomCells(["Cu", "Au"], atoms=(2, 3))
-    result = quickly(tmp_path, cells, model=Stopping, starts=6, hops=1)
+    result = quickly(tmp_path, cells, model=Stopping, starts=6, moves=1)
     assert result.left_out and all(why == "failed: three is too many" for why in result.left_out.values())
     assert all(name.endswith("-0") for name in result.left_out)  # their walks end there
     assert {len(state) for state in result.states} == {2}
@@ -157,7 +166,7 @@ def test_other_searches_are_refused_unless_they_are_given_up(tmp_path: Path) -> 
     ("options", "message"),
     [
         ({"starts": 0}, "starts must be at least 1"),
-        ({"hops": -1}, "hops not negative"),
+        ({"moves": -1}, "moves not negative"),
         ({"within": -0.1}, "not negative, got -0.1"),
         ({"workers": 0}, "workers must be at least 1"),
         ({"fmax": 0.0}, "fmax must be a positive number, got 0.0"),
@@ -185,7 +194,7 @@ def test_the_command_writes_ranks_with_spreads(tmp_path: Path, small_ensemble: M
     path = tmp_path / "small.h5"
     save_model(path, small_ensemble)
     command = [
-        "search", "Li", "Si=2", "--model", str(path), "--atoms", "2", "4", "--starts", "3", "--hops", "1", "--fmax",
+        "search", "Li", "Si=2", "--model", str(path), "--atoms", "2", "4", "--starts", "3", "--moves", "1", "--fmax",
         "1e3", "--smax", "1e5", "--within", "1000", "--workers", "1", "--reference", "Li=-7", "--reference", "Si=-160",
         "-o", str(tmp_path / "out"), "--quiet",
     ]  # fmt: skip
