@@ -13,6 +13,7 @@ from ase_wavescat.cli.neb import neb
 from ase_wavescat.cli.rdf import rdf
 from ase_wavescat.cli.relax import relax
 from ase_wavescat.cli.screen import screen
+from ase_wavescat.cli.search import search
 from ase_wavescat.cli.select import select
 from ase_wavescat.cli.tiling import tiling
 from ase_wavescat.cli.voltage import voltage
@@ -37,5 +38,6 @@ for command in (
     voltage,
     rdf,
     screen,
+    search,
 ):
     main.add_command(command)

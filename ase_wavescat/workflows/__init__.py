@@ -36,11 +36,14 @@ if TYPE_CHECKING:
     from ase_wavescat.workflows.melting import melt_quench as melt_quench
     from ase_wavescat.workflows.paths import Band as Band
     from ase_wavescat.workflows.paths import path_energies as path_energies
+    from ase_wavescat.workflows.random_cells import RandomCells as RandomCells
     from ase_wavescat.workflows.relaxation import Relaxation as Relaxation
     from ase_wavescat.workflows.relaxation import relax as relax
     from ase_wavescat.workflows.screening.result import Screening as Screening
     from ase_wavescat.workflows.screening.result import read_screening as read_screening
     from ase_wavescat.workflows.screening.run import screen as screen
+    from ase_wavescat.workflows.structure_search import Search as Search
+    from ase_wavescat.workflows.structure_search import search as search
     from ase_wavescat.workflows.tilings import Tiling as Tiling
     from ase_wavescat.workflows.tilings import tiling as tiling
     from ase_wavescat.workflows.voltages import VoltageCurve as VoltageCurve
@@ -82,6 +85,9 @@ _MODULE_OF: dict[str, str] = {
     "screen": "screening.run",
     "Screening": "screening.result",
     "read_screening": "screening.result",
+    "RandomCells": "random_cells",
+    "Search": "structure_search",
+    "search": "structure_search",
 }
 
 __all__ = list(_MODULE_OF)

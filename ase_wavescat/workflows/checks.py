@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,12 @@ def calculator_of(atoms: Atoms, *needed: str, stored: bool = False) -> BaseCalcu
 def private(calculator: BaseCalculator) -> BaseCalculator:
     """The twin of a calculator; those that have none are not known to share anything, and are themselves."""
     return calculator.twin() if isinstance(calculator, TwinCalculator) else calculator
+
+
+def fresh(calculator: BaseCalculator) -> BaseCalculator:
+    """One that has not seen a structure, so that no result depends, in its last digits, on those before (neighbour
+    lists that are kept, say); ours forget by themselves."""
+    return calculator if isinstance(calculator, TwinCalculator) else copy.deepcopy(calculator)
 
 
 def on_grids_of(calculator: BaseCalculator, largest: np.ndarray) -> BaseCalculator:

@@ -43,14 +43,14 @@ def random_packing(
     Raises:
         DataError: For a composition that is none, an unknown volume, and a cell too small for the distances.
     """
-    numbers = _numbers(composition, atoms)
-    side = _volume(numbers, volumes) ** (1 / 3)
+    numbers = numbers_of(composition, atoms)
+    side = cell_volume(numbers, volumes) ** (1 / 3)
     if not closest > 0:
         raise DataError(f"closest must be a positive number, got {closest}")
     generator = np.random.default_rng(seed)
     numbers = generator.permutation(numbers)
     packing = Atoms(numbers, side * generator.random((len(numbers), 3)), cell=[side] * 3, pbc=True)
-    _push_apart(packing, closest)
+    push_apart(packing, closest)
     packing.wrap()
     return packing
 
@@ -73,7 +73,7 @@ class RandomPackings:
         if self.cells < 1:
             raise DataError(f"cells must be at least 1, got {self.cells}")
         for composition in self.compositions:  # refused now, not in the middle of a long run
-            _volume(_numbers(composition, self.atoms), self.volumes)
+            cell_volume(numbers_of(composition, self.atoms), self.volumes)
 
     def __len__(self) -> int:
         return self.cells * len(self.compositions)
@@ -96,7 +96,7 @@ def random_packings(
     return RandomPackings(several, cells, atoms, seed, volumes)
 
 
-def _numbers(composition: str | Mapping[str, int], atoms: int) -> np.ndarray:
+def numbers_of(composition: str | Mapping[str, int], atoms: int) -> np.ndarray:
     """Atomic numbers of whole formula units, about so many atoms."""
     try:
         unit = Formula(composition).count() if isinstance(composition, str) else dict(composition)
@@ -112,7 +112,7 @@ def _numbers(composition: str | Mapping[str, int], atoms: int) -> np.ndarray:
     return np.repeat(list(counts), [units_taken * number for number in counts.values()])
 
 
-def _volume(numbers: np.ndarray, volumes: Mapping[str, float] | None) -> float:
+def cell_volume(numbers: np.ndarray, volumes: Mapping[str, float] | None) -> float:
     """A^3 of the cell."""
     symbols = Atoms(numbers).get_chemical_symbols()
     given = dict(volumes or {})
@@ -137,7 +137,7 @@ def _usual_volume(symbol: str, alone: bool) -> float:
     return float(crystal.get_volume() / len(crystal))
 
 
-def _push_apart(packing: Atoms, closest: float) -> None:
+def push_apart(packing: Atoms, closest: float) -> None:
     """Minimise sum (d0 - d)^2 over pairs nearer than d0, `closest` of the sum of their radii; leaves 1 % at most."""
     radii = closest * 1.01 * covalent_radii[packing.numbers]  # a little more, so that the distances end beyond
 

@@ -76,7 +76,7 @@ def crew_of(settings: ScreeningSettings, source: CalculatorSource, workers: int,
     if cluster is None and workers == 1:
         yield _Here(settings, source)
         return
-    _check_travels(source)
+    check_travels(source)
     if cluster is None:
         with _Processes(settings, source, workers) as processes:
             yield processes
@@ -85,7 +85,8 @@ def crew_of(settings: ScreeningSettings, source: CalculatorSource, workers: int,
             yield workers_of_cluster
 
 
-def _check_travels(source: CalculatorSource) -> None:
+def check_travels(source: CalculatorSource) -> None:
+    """Raise CalculatorError for what cannot be sent to other processes."""
     try:
         pickle.dumps(source)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
@@ -138,7 +139,7 @@ class _Processes(AbstractContextManager["_Processes"]):
     def submit(self, job: Job) -> Future[ScreenedStructure]:
         if self._pool is None:
             self._pool = self._held.enter_context(worker_pool(self._workers, _start_worker, self._start))
-            _check_start(self._pool)
+            check_start(self._pool)
         try:
             return self._pool.submit(_work, job)
         except BrokenProcessPool as error:  # just now: the job shares the fate of those before it
@@ -159,7 +160,8 @@ class _Processes(AbstractContextManager["_Processes"]):
             yield screened
 
 
-def _check_start(pool: ProcessPoolExecutor) -> None:
+def check_start(pool: ProcessPoolExecutor) -> None:
+    """Raise WaveScatError where processes end as soon as they start."""
     try:
         pool.submit(os.getpid).result()
     except BrokenProcessPool:

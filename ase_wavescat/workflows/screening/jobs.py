@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import os
@@ -21,11 +20,10 @@ from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
 
 from ase_wavescat.calculator import WaveScatCalculator
-from ase_wavescat.capabilities import TwinCalculator
 from ase_wavescat.io.structures import structure_bytes
 from ase_wavescat.potentials.file.model_file import load_model
 from ase_wavescat.system.errors import CalculatorError, WaveScatError, listening, unheard
-from ase_wavescat.workflows.checks import calculator_of, evaluated
+from ase_wavescat.workflows.checks import calculator_of, evaluated, fresh
 from ase_wavescat.workflows.extrapolation import grades_of, outside_of
 from ase_wavescat.workflows.melting import MeltSchedule, melt_quench
 from ase_wavescat.workflows.members import member_energies, spread
@@ -187,11 +185,7 @@ class _Tools:
         self._calculator = source.make()
 
     def calculator(self) -> BaseCalculator:
-        """One that has not seen a structure, so that no result depends, in its last digits, on those before (neighbour
-        lists that are kept, say); ours forget by themselves."""
-        if isinstance(self._calculator, TwinCalculator):
-            return self._calculator
-        return copy.deepcopy(self._calculator)
+        return fresh(self._calculator)
 
 
 _of_thread = threading.local()

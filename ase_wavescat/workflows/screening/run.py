@@ -178,7 +178,7 @@ class _Intake:
             if symbol in self._refused:
                 raise DataError(self._refused[symbol])
             try:
-                more = _crystal_energy(self._source, symbol)
+                more = crystal_energy(self._source, symbol)
             except Exception as error:  # whatever the calculator makes of an element that it does not know
                 self._refused[symbol] = f"no reference energy of {symbol}: {error}"
                 raise DataError(self._refused[symbol]) from error
@@ -186,7 +186,7 @@ class _Intake:
             self._database.set_references(known)
 
 
-def _crystal_energy(source: CalculatorSource, symbol: str) -> References:
+def crystal_energy(source: CalculatorSource, symbol: str) -> References:
     """Of the element's crystal, relaxed; a model that has not been trained on such says so in the source."""
     heard: list[WaveScatWarning] = []
     with listening(heard.append):
