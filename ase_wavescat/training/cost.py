@@ -41,6 +41,7 @@ RATES = {
     "phases": 4.2e-6,
     "pairs": 1.5e-4,
     "columns": 1.4e-5,
+    "convolved": 3e-6,
     "parts": 5e-3,
 }
 """Milliseconds per unit of work: grid values transformed (there and back; of moduli all at once, of correlations plane
