@@ -26,13 +26,14 @@ def pair_parts(neighbours: Neighbours, atoms: int) -> list[Pairs]:
     return [(first[a:b], second[a:b], vectors[a:b]) for a, b in pairwise(ends)]
 
 
-def range_parts(name: Hashable, scale: float, pairs: Mapping[float, int]) -> list[Part]:
+def range_parts(name: Hashable, scale: float, pairs: Mapping[float, int], unit: str = "pairs") -> list[Part]:
     """What looking up to the range of a scale needs: each range the pairs that the one before has not.
 
     Args:
         name: of what looks; those of one name share their pairs.
         pairs: within the range of each scale, ascending.
+        unit: of the work, see `training.cost`.
     """
     within = [one for one in pairs if one <= scale]
     fewer = [0, *(pairs[one] for one in within)]
-    return [Part((name, one), {"pairs": pairs[one] - less}) for one, less in zip(within, fewer, strict=False)]
+    return [Part((name, one), {unit: pairs[one] - less}) for one, less in zip(within, fewer, strict=False)]

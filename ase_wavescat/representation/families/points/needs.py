@@ -25,6 +25,6 @@ def _needs(feature: PointFeature, pairs: Sequence[Mapping[float, int]]) -> Needs
     for order, wavelet in enumerate(feature.path):
         convolved = pairs[order][wavelet.scale] * (2 * wavelet.l + 1)
         name = "point map", feature.channel, feature.path[: order + 1]
-        parts += range_parts(("point range", order), wavelet.scale, pairs[order])
+        parts += range_parts(("point range", order), wavelet.scale, pairs[order], unit="looked")
         parts.append(Part(name, {"convolved": convolved, "parts": 1}))
     return Needs(parts)
