@@ -149,7 +149,7 @@ def test_the_number_of_features_is_the_formula(step: float, orders: tuple[int, .
 
 def test_the_preset_has_few_hundred_features() -> None:
     spec = preset("point-scattering", ("Li", "Si"))
-    assert len(spec.keys) == 3 * 2 * (1 + 3 * 3 + 9 * 6) == 384
+    assert len(spec.keys) == 3 * 2 * (1 + 4 * 3 + 16 * 3) == 366
     assert spec.channel("valence") == {3: 1.0, 14: 4.0} and spec.channel("Li") == {3: 1.0, 14: 0.0}
 
 
