@@ -13,21 +13,21 @@ from ase_wavescat.representation.specification import ScatteringSpec
 from ase_wavescat.representation.wavelets import Wavelet
 from ase_wavescat.system.errors import SpecError
 
-Path = tuple[Wavelet, ...]
+WaveletPath = tuple[Wavelet, ...]
 
 _LARGEST_POWER = 32
 
 
 def scattering_paths(
     spec: ScatteringSpec, orders: Sequence[int], follows: Callable[[Wavelet, Wavelet], bool]
-) -> list[Path]:
+) -> list[WaveletPath]:
     """The wavelets of every map of a specification, none for the zeroth order.
 
     Args:
         follows: whether a second wavelet may come after a first.
     """
     wavelets = [Wavelet(j, n, l) for j in spec.scales for n, l in spec.wavelets]
-    paths: list[Path] = [()] if 0 in orders else []
+    paths: list[WaveletPath] = [()] if 0 in orders else []
     if 1 in orders:
         paths += [(w,) for w in wavelets]
     if 2 in orders:
@@ -46,18 +46,18 @@ def coarse_enough(first: Wavelet, second: Wavelet, step: float) -> bool:
     return second.scale - first.scale >= step - 1e-9
 
 
-def path_key(channel: str, power: Fraction, path: Path) -> str:
+def path_key(channel: str, power: Fraction, path: WaveletPath) -> str:
     """`channel:q:path`."""
     return f"{channel}:{power}:" + ">".join(w.key for w in path)
 
 
-def parse_path_key(text: str) -> tuple[str, Fraction, Path]:
+def parse_path_key(text: str) -> tuple[str, Fraction, WaveletPath]:
     """Inverse of `path_key`; ValueError for anything else."""
     channel, power, path = text.rsplit(":", 2)
     return channel, Fraction(power), tuple(Wavelet.parse(p) for p in path.split(">")) if path else ()
 
 
-def path_properties(family: str, channel: str, power: Fraction, path: Path) -> dict[str, Hashable]:
+def path_properties(family: str, channel: str, power: Fraction, path: WaveletPath) -> dict[str, Hashable]:
     """What can be said of a map raised to a power, see `Feature.properties`; the first titles name the family."""
     found: dict[str, Hashable] = {
         f"{family}: order": len(path),

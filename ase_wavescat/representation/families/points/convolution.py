@@ -15,11 +15,12 @@ from ase_wavescat.representation.direct.pairs import Pairs
 from ase_wavescat.representation.direct.radial_table import RadialTable
 from ase_wavescat.representation.execution import Execution
 from ase_wavescat.representation.families.points.kernels import convolve, pull, push
-from ase_wavescat.representation.wavelets import Wavelet
+from ase_wavescat.representation.paths import WaveletPath
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-MapName = tuple[str, tuple[Wavelet, ...]]
+MapName = tuple[str, WaveletPath]
+"""Channel and path."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -58,16 +58,17 @@ def pull(pairs, table, maps, columns, sources, adjoint, source_adjoint, gradient
                 for w in range(starts[l], starts[l] + active[l]):
                     start, count = maps[w], maps[w + 1] - maps[w]
                     base = columns[w] + m * count
-                    product = 0.0
-                    for c in range(count):
-                        product += row[base + c] * there[start + c]
-                    radial += product * value[w]
-                    radial_change += product * change[w]
+                    product, factor = 0.0, parity * harmonic[lm] * value[w]
                     if wanted:
-                        factor = parity * harmonic[lm] * value[w]
                         mine = source_adjoint[first[p]]
                         for c in range(count):
+                            product += row[base + c] * there[start + c]
                             mine[start + c] += factor * other[base + c]
+                    else:
+                        for c in range(count):
+                            product += row[base + c] * there[start + c]
+                    radial += product * value[w]
+                    radial_change += product * change[w]
                 along += radial_change * harmonic[lm]
                 fx += radial * slopes[lm, 0]
                 fy += radial * slopes[lm, 1]

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ase_wavescat.representation.direct.radial_table import RadialTable
 from ase_wavescat.representation.execution import Execution
-from ase_wavescat.representation.families.points.convolution import PointConvolution
+from ase_wavescat.representation.families.points.convolution import MapName, PointConvolution
 from ase_wavescat.representation.families.points.features import PointFeature
 from ase_wavescat.representation.families.points.needs import point_needs
 from ase_wavescat.representation.families.points.powers import SoftPowers
@@ -34,13 +34,11 @@ from ase_wavescat.representation.lattice.reciprocal import ReciprocalLattice
 from ase_wavescat.representation.protocol import Needs, Plan
 from ase_wavescat.representation.scene import Scene
 from ase_wavescat.representation.specification import ScatteringSpec
-from ase_wavescat.representation.wavelets import Wavelet, direct_peak
+from ase_wavescat.representation.wavelets import direct_peak
 from ase_wavescat.structure.structure import Structure
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-MapName = tuple[str, tuple[Wavelet, ...]]
-"""Channel and path."""
 
 
 @dataclass(frozen=True, eq=False)
