@@ -143,8 +143,8 @@ def point_scattering(species: Sequence[int | str]) -> ScatteringSpec:
     """Moduli of both orders at the atoms, without a grid: l = 0..3, three half octaves; Li and Si: 366 features.
 
     Channels: one a species, with weight 1, and valence. Of two species these three give all products of two densities.
-    Paths have j2 > j1; with those of j2 = j1, which B21 has too, they are 654 (scale_step=0), of about the same errors on
-    held-out cells of Li-Si.
+    Paths have j2 > j1; with those of j2 = j1, which B21 has too, they are 654 (scale_step=0), of about the same errors
+    on held-out cells of Li-Si.
     """
     numbers = _numbers(species)
     channels = {chemical_symbols[z]: {other: float(other == z) for other in numbers} for z in numbers}
