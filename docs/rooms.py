@@ -37,7 +37,7 @@ ROOMS = {
 """From the lowest to the highest: a room imports from those before it in this list, and from no other."""
 
 PARTS = {
-    "representation": "protocol, registry, transform\nfamilies: atoms, correlations, moduli;  lattice",
+    "representation": "protocol, registry, transform; lattice, direct\nfamilies: atoms, correlations, moduli, points",
     "potentials": "protocol, registry, sum, linear, repulsion, composition\n"
     "committee, model, domain, calibration, file",
     "training": "data, rows, one trainer a method",

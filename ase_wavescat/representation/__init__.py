@@ -9,6 +9,7 @@ from ase_wavescat.system.lazy import lazy_names
 if TYPE_CHECKING:
     from ase_wavescat.representation.families.correlations.family import Correlations as Correlations
     from ase_wavescat.representation.families.moduli.family import Moduli as Moduli
+    from ase_wavescat.representation.families.points.family import Points as Points
     from ase_wavescat.representation.lattice.bands import Bands as Bands
     from ase_wavescat.representation.maps import Maps as Maps
     from ase_wavescat.representation.specification import ScatteringSpec as ScatteringSpec
@@ -20,6 +21,7 @@ _MODULE_OF: dict[str, str] = {
     "Correlations": "families.correlations.family",
     "Maps": "maps",
     "Moduli": "families.moduli.family",
+    "Points": "families.points.family",
     "ScatteringSpec": "specification",
     "read_spec": "specification_file",
     "write_spec": "specification_file",

@@ -8,11 +8,13 @@ from typing import Any
 from ase_wavescat.representation.checks import require
 from ase_wavescat.representation.families.correlations.family import Correlations
 from ase_wavescat.representation.families.moduli.family import Moduli
+from ase_wavescat.representation.families.points.family import Points
 from ase_wavescat.representation.protocol import Family, Feature
 
 FAMILIES: tuple[type[Family], ...] = (
     Correlations,
     Moduli,
+    Points,
 )
 
 

@@ -100,6 +100,15 @@ def direct_extent(n: int, l: int, tolerance: float) -> float:
     return float(s[np.flatnonzero(size > tolerance * size.max())[-1] + 1])
 
 
+@cache
+def direct_peak(n: int, l: int) -> float:
+    """The largest b^3 |psi(r)| along the direction in which it is largest, where C_lm = 1."""
+    s = np.linspace(0.0, 30.0, 30001)
+    return float(
+        np.abs(np.polynomial.Polynomial(direct_coefficients(n, l))(s * s / 2) * s**l * np.exp(-s * s / 2)).max()
+    )
+
+
 def harmonic_count(l_max: int) -> int:
     """Number of real solid harmonics with l <= l_max; those of l start at l^2, ordered m = -l..l."""
     return (l_max + 1) ** 2

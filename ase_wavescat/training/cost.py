@@ -41,11 +41,14 @@ RATES = {
     "phases": 4.2e-6,
     "pairs": 1.5e-4,
     "columns": 1.4e-5,
+    "looked": 4.5e-4,
+    "convolved": 3e-6,
     "parts": 5e-3,
 }
 """Milliseconds per unit of work: grid values transformed (there and back; of moduli all at once, of correlations plane
 by plane), grid values multiplied into maps, grid values raised to powers, reciprocal vectors put on a grid, phases of
-atoms times vectors, neighbour pairs, neighbour pairs times components of wavelets, and a map or a field as such."""
+atoms times vectors, neighbour pairs, neighbour pairs times components of wavelets, the same two of scattering at the
+atoms, and a map or a field as such."""
 
 
 @dataclass(frozen=True, eq=False)

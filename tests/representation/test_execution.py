@@ -6,8 +6,8 @@ import pickle
 import numpy as np
 import pytest
 
+from ase_wavescat.representation.direct import pairs
 from ase_wavescat.representation.execution import Execution
-from ase_wavescat.representation.families.atoms import state as atomic
 from ase_wavescat.representation.families.correlations import state as correlations
 from ase_wavescat.representation.presets import preset
 from ase_wavescat.representation.transform import Transform
@@ -19,9 +19,9 @@ POSITIONS = np.random.default_rng(0).random((14, 3)) @ CELL
 NUMBERS = np.where(np.arange(14) % 3, 3, 14)
 
 
-def results(execution):
-    evaluation = Transform(SPEC, execution=execution).evaluate(Structure(CELL, POSITIONS, NUMBERS))
-    weights = np.random.default_rng(1).normal(size=len(SPEC.keys)) / (np.abs(evaluation.features) + 1e-3)
+def results(execution, spec=SPEC):
+    evaluation = Transform(spec, execution=execution).evaluate(Structure(CELL, POSITIONS, NUMBERS))
+    weights = np.random.default_rng(1).normal(size=len(spec.keys)) / (np.abs(evaluation.features) + 1e-3)
     return evaluation.features, *evaluation.gradient(weights)
 
 
@@ -40,11 +40,13 @@ def test_items_keep_their_order_and_errors_come_through():
             execution.map(lambda x: 1 / x, [1, 0, 2])
 
 
-def test_the_results_do_not_depend_on_the_number_of_threads(monkeypatch):
-    monkeypatch.setattr(atomic, "_ATOMS", 4)  # several parts in a small structure
-    expected = results(Execution())
+@pytest.mark.parametrize("name", ["correlations", "point-scattering"])
+def test_the_results_do_not_depend_on_the_number_of_threads(monkeypatch, name):
+    monkeypatch.setattr(pairs, "_ATOMS", 4)  # several parts in a small structure
+    spec = preset(name, ["Li", "Si"])
+    expected = results(Execution(), spec)
     for threads in (2, 3):
-        for found, wanted in zip(results(Execution(threads)), expected, strict=True):
+        for found, wanted in zip(results(Execution(threads), spec), expected, strict=True):
             np.testing.assert_array_equal(found, wanted)
 
 

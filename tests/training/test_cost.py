@@ -72,7 +72,7 @@ def test_kinds_are_ranked_as_they_are_measured(spec, cost, structure):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["correlations", "sinz2020", "polynomial"])
+@pytest.mark.parametrize("name", ["correlations", "sinz2020", "polynomial", "point-scattering"])
 def test_estimates_follow_measured_times(name, structure):
     """Ratios of estimated to measured times scatter by a quarter or so about that of this machine."""
     spec = preset(name, ("Li", "Si"))

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ase_wavescat.representation.wavelets import solid_harmonics, solid_harmonics_gradient
+from ase_wavescat.representation.direct.wavelets import look, look_scratch
+from ase_wavescat.representation.wavelets import solid_harmonics_gradient
 from ase_wavescat.system.compiled import compiled
-
-_TAPER_START = 0.9  # of a scale's range
 
 
 @compiled()
@@ -22,79 +21,14 @@ def add_self(fields, species, species_count, at_zero):  # type: ignore[no-untype
             fields[k, species[k] * at_zero.shape[0] + w] += at_zero[w]
 
 
-@compiled(fastmath=True)
-def _tapered_gauss(r, widths, cutoffs, gauss, slope):  # type: ignore[no-untyped-def]
-    """T(r) exp(-r^2/2b^2) of each scale and its derivative divided by r; zero beyond the scale's range."""
-    for j in range(widths.shape[0]):
-        gauss[j] = 0.0
-        slope[j] = 0.0
-        if r < cutoffs[j]:
-            inverse = 1.0 / (widths[j] * widths[j])
-            gauss[j] = np.exp(-0.5 * r * r * inverse)
-            slope[j] = -inverse * gauss[j]
-            start = _TAPER_START * cutoffs[j]
-            if r > start:
-                x = (cutoffs[j] - r) / (cutoffs[j] - start)
-                taper = x * x * x * (10.0 - 15.0 * x + 6.0 * x * x)
-                fall = -30.0 * x * x * (1.0 - x) * (1.0 - x) / ((cutoffs[j] - start) * r)
-                slope[j] = slope[j] * taper + gauss[j] * fall
-                gauss[j] *= taper
-
-
-@compiled()
-def _scratch(table):  # type: ignore[no-untyped-def]
-    """Work arrays of `_look`: q, trig, harmonic, gauss, slope, value, change, active."""
-    _, scale_of, widths, _, _, factors = table
-    size, count = factors.shape[0], scale_of.shape[0]
-    return (
-        np.zeros((size, size)),
-        np.zeros((2, size)),
-        np.empty(size * size),
-        np.empty(widths.shape[0]),
-        np.empty(widths.shape[0]),
-        np.empty(count),
-        np.empty(count),
-        np.empty(size, np.int64),
-    )
-
-
-@compiled(fastmath=True)
-def _look(x, y, z, table, scratch):  # type: ignore[no-untyped-def]
-    """All wavelets at (x, y, z): solid harmonics, radial factors g (value) and g'(r)/r (change) of those within reach.
-
-    active[l] counts the wavelets of l within reach, which come first, as the widest do.
-    """
-    starts, scale_of, widths, cutoffs, coefficients, factors = table
-    q, trig, harmonic, gauss, slope, value, change, active = scratch
-    r = np.sqrt(x * x + y * y + z * z)
-    solid_harmonics(x, y, z, factors, q, trig, harmonic)
-    _tapered_gauss(r, widths, cutoffs, gauss, slope)
-    for l in range(starts.shape[0] - 1):
-        active[l] = 0
-        for w in range(starts[l], starts[l + 1]):
-            j = scale_of[w]
-            if r >= cutoffs[j]:
-                break
-            active[l] += 1
-            inverse = 1.0 / (widths[j] * widths[j])
-            t = 0.5 * r * r * inverse
-            polynomial = 0.0
-            derivative = 0.0
-            for c in range(coefficients.shape[1] - 1, -1, -1):
-                derivative = derivative * t + polynomial
-                polynomial = polynomial * t + coefficients[w, c]
-            value[w] = polynomial * gauss[j]
-            change[w] = derivative * inverse * gauss[j] + polynomial * slope[j]
-
-
 @compiled(fastmath=True, nogil=True)
 def sum_fields(pairs, species, species_count, offsets, table, fields):  # type: ignore[no-untyped-def]
     """fields[k] += psi(R_k - R_j) over all pairs."""
     first, second, vectors = pairs
-    starts, scratch = table[0], _scratch(table)
+    starts, scratch = table[0], look_scratch(table)
     harmonic, value, active = scratch[2], scratch[5], scratch[7]
     for p in range(first.shape[0]):
-        _look(-vectors[p, 0], -vectors[p, 1], -vectors[p, 2], table, scratch)
+        look(-vectors[p, 0], -vectors[p, 1], -vectors[p, 2], table, scratch)
         row, s = fields[first[p]], species[second[p]]
         for l in range(active.shape[0]):
             wavelets = starts[l + 1] - starts[l]
@@ -109,12 +43,12 @@ def sum_fields(pairs, species, species_count, offsets, table, fields):  # type: 
 def sum_gradient(pairs, species, species_count, offsets, table, adjoint, gradient, strain):  # type: ignore[no-untyped-def]
     """Adjoint of `sum_fields`: pair forces f = sum adjoint . grad psi, onto both atoms and the strain (f outer r)."""
     first, second, vectors = pairs
-    starts, scratch = table[0], _scratch(table)
+    starts, scratch = table[0], look_scratch(table)
     q, trig, harmonic, value, change, active = scratch[0], scratch[1], scratch[2], scratch[5], scratch[6], scratch[7]
     slopes = np.empty((harmonic.shape[0], 3))
     for p in range(first.shape[0]):
         x, y, z = -vectors[p, 0], -vectors[p, 1], -vectors[p, 2]
-        _look(x, y, z, table, scratch)
+        look(x, y, z, table, scratch)
         solid_harmonics_gradient(x, y, z, table[5], q, trig, slopes)
         row, s = adjoint[first[p]], species[second[p]]
         fx, fy, fz, along = 0.0, 0.0, 0.0, 0.0
@@ -146,12 +80,12 @@ def sum_jacobian(pairs, species, offsets, table, by_atom, by_centre):  # type: i
     """Derivatives of the fields at atom k: by_atom[k, j] by R_j of the source alone; by_centre[k, s, :3] by R_k of the
     part that species s makes, by_centre[k, s, 3:] of that part by strain (Voigt)."""
     first, second, vectors = pairs
-    starts, scratch = table[0], _scratch(table)
+    starts, scratch = table[0], look_scratch(table)
     q, trig, harmonic, value, change, active = scratch[0], scratch[1], scratch[2], scratch[5], scratch[6], scratch[7]
     slopes = np.empty((harmonic.shape[0], 3))
     for p in range(first.shape[0]):
         x, y, z = -vectors[p, 0], -vectors[p, 1], -vectors[p, 2]
-        _look(x, y, z, table, scratch)
+        look(x, y, z, table, scratch)
         solid_harmonics_gradient(x, y, z, table[5], q, trig, slopes)
         source, centre = by_atom[first[p], second[p]], by_centre[first[p], species[second[p]]]
         for l in range(active.shape[0]):

@@ -19,10 +19,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ase_wavescat.representation.direct.radial_table import RadialTable
 from ase_wavescat.representation.execution import Execution
 from ase_wavescat.representation.families.atoms.features import AtomFeature
 from ase_wavescat.representation.families.atoms.needs import atom_needs
-from ase_wavescat.representation.families.atoms.radial import RadialTable
 from ase_wavescat.representation.families.atoms.state import AtomState
 from ase_wavescat.representation.lattice.reciprocal import ReciprocalLattice
 from ase_wavescat.representation.maps import SpeciesWavelet
@@ -93,7 +93,7 @@ class AtomPlan(Plan):
 
     @property
     def neighbour_reach(self) -> float:
-        return float(self.table.cutoffs.max())
+        return self.table.range
 
     def prepare(self, lattice: ReciprocalLattice, execution: Execution) -> AtomPlan:
         """Itself: neighbour sums have nothing to keep of a cell."""

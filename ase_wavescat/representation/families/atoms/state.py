@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ase_wavescat.representation.direct.pairs import Pairs, pair_parts
 from ase_wavescat.representation.families.atoms.kernels import add_self, sum_fields, sum_gradient, sum_jacobian
 from ase_wavescat.representation.protocol import State
 from ase_wavescat.representation.scene import Scene
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-_ATOMS = 256  # whose pairs are one thread's work at a time
-
 
 class AtomState(State):
     """Fields at the atoms of one structure, its features and their derivatives."""
@@ -28,23 +26,18 @@ class AtomState(State):
     def __init__(self, plan: AtomPlan, scene: Scene) -> None:
         self.scene, self._plan, self._species = scene, plan, scene.species
         self._pairs = scene.structure.neighbours(plan.neighbour_reach)
+        self._parts = pair_parts(self._pairs, len(scene.structure))
         self.fields: Array = np.zeros((len(scene.structure), int(plan.offsets[-1])))
         at_zero = plan.table.coefficients[: plan.table.starts[1], 0]
         add_self(self.fields, self._species, len(plan.species), at_zero)
         table = plan.table.arguments
 
-        def fill(pairs: tuple[IntArray, IntArray, Array]) -> None:
+        def fill(pairs: Pairs) -> None:
             sum_fields(pairs, self._species, len(plan.species), plan.offsets, table, self.fields)
 
-        self.scene.execution.map(fill, self._pair_parts())
+        self.scene.execution.map(fill, self._parts)
         self._map_values = self._five_body_maps()
         self.values = self._sums()
-
-    def _pair_parts(self) -> list[tuple[IntArray, IntArray, Array]]:
-        """The pairs in parts, each of atoms of its own."""
-        first, second, vectors, _ = self._pairs
-        ends = np.searchsorted(first, np.arange(0, len(self._species) + _ATOMS, _ATOMS))
-        return [(first[a:b], second[a:b], vectors[a:b]) for a, b in pairwise(ends)]
 
     def _atoms(self, centre: int) -> IntArray:
         return np.flatnonzero(self._species == centre)
@@ -96,12 +89,12 @@ class AtomState(State):
             self._add_five_adjoint(weights, adjoint)
         table = plan.table.arguments
 
-        def contract(pairs: tuple[IntArray, IntArray, Array]) -> tuple[Array, Array]:
+        def contract(pairs: Pairs) -> tuple[Array, Array]:
             gradient, strain = np.zeros((len(self.fields), 3)), np.zeros((3, 3))
             sum_gradient(pairs, self._species, len(plan.species), plan.offsets, table, adjoint, gradient, strain)
             return gradient, strain
 
-        gradients, strains = zip(*self.scene.execution.map(contract, self._pair_parts()), strict=True)
+        gradients, strains = zip(*self.scene.execution.map(contract, self._parts), strict=True)
         strain = np.sum(strains, axis=0)
         return np.sum(gradients, axis=0), (strain + strain.T) / 2
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ase_wavescat.representation.checks import refuse_unknown, require
+from ase_wavescat.representation.direct.radial_table import DIRECT_TAIL
 from ase_wavescat.representation.families.atoms.features import AtomFeature
 from ase_wavescat.representation.families.atoms.plan import AtomPlan
-from ase_wavescat.representation.families.atoms.radial import DIRECT_TAIL
 from ase_wavescat.representation.families.correlations.features import BandFeature, PairFeature
 from ase_wavescat.representation.families.correlations.plan import CorrelationPlan
 from ase_wavescat.representation.lattice.bands import Bands, band_reach

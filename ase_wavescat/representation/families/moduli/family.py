@@ -10,22 +10,27 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from ase_wavescat.representation.checks import is_sequence, require, whole
+from ase_wavescat.representation.checks import require
 from ase_wavescat.representation.families.moduli.features import ModulusFeature
 from ase_wavescat.representation.families.moduli.grids import GridRules
 from ase_wavescat.representation.families.moduli.plan import ModuliPlan, map_sizes
+from ase_wavescat.representation.paths import (
+    check_channels,
+    coarse_enough,
+    exponents,
+    most_maps,
+    scattering_orders,
+    scattering_paths,
+)
 from ase_wavescat.representation.protocol import Family, Feature, Plan
 from ase_wavescat.representation.specification import ScatteringSpec
 from ase_wavescat.representation.wavelets import Wavelet
 from ase_wavescat.structure.structure import Structure
-from ase_wavescat.system.errors import SpecError
 
 IntArray = NDArray[np.int64]
 
-_LARGEST_POWER = 32
 _CHOICES = {
     "second_input": ("modulus", "squared"),
     "second_orbitals": ("any", "same", "ascending"),
@@ -76,10 +81,8 @@ class Moduli(Family):
         return ScatteringSpec((3, 14), ((2, 0), (2, 1)), (0.0, 0.5), 0.5, (family,), channels)
 
     def __post_init__(self) -> None:
-        powers = _powers(self.powers)
-        object.__setattr__(self, "powers", powers)
-        require(is_sequence(self.orders), f"orders are a sequence of 0, 1, 2, got {self.orders!r}")
-        object.__setattr__(self, "orders", tuple(whole(o, "an order") for o in self.orders))
+        object.__setattr__(self, "powers", exponents(self.powers, Fraction(1, 4), "smaller ones see noise alone"))
+        object.__setattr__(self, "orders", scattering_orders(self.orders))
         object.__setattr__(self, "softening_rms", tuple((str(k), float(v)) for k, v in self.softening_rms))
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
@@ -90,36 +93,23 @@ class Moduli(Family):
             require(valid, f"{name} must be a number{unit}, zero or positive, got {value!r}")
         valid = isinstance(self.scale_step, (int, float)) and not math.isnan(self.scale_step)
         require(valid, f"scale_step must be a number of octaves, got {self.scale_step!r}")
-        require(len(set(powers)) == len(powers), f"powers q must be given once each, got {self.powers}")
-        require(0 < len(self.orders) == len(set(self.orders)), f"orders must be given once each, got {self.orders}")
-        require(set(self.orders) <= {0, 1, 2}, f"orders are among 0, 1, 2, got {self.orders}")
 
     def to_dict(self) -> dict[str, Any]:
         return {**super().to_dict(), "powers": [str(q) for q in self.powers]}
 
     def check(self, spec: ScatteringSpec) -> None:
-        require(len(spec.channels) > 0, "the moduli family needs at least one channel")
-        for name, weights in spec.channels:
-            missing = set(spec.species) - {z for z, _ in weights}
-            require(not missing, f"channel {name!r} has no weight for {sorted(chemical_symbols[z] for z in missing)}")
+        check_channels(spec, self.name)
 
     def most_features(self, spec: ScatteringSpec) -> int:
         """How many features there can be at most, without making them."""
-        maps = len(spec.wavelets) * len(spec.scales)
-        return sum(maps**order for order in self.orders) * len(spec.channels) * len(self.powers)
+        return most_maps(spec, self.orders) * len(self.powers)
 
     def features(self, spec: ScatteringSpec) -> list[ModulusFeature]:
         return [ModulusFeature(c, q, p) for p in self.paths(spec) for c, _ in spec.channels for q in self.powers]
 
     def paths(self, spec: ScatteringSpec) -> list[tuple[Wavelet, ...]]:
         """The wavelets of every map, none for the zeroth order."""
-        wavelets = [Wavelet(j, n, l) for j in spec.scales for n, l in spec.wavelets]
-        paths: list[tuple[Wavelet, ...]] = [()] if 0 in self.orders else []
-        if 1 in self.orders:
-            paths += [(w,) for w in wavelets]
-        if 2 in self.orders:
-            paths += [(a, b) for a in wavelets for b in wavelets if self._has_path(a, b)]
-        return paths
+        return scattering_paths(spec, self.orders, self._has_path)
 
     def _has_path(self, first: Wavelet, second: Wavelet) -> bool:
         orbitals = {
@@ -127,7 +117,7 @@ class Moduli(Family):
             "same": second.l == first.l,
             "ascending": (second.n, second.l) > (first.n, first.l),
         }
-        return second.scale - first.scale >= self.scale_step - 1e-9 and orbitals[self.second_orbitals]
+        return coarse_enough(first, second, self.scale_step) and orbitals[self.second_orbitals]
 
     def reach(self, spec: ScatteringSpec) -> float:
         rules = GridRules(spec, self)
@@ -155,16 +145,3 @@ class Moduli(Family):
         """
         require(len(structures) > 0, "softening is measured over structures, and there are none: give at least one")
         return dataclasses.replace(self, softening_rms=map_sizes(spec, self, structures))
-
-
-def _powers(values: Any) -> tuple[Fraction, ...]:
-    """Exponents from numbers, fractions or their texts ("4/3")."""
-    require(is_sequence(values) and len(values) > 0, f"powers q are a sequence of numbers, got {values!r}")
-    try:
-        powers = tuple(Fraction(q).limit_denominator(1000) for q in values)
-    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
-        raise SpecError(f"powers q must be numbers or fractions such as '4/3', got {values!r}") from None
-    small = [str(q) for q in powers if q < Fraction(1, 4)]
-    require(not small, f"powers q must be at least 1/4, got {', '.join(small)}: smaller ones see noise alone")
-    require(max(powers) <= _LARGEST_POWER, f"powers q are at most {_LARGEST_POWER}, got {max(powers)}")
-    return powers

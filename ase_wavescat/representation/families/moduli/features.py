@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
+from ase_wavescat.representation.paths import parse_path_key, path_key, path_properties
 from ase_wavescat.representation.protocol import Feature
 from ase_wavescat.representation.wavelets import Wavelet
 
@@ -22,13 +23,11 @@ class ModulusFeature(Feature):
 
     @property
     def key(self) -> str:
-        return f"modulus:{self.channel}:{self.power}:" + ">".join(w.key for w in self.path)
+        return "modulus:" + path_key(self.channel, self.power, self.path)
 
     @classmethod
     def parse(cls, rest: str) -> ModulusFeature:
-        channel, power, path = rest.rsplit(":", 2)
-        wavelets = tuple(Wavelet.parse(p) for p in path.split(">")) if path else ()
-        return cls(channel, Fraction(power), wavelets)
+        return cls(*parse_path_key(rest))
 
     @property
     def label(self) -> str:
@@ -43,20 +42,7 @@ class ModulusFeature(Feature):
 
     @property
     def properties(self) -> Mapping[str, Hashable]:
-        found: dict[str, Hashable] = {
-            "moduli: order": len(self.path),
-            "moduli: channel": self.channel,
-            "moduli: power q": self.power,
-        }
-        if len(self.path) == 1:
-            found["first order: scale j"] = self.path[0].scale
-            found["first order: (n, l)"] = (self.path[0].n, self.path[0].l)
-        if len(self.path) == 2:
-            first, second = self.path
-            found["second order: scales (j1, j2)"] = (first.scale, second.scale)
-            found["second order: (n1, l1)"] = (first.n, first.l)
-            found["second order: (n2, l2)"] = (second.n, second.l)
-        return found
+        return path_properties("moduli", self.channel, self.power, self.path)
 
     @property
     def peers(self) -> str:

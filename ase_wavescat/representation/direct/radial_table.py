@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ase_wavescat.representation.specification import ScatteringSpec
 from ase_wavescat.representation.wavelets import Wavelet, direct_coefficients, direct_extent, harmonic_factors
+from ase_wavescat.structure.structure import Structure
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -64,6 +65,17 @@ class RadialTable:
     def offsets(self, species: int) -> IntArray:
         """(l_max + 2,) first column of each l in the layout of fields."""
         return np.cumsum([0] + [(2 * l + 1) * species * self.size(l) for l in range(self.l_max + 1)])
+
+    @property
+    def range(self) -> float:
+        """A, beyond which no wavelet looks."""
+        return float(self.cutoffs.max())
+
+    def pairs_within(self, structure: Structure) -> dict[float, int]:
+        """Neighbour pairs within the range of each scale, from the finest to the coarsest."""
+        distances = structure.neighbours(self.range).distances
+        counts = [int(np.count_nonzero(distances < cutoff)) for cutoff in np.sort(self.cutoffs)]
+        return dict(zip(sorted({w.scale for w in self.wavelets}), counts, strict=True))
 
     @property
     def arguments(self) -> tuple[IntArray, IntArray, Array, Array, Array, Array]:

@@ -1,0 +1,1 @@
+"""Wavelets in real space, for sums over neighbours."""

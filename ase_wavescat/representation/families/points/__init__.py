@@ -1,0 +1,1 @@
+"""First- and second-order scattering at the atoms."""
