@@ -28,6 +28,7 @@ from ase_wavescat.io.extended_xyz import write_extended_xyz
 from ase_wavescat.io.structures import Paths, check_structure, structure_bytes, structures_of
 from ase_wavescat.potentials.file.model_file import load_model
 from ase_wavescat.potentials.model import Model
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.atomic_write import atomic_path, make_folder
 from ase_wavescat.system.errors import DataError
 from ase_wavescat.system.locks import held
@@ -156,10 +157,9 @@ def _named(starts: Iterable[Atoms]) -> dict[str, Atoms]:
 
 def _as_frame(name: str, start: Atoms) -> Frame:
     """A start as what is trained on, its labels still unknown."""
-    pbc = (bool(start.pbc[0]), bool(start.pbc[1]), bool(start.pbc[2]))
     return Frame(
-        start.cell.array, start.positions, start.numbers, energy=math.nan, forces=None, stress=None,
-        group=start.info["group"], config_type=start.info["config_type"], name=name, pbc=pbc,
+        Structure.from_atoms(start), energy=math.nan, forces=None, stress=None, group=start.info["group"],
+        config_type=start.info["config_type"], name=name,
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from ase import Atoms
 from matplotlib.figure import Figure
 
 from ase_wavescat import WaveScatCalculator, WaveScatWarning, load_model
-from ase_wavescat.cli.structures import fingerprint
+from ase_wavescat.cli.structures import inputs_record
 from ase_wavescat.io.structures import structures_of
 from ase_wavescat.system.plotting import BLUE, GREY, ORANGE, save_figure
 from ase_wavescat.workflows import elastic, eos, relax
@@ -165,7 +165,7 @@ def main() -> None:
     for name in NAMES:
         own = [frame for frame in frames if frame.info["name"] == name]
         start, published = (next(frame for frame in own if frame.info["kind"] == kind) for kind in ("asis", "relaxed"))
-        inputs = fingerprint([start], load_model(chosen.model), {})
+        inputs = inputs_record([start], load_model(chosen.model), {})
         calculator = WaveScatCalculator(chosen.model)  # a new one warns anew
         if rows.get(name, {}).get("inputs") != inputs:
             rows[name] = {"inputs": inputs, **crystal(start, calculator)}

@@ -46,11 +46,12 @@ def frames(small_ensemble: Model) -> list[Frame]:
         positions = sites + rng.normal(scale=0.1, size=(count, 3))
         numbers = np.where(np.arange(count) <= (index * 5) % (count + 1) - 1, 3, 14)
         cell = 4.9 * np.eye(3) + rng.normal(scale=0.1, size=(3, 3))
-        prediction = small_ensemble.predict(Structure(cell, positions, numbers))
+        structure = Structure(cell, positions, numbers)
+        prediction = small_ensemble.predict(structure)
         stress = full_3x3_to_voigt_6_stress(prediction.strain_gradient / abs(np.linalg.det(cell)))
         found.append(
             Frame(
-                cell, positions, numbers, prediction.energy - error * count, -prediction.gradient - FORCE_ERROR,
+                structure, prediction.energy - error * count, -prediction.gradient - FORCE_ERROR,
                 stress - STRESS_ERROR, f"melt {index // 2}", "liquid" if index < 4 else "glass", f"data#{index}",
             )
         )  # fmt: skip
@@ -233,9 +234,7 @@ def test_a_training_frame_written_down_in_another_way_is_noticed(small_ensemble:
     image.positions[0] += image.cell[1]
     moved_.positions += [0.7, 0.0, 0.0]
     for same in (image, moved_, repeated):
-        other = dataclasses.replace(
-            frames[0], cell=same.cell.array, positions=same.positions, numbers=same.numbers, name="written#0"
-        )
+        other = dataclasses.replace(frames[0], structure=Structure.from_atoms(same), name="written#0")
         with pytest.warns(WaveScatWarning, match="trained on 1 of these 2 structures, such as written#0"):
             read_data(known, [other, frames[5]])
 
@@ -243,7 +242,8 @@ def test_a_training_frame_written_down_in_another_way_is_noticed(small_ensemble:
 def test_unknown_elements_are_refused_by_name(small_ensemble: Model, frames: list[Frame]) -> None:
     numbers = frames[1].numbers.copy()
     numbers[0] = 8
-    foreign = [frames[0], dataclasses.replace(frames[1], numbers=numbers)]
+    structure = dataclasses.replace(frames[1].structure, numbers=numbers)
+    foreign = [frames[0], dataclasses.replace(frames[1], structure=structure)]
     with pytest.raises(DataError, match=r"1 of 2 frames hold O.*knows Li, Si\): data#1; leave"):
         evaluate(small_ensemble, foreign, progress=False)
     with pytest.raises(DataError, match="no data files"):
@@ -268,9 +268,8 @@ def test_molecules_are_predicted_in_open_boundaries(
     small_ensemble: Model, make_structure: Callable[..., Atoms]
 ) -> None:
     positions, numbers = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 2.3]]), np.array([3, 14])
-    open_ = Frame(
-        np.zeros((3, 3)), positions, numbers, 0.0, np.zeros((2, 3)), None, "g", "dimer", "d#0", pbc=(False,) * 3
-    )
+    dimer = Structure(np.zeros((3, 3)), positions, numbers, (False, False, False))
+    open_ = Frame(dimer, 0.0, np.zeros((2, 3)), None, "g", "dimer", "d#0")
     found = evaluate(small_ensemble, [open_], workers=1, progress=False)
     pair = Atoms(numbers, positions, calculator=ase_wavescat.WaveScatCalculator(small_ensemble))
     assert found.results[0].energy == pytest.approx(pair.get_potential_energy())

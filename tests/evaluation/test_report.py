@@ -29,6 +29,7 @@ from ase_wavescat.potentials.domain import Domain
 from ase_wavescat.potentials.linear import FeatureRanges
 from ase_wavescat.potentials.model import Model, linear_model
 from ase_wavescat.representation import Bands, Correlations, ScatteringSpec
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import DataError
 from ase_wavescat.training.data.frames import Frame
 from linear_models import linear
@@ -222,10 +223,8 @@ def test_a_model_of_one_species_and_one_member_has_a_report(model: Model) -> Non
     frames = []
     for index in range(3):
         atoms = cell(rng)
-        numbers = np.full(len(atoms), 14)
-        frames.append(
-            Frame(atoms.cell.array, atoms.positions, numbers, -20.0, None, None, str(index), "x", f"f#{index}")
-        )
+        structure = Structure(atoms.cell.array, atoms.positions, np.full(len(atoms), 14))
+        frames.append(Frame(structure, -20.0, None, None, str(index), "x", f"f#{index}"))
     report = make_report(evaluate(single, frames, workers=1, progress=False))
     figures = report.figures()
     assert figures["errors"]["by_composition"] == {} and figures["uncertainty"]["energy_ev_per_atom"] is None

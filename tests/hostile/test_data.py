@@ -243,7 +243,10 @@ def test_small_stresses_in_gpa_are_told_by_the_bulk_modulus(frames: list[Frame])
     for index, frame in enumerate(frames):
         strain = 0.01 * (index % 7 - 3)
         cell = frame.cell * (140 * np.exp(strain) / frame.volume) ** (1 / 3)
-        strained.append(dataclasses.replace(frame, cell=cell, stress=np.r_[np.full(3, 12 * strain), np.zeros(3)]))
+        structure = dataclasses.replace(frame.structure, cell=cell)
+        strained.append(
+            dataclasses.replace(frame, structure=structure, stress=np.r_[np.full(3, 12 * strain), np.zeros(3)])
+        )
     assert "stresses rise by 12 eV/A^3 (1.92e+03 GPa) a relative volume, a bulk modulus of no" in warned(strained)
     assert warned(scaled(strained, "stress", GPa)) == ""
 

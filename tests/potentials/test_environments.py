@@ -34,8 +34,7 @@ def vectors_of(atoms: Atoms, width: float = 1.0) -> np.ndarray:
 
 
 def frame_of(atoms: Atoms, group: str = "a") -> Frame:
-    structure = atoms.cell.array, atoms.positions, atoms.numbers
-    return Frame(*structure, 0.0, None, None, group, "", "a frame", pbc=tuple(map(bool, atoms.pbc)))
+    return Frame(Structure.from_atoms(atoms), 0.0, None, None, group, "", "a frame")
 
 
 def crystals(count: int, size: float = 0.1, seed: int = 0) -> list[Atoms]:

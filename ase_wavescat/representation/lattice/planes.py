@@ -48,7 +48,7 @@ class Columns:
         self.places: IntArray = (h[:, 0] % shape[0]) * self.count + column
 
 
-class Rows:
+class GridRows:
     """Several fields, or maps, on one grid: `data` (n1, all columns of all rows), planes (rows, n2, n3) at a time.
 
     name: tells apart the buffers of rows that are used at the same time.

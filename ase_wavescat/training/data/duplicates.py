@@ -15,8 +15,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from ase_wavescat.structure.neighbours import neighbour_pairs
-from ase_wavescat.structure.periodicity import padded_cell
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.compiled import compiled
 from ase_wavescat.training.data.frames import Frame
 
@@ -45,14 +44,14 @@ def fingerprint(frame: Frame | Atoms) -> np.ndarray:
     length of one direction that an atom takes along those that repeat (A) and how many repeat. About a millisecond for
     40 atoms.
     """
-    cell, numbers, pbc = np.asarray(frame.cell, dtype=float), np.asarray(frame.numbers), np.asarray(frame.pbc)
-    positions = frame.positions
-    first, second, vectors = neighbour_pairs(padded_cell(cell, pbc, positions, REACH + 0.1), positions, REACH)
+    structure = Structure(np.asarray(frame.cell), frame.positions, frame.numbers, frame.pbc)  # forgotten with its pairs
+    numbers, pbc = structure.numbers, np.asarray(structure.pbc)
+    first, second, vectors, _ = structure.neighbours(REACH)
     colours = np.cos(numbers.astype(float))
     sums = _neighbour_sums(first, second, vectors / REACH, colours, _FADING ** np.arange(_WAVES))
     lengths = np.sqrt(np.mean(np.sum(sums[:, :, :, 1:] ** 2, axis=3), axis=0))
     means = sums[:, 0, :, 0].mean(axis=0), colours @ sums[:, 1, :, 0] / len(numbers)
-    rest = [colours.mean(), np.sin(numbers).mean(), _length(cell, pbc, len(numbers)), pbc.sum()]
+    rest = [colours.mean(), np.sin(numbers).mean(), _length(structure.cell, pbc, len(numbers)), pbc.sum()]
     return np.concatenate([*means, *lengths, rest])
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from ase_wavescat.io.structures import Paths, check_structure, files_of, is_output, named, structures_of
 from ase_wavescat.representation.specification import did_you_mean
+from ase_wavescat.structure.periodicity import Periodicity
 from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import DataError, warn
 
@@ -40,19 +40,22 @@ class MissingGroupError(DataError):
 class Frame:
     """One labelled structure.
 
-    cell (3, 3) rows, A; positions (N, 3), A; numbers (N,). pbc: the directions that repeat; rows of the cell along the
-    others do not matter.
-    energy: of the whole cell, eV; forces (N, 3), eV/A, or None; stress (6,) Voigt in ASE's order and sign, eV/A^3, or
-    None. Frames with open directions have no stress: codes divide it by the volume of whatever vacuum there was.
-    group: frames that must not be told apart by a split (one trajectory, one melt); config_type: their kind.
-    name: file and position in it, for messages; info: the frame's other scalar entries (mesh, temperature ...).
-    weight: of its squared errors in a fit; source: who labelled it; zero: frames of one zero of energy have the same
-        energies of the species.
+    Attributes:
+        structure: Cell, positions, numbers, pbc.
+        energy: Of the whole cell, eV.
+        forces: (N, 3), eV/A, or None.
+        stress: (6,) Voigt in ASE's order and sign, eV/A^3, or None. Frames with open directions have no stress: codes
+            divide it by the volume of whatever vacuum there was.
+        group: Of frames that must not be told apart by a split (one trajectory, one melt).
+        config_type: Their kind.
+        name: File and position in it, for messages.
+        info: The frame's other scalar entries (mesh, temperature ...).
+        weight: Of its squared errors in a fit.
+        source: Who labelled it.
+        zero: Frames of one zero of energy have the same energies of the species.
     """
 
-    cell: np.ndarray
-    positions: np.ndarray
-    numbers: np.ndarray
+    structure: Structure
     energy: float
     forces: np.ndarray | None
     stress: np.ndarray | None
@@ -60,27 +63,36 @@ class Frame:
     config_type: str
     name: str
     info: Mapping[str, Any] = field(default_factory=dict)
-    pbc: tuple[bool, bool, bool] = (True, True, True)
     weight: float = 1.0
     source: str = "labels"
     zero: str = "labels"
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return len(self.structure)
+
+    @property
+    def cell(self) -> np.ndarray:
+        return self.structure.cell
+
+    @property
+    def positions(self) -> np.ndarray:
+        return self.structure.positions
+
+    @property
+    def numbers(self) -> np.ndarray:
+        return self.structure.numbers
+
+    @property
+    def pbc(self) -> Periodicity:
+        return self.structure.pbc
 
     @property
     def volume(self) -> float:
-        """Of the cell (A^3); means something where all directions repeat."""
-        return float(abs(np.linalg.det(self.cell)))
-
-    @cached_property
-    def structure(self) -> Structure:
-        """Without the labels. Raises StructureError."""
-        return Structure(self.cell, self.positions, self.numbers, self.pbc)
+        return self.structure.volume
 
     def count(self, species: Sequence[int]) -> np.ndarray:
         """Atoms of each species, (S,)."""
-        return np.array([np.count_nonzero(self.numbers == z) for z in species], dtype=float)
+        return self.structure.count(species)
 
 
 @dataclass(frozen=True)
@@ -196,24 +208,20 @@ def _warn_of_free_energies(structures: Sequence[Atoms], frames: Sequence[Frame],
 
 def _frame(atoms: Atoms, group_key: str, name: str, virial: Virial | None) -> Frame:
     check_structure(atoms, name)
-    pbc = (bool(atoms.pbc[0]), bool(atoms.pbc[1]), bool(atoms.pbc[2]))
     energy = _label(atoms, "energy", name)
     if energy is None:
         close = [str(key) for key in atoms.info if "energy" in str(key).lower()]
         hint = f" (it has {', '.join(map(repr, close))})" if close else ""
         raise DataError(f"{name} has no energy{hint}; store it as 'energy' or 'REF_energy', or leave the frame out")
     return Frame(
-        cell=atoms.cell.array.copy(),
-        positions=atoms.positions.copy(),
-        numbers=atoms.numbers.copy(),
+        structure=Structure.from_atoms(atoms),
         energy=float(energy),
         forces=_label(atoms, "forces", name),
-        stress=_stress(atoms, name, virial) if all(pbc) else None,
+        stress=_stress(atoms, name, virial) if atoms.pbc.all() else None,
         group=_group(atoms, group_key, name),
         config_type=group_of(atoms.info.get("config_type", NO_CONFIG_TYPE)),
         name=name,
         info={key: value for key, value in atoms.info.items() if np.isscalar(value)},
-        pbc=pbc,
     )
 
 

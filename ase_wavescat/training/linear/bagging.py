@@ -31,7 +31,7 @@ def greedy_members(
     design: Array,
     target: Array,
     groups: IntArray,
-    weights: Array | None = None,
+    frame_weights: Array | None = None,
     *,
     members: int = 100,
     max_features: int,
@@ -43,7 +43,7 @@ def greedy_members(
     """Members of an ensemble as in S20 sec. II C.
 
     design (n, F): features per atom; target (n,): energies per atom (eV); groups (n,): of each row, any integers.
-    weights (n,): of the squared errors (default 1).  bag: candidates a step, see `greedy.bag_size`; None: all.
+    frame_weights (n,): of the squared errors (default 1).  bag: candidates a step, see `greedy.bag_size`; None: all.
     candidates (F,): features that may be taken (default: all). Leave out those that hardly vary here beside others of
     their kind, such as maps of wavelets too wide for these cells: their weights explode in other cells.
     Member b fits the rows of the groups in its bootstrap draw, a group drawn twice counting twice; its size M* is the
@@ -54,7 +54,7 @@ def greedy_members(
     names, rows = np.unique(groups, return_inverse=True)
     if len(rows) != len(target):
         raise DataError(f"there are {len(rows)} groups for {len(target)} rows; give the group of every row")
-    ones = np.ones(len(target)) if weights is None else np.asarray(weights, dtype=float)
+    ones = np.ones(len(target)) if frame_weights is None else np.asarray(frame_weights, dtype=float)
     draws = bootstrap_leaving_out(len(names), members, np.random.default_rng([seed, 0]))[:, rows]
     return greedy_paths(
         design,

@@ -71,7 +71,7 @@ def bag_size(features: int) -> int:
 def greedy_paths(
     design: Array,
     target: Array,
-    weights: Array,
+    row_weights: Array,
     validation: Array | None = None,
     *,
     max_features: int,
@@ -83,7 +83,7 @@ def greedy_paths(
 ) -> GreedyPaths:
     """Select features for B members by greedy orthogonal least squares.
 
-    design (n, F), target (n,): shared by the members.  weights (B, n): of the squared errors in each member's fit;
+    design (n, F), target (n,): shared by the members.  row_weights (B, n): of the squared errors in each member's fit;
     validation (B, n): of those in its validation error (0: not a validation row), or None.
     max_features: where to stop.  bag: candidates a step, drawn by `seeds` (one sequence of integers a member); None:
     all.  candidates (F,): which features may be taken (default: all).  intercept: a constant comes first and is free.
@@ -92,8 +92,8 @@ def greedy_paths(
     Raises DataError for values that are not finite, rows without weight and shapes that do not fit.
     """
     design, target = np.asarray(design, dtype=float), np.asarray(target, dtype=float)
-    weights = np.atleast_2d(np.asarray(weights, dtype=float))
-    _check(design, target, weights, validation, max_features, bag, seeds)
+    row_weights = np.atleast_2d(np.asarray(row_weights, dtype=float))
+    _check(design, target, row_weights, validation, max_features, bag, seeds)
     steps = min(max_features, design.shape[1])
     centre = design.mean(axis=0) if intercept else np.zeros(design.shape[1])
     rows = np.ascontiguousarray((design - centre).T)
@@ -105,9 +105,9 @@ def greedy_paths(
     rows /= scale[:, None]
     size = max(1, int(memory_limit // (8 * (steps + 1) * len(target))))
     parts = []
-    for start in range(0, len(weights), size):
+    for start in range(0, len(row_weights), size):
         part = slice(start, start + size)
-        lockstep = Lockstep(rows, target, weights[part], varies, steps + 1)
+        lockstep = Lockstep(rows, target, row_weights[part], varies, steps + 1)
         selection = _Selection(lockstep, bag, None if seeds is None else seeds[part])
         parts.append(selection.run(steps, intercept, None if validation is None else validation[part]))
     paths = [np.concatenate(values) for values in zip(*parts, strict=True)]
@@ -143,7 +143,7 @@ def design_of(matrix: Array, right: Array) -> tuple[Array, Array]:
 def _check(
     design: Array,
     target: Array,
-    weights: Array,
+    row_weights: Array,
     validation: Array | None,
     max_features: int,
     bag: int | None,
@@ -152,38 +152,38 @@ def _check(
     count = len(target)
     if design.ndim != 2 or design.shape[0] != count or target.ndim != 1 or design.size == 0:
         raise DataError(f"the design {design.shape} and the target {target.shape} must have the same, non-zero rows")
-    if weights.shape[1] != count or (validation is not None and np.shape(validation) != weights.shape):
-        shapes = f"{weights.shape} and {None if validation is None else np.shape(validation)}"
-        raise DataError(f"weights and validation must have the shape (members, {count}), got {shapes}")
-    for name, values in (("design", design), ("target", target), ("weights", weights)):
+    if row_weights.shape[1] != count or (validation is not None and np.shape(validation) != row_weights.shape):
+        shapes = f"{row_weights.shape} and {None if validation is None else np.shape(validation)}"
+        raise DataError(f"row_weights and validation must have the shape (members, {count}), got {shapes}")
+    for name, values in (("design", design), ("target", target), ("weights", row_weights)):
         if not np.isfinite(values).all():
             raise DataError(f"the {name} of a greedy fit holds values that are not finite; leave those rows out")
-    for name, of_rows in (("training", weights), ("validation", validation)):
+    for name, of_rows in (("training", row_weights), ("validation", validation)):
         if of_rows is not None and ((of_rows < 0).any() or (np.sum(of_rows, axis=1) <= 0).any()):
             raise DataError(f"every member needs {name} rows, with weights that are not negative")
     if max_features < 1 or (bag is not None and bag < 1):
         raise DataError(f"max_features and bag must be at least 1, got {max_features} and {bag}")
-    if bag is not None and (seeds is None or len(seeds) != len(weights)):
-        raise DataError(f"feature bagging needs seeds, one sequence of integers for each of {len(weights)} members")
+    if bag is not None and (seeds is None or len(seeds) != len(row_weights)):
+        raise DataError(f"feature bagging needs seeds, one sequence of integers for each of {len(row_weights)} members")
 
 
 class Lockstep:
     """Members in lockstep: their vectors and residuals, and what is left of every candidate.
 
-    rows (F, n): candidates of about the same size; target (n,); weights (B, n); varies (F,): which rows are candidates;
-    steps: vectors there is room for.  open (B, F): candidates neither taken nor refused.
+    rows (F, n): candidates of about the same size; target (n,); row_weights (B, n); varies (F,): which rows are
+    candidates; steps: vectors there is room for.  open (B, F): candidates neither taken nor refused.
     """
 
-    def __init__(self, rows: Array, target: Array, weights: Array, varies: NDArray[np.bool_], steps: int) -> None:
-        members, count = weights.shape
-        self.rows, self.weights = rows, weights
+    def __init__(self, rows: Array, target: Array, row_weights: Array, varies: NDArray[np.bool_], steps: int) -> None:
+        members, count = row_weights.shape
+        self.rows, self.row_weights = rows, row_weights
         self.vectors = np.zeros((members, steps, count))
         self.triangles = np.zeros((members, steps, steps))  # x_taken = triangle^T vectors
         self.projections = np.zeros((members, steps))  # <q, target>
         self.taken = 0  # vectors so far
         self.residuals = np.tile(target, (members, 1))
-        self.norms = weights @ (rows**2).T
-        self.correlations = (weights * self.residuals) @ rows.T
+        self.norms = row_weights @ (rows**2).T
+        self.correlations = (row_weights * self.residuals) @ rows.T
         self.original, self.reference = self.norms.copy(), self.norms.copy()
         self.open = np.tile(varies, (members, 1))
 
@@ -209,16 +209,16 @@ class Lockstep:
         x = x[:, None, :]
         total = np.zeros((len(x), 1, k))
         for _ in range(2):
-            part = np.matmul(x * self.weights[:, None], q.swapaxes(1, 2))
+            part = np.matmul(x * self.row_weights[:, None], q.swapaxes(1, 2))
             x = x - np.matmul(part, q)
             total += part
         x = x[:, 0]
-        norms = np.sqrt((self.weights * x**2).sum(axis=1))
+        norms = np.sqrt((self.row_weights * x**2).sum(axis=1))
         x /= np.where(norms > 0, norms, 1.0)[:, None]
         self.vectors[:, k] = x
         self.triangles[:, :k, k] = total[:, 0]
         self.triangles[:, k, k] = norms
-        weighted = self.weights * x
+        weighted = self.row_weights * x
         along = (weighted * self.residuals).sum(axis=1)
         self.projections[:, k] = along
         self.residuals -= along[:, None] * x
@@ -235,7 +235,7 @@ class Lockstep:
         """Norms and correlations of candidates from the vectors themselves; refuses those of which nothing is left."""
         if not drained.size:
             return
-        x, q, m = self.rows[drained], self.vectors[b, : self.taken], self.weights[b]
+        x, q, m = self.rows[drained], self.vectors[b, : self.taken], self.row_weights[b]
         for _ in range(2):
             x = x - ((x * m) @ q.T) @ q
         self.norms[b, drained] = self.reference[b, drained] = (x**2) @ m
@@ -249,7 +249,7 @@ class _Selection:
     def __init__(self, lockstep: Lockstep, bag: int | None, seeds: Sequence[Sequence[int]] | None) -> None:
         self.lockstep, self.bag = lockstep, bag
         self.generators = [np.random.default_rng(list(seed)) for seed in seeds or ()]
-        self.smallest = _EXACT * lockstep.squares(lockstep.weights)
+        self.smallest = _EXACT * lockstep.squares(lockstep.row_weights)
 
     def run(self, steps: int, intercept: bool, validation: Array | None) -> tuple[Array, ...]:
         """Take features until the last step; what `GreedyPaths` holds, weights of the scaled columns."""
@@ -261,7 +261,7 @@ class _Selection:
         first = lockstep.taken
         errors = [self._errors(validation)]
         for step in step_bar(range(steps), "greedy selection", steps):
-            left = lockstep.squares(lockstep.weights) > self.smallest
+            left = lockstep.squares(lockstep.row_weights) > self.smallest
             order[:, step] = [self._choose(b) if left[b] else -1 for b in range(members)]
             lockstep.take(order[:, step])
             errors.append(self._errors(validation))
@@ -276,7 +276,7 @@ class _Selection:
 
     def _errors(self, validation: Array | None) -> tuple[Array, Array]:
         """Weighted mean squared residuals of each member: in training, in validation."""
-        weights = self.lockstep.weights
+        weights = self.lockstep.row_weights
         training = self.lockstep.squares(weights) / weights.sum(axis=1)
         if validation is None:
             return training, np.full(len(training), np.nan)

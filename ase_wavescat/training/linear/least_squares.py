@@ -277,7 +277,9 @@ class LeastSquares:
         length = columns * (columns + 1) // 2
         total = np.zeros((len(selections), length))
         if self.contacts is not None:
-            total[~selections.held_out] += _packed_gram([self._contact_rows(self.contacts)], columns)
+            gram = _packed_gram([self._contact_rows(self.contacts)], columns)
+            for index in np.flatnonzero(~selections.held_out):  # one by one: a copy of all would double the memory
+                total[index] += gram
         grams = np.empty((_BLOCKS_AT_ONCE, length))
         squares = RowSquares(len(self.towards))
         starts = range(0, len(used), _BLOCKS_AT_ONCE)

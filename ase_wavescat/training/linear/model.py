@@ -21,27 +21,24 @@ if TYPE_CHECKING:
 
 def finish(problem: Problem[Observations], fitted: Fitted, settings: Settings) -> Trained:
     """The held-out errors, the calibration by them, and the model."""
-    ranges = _ranges(problem, fitted)
+    ranges, spec = _ranges(problem, fitted), problem.observations.store.spec
     held_out = HeldOut(fitted, settings.label_weights)
-    potential = LinearPotential(problem.observations.store.spec, fitted.keys, fitted.weights, ranges)
-    spread = _ForceSpread(potential, fitted.support)
+    spread = _ForceSpread(LinearPotential(spec, fitted.keys, fitted.weights, ranges), fitted.support)
     fold = problem.fold[problem.groups].tolist()
     for index, observation in enumerate(fitted.observations):
         if problem.judged[index]:
             held_out.add(observation, fold[index])
         spread.add(observation)
     validation = held_out.validation
-    calibration = Calibration(validation.energy_scale, validation.force_scale * spread.truncation)
-    domain = domain_of(problem, validation.typical_spread)
     model = linear_model(
-        spec=potential.spec,
-        keys=potential.keys,
-        weights=potential.weights,
+        spec=spec,
+        keys=fitted.keys,
+        weights=fitted.weights,
         species_energies=problem.observations.species_energies(fitted.energies),
         repulsion=problem.observations.repulsion,
         ranges=ranges,
-        domain=domain,
-        calibration=calibration,
+        domain=domain_of(problem, validation.typical_spread),
+        calibration=Calibration(validation.energy_scale, validation.force_scale * spread.truncation),
     )
     return Trained(model, problem.judged_frames, validation, {**held_out.curves, **fitted.told})
 

@@ -103,7 +103,7 @@ def _lockstep(matrix: Array, right: Array, size: int) -> Lockstep:
 
 
 def _loss(lockstep: Lockstep) -> float:
-    return float(lockstep.squares(lockstep.weights)[0])
+    return float(lockstep.squares(lockstep.row_weights)[0])
 
 
 def _relative_gains(lockstep: Lockstep) -> Array:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ase_wavescat.representation.execution import Execution
-from ase_wavescat.representation.lattice.planes import Columns, Rows
+from ase_wavescat.representation.lattice.planes import Columns, GridRows
 from ase_wavescat.representation.lattice.reciprocal import ReciprocalLattice
 
 CELL = np.array([[6.0, 0, 0], [1.2, 5.4, 0], [-0.8, 0.7, 5.9]])
@@ -18,7 +18,7 @@ def rows(request):
     lattice = ReciprocalLattice(CELL, max(CUTOFFS))
     shape = lattice.shape(2 * max(CUTOFFS))
     columns = [Columns(lattice, lattice.count(cutoff), shape) for cutoff in CUTOFFS]
-    return lattice, Rows("rows", shape, columns, Execution(precision=request.param))
+    return lattice, GridRows("rows", shape, columns, Execution(precision=request.param))
 
 
 def dense(lattice, shape, coefficients):
@@ -73,7 +73,7 @@ def test_parts_cover_every_plane_once(rows):
 
 def test_rows_of_another_name_or_use_have_other_buffers(rows):
     _, rows = rows
-    others = Rows("others", rows.shape, rows.columns, rows.execution)
+    others = GridRows("others", rows.shape, rows.columns, rows.execution)
     part = next(rows.parts(len(rows)))
     buffers = [rows.space(part), rows.space(part, "moved"), others.space(part)]
     for first, second in itertools.combinations(buffers, 2):

@@ -39,8 +39,8 @@ def frames():
     numbers = np.array([3, 14, 3, 3, 3, 14, 3, 3])
     return [
         Frame(
-            cell=5.2 * np.eye(3), positions=sites + rng.uniform(-0.1, 0.1, sites.shape), numbers=numbers,
-            energy=rng.normal(), forces=None, stress=None, group=str(i % 3), config_type="glass", name=f"frame {i}",
+            Structure(5.2 * np.eye(3), sites + rng.uniform(-0.1, 0.1, sites.shape), numbers), energy=rng.normal(),
+            forces=None, stress=None, group=str(i % 3), config_type="glass", name=f"frame {i}",
         )
         for i in range(6)
     ]  # fmt: skip
@@ -126,11 +126,15 @@ def test_frames_with_open_directions_stay_open(transform, frames):
     """One frame in two boundaries: the pushed atoms' rows are those of their own."""
     pair, cutoffs = {(3, 14): 2.3}, PairRepulsion.from_species(SPECIES)
     for pbc in ((True, True, True), (False, False, False)):
-        frame = dataclasses.replace(frames[0], pbc=pbc)
+        frame = changed(frames[0], pbc=pbc)
         rows = close_contacts(transform, [frame], pair, cutoffs).rows[len(DISTANCES) :]
         start = transform.evaluate(Structure(frame.cell, frame.positions, frame.numbers, pbc=pbc)).features
         moved = [_pushed_features(transform, frame, *bond) for bond in _bonds(frame, (3, 14), 1.6 * 2.3)]
         assert min(np.abs(features - start - rows[0]).max() for features in moved) < 1e-9
+
+
+def changed(frame, **parts):
+    return dataclasses.replace(frame, structure=dataclasses.replace(frame.structure, **parts))
 
 
 def _pushed_features(transform, frame, atom, vector):
@@ -140,8 +144,8 @@ def _pushed_features(transform, frame, atom, vector):
 
 
 def test_open_frames_have_no_bonds_through_the_vacuum(frames):
-    tight = dataclasses.replace(frames[0], cell=np.zeros((3, 3)), pbc=(False, False, False))
-    across = dataclasses.replace(frames[0], pbc=(True, True, True))
+    tight = changed(frames[0], cell=np.zeros((3, 3)), pbc=(False, False, False))
+    across = changed(frames[0], pbc=(True, True, True))
     assert 0 < len(_bonds(tight, (3, 14), 3.0)) < len(_bonds(across, (3, 14), 3.0))
 
 

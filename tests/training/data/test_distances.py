@@ -17,10 +17,7 @@ def distances(atoms: Atoms, cutoff: float = 4.0) -> dict[tuple[int, int], float]
 
 
 def frame(atoms: Atoms) -> Frame:
-    return Frame(
-        cell=atoms.cell.array, positions=atoms.positions, numbers=atoms.numbers, energy=0.0, forces=None, stress=None,
-        group="", config_type="", name="", pbc=tuple(atoms.pbc),
-    )  # fmt: skip
+    return Frame(Structure.from_atoms(atoms), 0.0, None, None, group="", config_type="", name="")
 
 
 def test_an_atom_and_its_own_images() -> None:

@@ -186,8 +186,8 @@ def test_normal_equations_give_the_penalised_fit(problem):
     [
         ({"design": np.ones((3, 2))}, "same, non-zero rows"),
         ({"design": np.full((4, 2), np.nan)}, "design .* not finite"),
-        ({"weights": np.zeros((1, 4))}, "needs training rows"),
-        ({"weights": -np.ones((1, 4))}, "not negative"),
+        ({"row_weights": np.zeros((1, 4))}, "needs training rows"),
+        ({"row_weights": -np.ones((1, 4))}, "not negative"),
         ({"validation": np.zeros((1, 4))}, "needs validation rows"),
         ({"validation": np.ones((2, 4))}, "shape"),
         ({"max_features": 0}, "at least 1"),
@@ -195,7 +195,7 @@ def test_normal_equations_give_the_penalised_fit(problem):
     ],
 )
 def test_refuses_what_cannot_be_fitted(change, message):
-    given = {"design": np.ones((4, 2)), "target": np.arange(4.0), "weights": np.ones((1, 4)), "max_features": 1}
+    given = {"design": np.ones((4, 2)), "target": np.arange(4.0), "row_weights": np.ones((1, 4)), "max_features": 1}
     with pytest.raises(DataError, match=message):
         greedy_paths(**(given | change))
 

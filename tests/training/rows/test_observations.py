@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ase_wavescat.potentials.repulsion import PairRepulsion
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import DataError
 from ase_wavescat.training.data.frames import Frame
 from ase_wavescat.training.rows.observations import Observations
@@ -20,9 +21,11 @@ SPECIES = (3, 14)
 REFERENCES = {3: -2.0, 14: -5.0}
 RNG = np.random.default_rng(4)
 FRAME = Frame(
-    cell=np.diag([4.0, 5.0, 6.0]),
-    positions=np.array([[0.0, 0.0, 0.0], [1.7, 0.0, 0.0], [2.0, 2.5, 3.0]]),
-    numbers=np.array([3, 14, 3]),
+    Structure(
+        np.diag([4.0, 5.0, 6.0]),
+        np.array([[0.0, 0.0, 0.0], [1.7, 0.0, 0.0], [2.0, 2.5, 3.0]]),
+        np.array([3, 14, 3]),
+    ),
     energy=-11.0,
     forces=RNG.normal(size=(3, 3)),
     stress=RNG.normal(size=6),
@@ -97,7 +100,10 @@ def test_references_leave_one_energy_an_atom() -> None:
 
 
 def test_each_zero_of_energy_has_its_own_columns_and_the_first_is_the_models() -> None:
-    frames = FRAME, replace(FRAME, zero="another code", numbers=np.array([14, 14, 3]))
+    frames = (
+        FRAME,
+        replace(FRAME, zero="another code", structure=replace(FRAME.structure, numbers=np.array([14, 14, 3]))),
+    )
     both = observations(*frames)
     np.testing.assert_array_equal(both[0].counts, [2.0, 1.0, 0.0, 0.0])
     np.testing.assert_array_equal(both[1].counts, [0.0, 0.0, 1.0, 2.0])
@@ -115,4 +121,4 @@ def test_what_cannot_be_observed_is_refused() -> None:
         observations(FRAME)[:1]
     touching = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 0.05], [2.0, 2.5, 3.0]])
     with pytest.raises(DataError, match=r"data\.extxyz#0 has two atoms 0\.05 A apart"):
-        observations(replace(FRAME, positions=touching))
+        observations(replace(FRAME, structure=replace(FRAME.structure, positions=touching)))

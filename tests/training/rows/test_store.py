@@ -96,16 +96,20 @@ def test_another_spec_never_uses_these_rows(tmp_path, spec, frames, change):
     assert other.fill(frames[:1], workers=1, progress=False) == 1
 
 
+def changed(frame, **parts):
+    return dataclasses.replace(frame, structure=dataclasses.replace(frame.structure, **parts))
+
+
 def test_a_moved_atom_is_another_structure(tmp_path, spec, frames):
     store = FeatureStore(tmp_path, spec)
     store.fill(frames[:1], workers=1, progress=False)
-    moved = dataclasses.replace(frames[0], positions=frames[0].positions + 1e-9)
+    moved = changed(frames[0], positions=frames[0].positions + 1e-9)
     assert not store.path(moved).exists()
 
 
 @pytest.mark.parametrize("pbc", [(False, False, False), (True, True, False)])
 def test_boundaries_are_part_of_a_structure(tmp_path, spec, moduli_spec, frames, pbc):
-    opened = dataclasses.replace(frames[0], pbc=pbc, stress=None)
+    opened = dataclasses.replace(changed(frames[0], pbc=pbc), stress=None)
     store = FeatureStore(tmp_path, spec)
     assert store.fill([opened, frames[0]], workers=1, progress=False) == 2
     rows, periodic = store.load(opened), store.load(frames[0])
@@ -150,7 +154,7 @@ def test_a_second_writer_waits(tmp_path, spec, frames):
 
 
 def test_an_unknown_element_names_the_frame(tmp_path, spec, frames):
-    strange = dataclasses.replace(frames[0], numbers=np.full_like(frames[0].numbers, 8))
+    strange = changed(frames[0], numbers=np.full_like(frames[0].numbers, 8))
     with pytest.raises(DataError, match=r"exact.extxyz.xz#0 cannot be transformed"):
         FeatureStore(tmp_path, spec).fill([strange], workers=1, progress=False)
 
@@ -183,7 +187,7 @@ def test_a_full_disk_is_refused_before_any_work(tmp_path, spec, frames, monkeypa
 
 
 def test_what_a_run_takes_is_said_first(tmp_path, spec, frames, capsys):
-    more = [dataclasses.replace(frame, positions=frame.positions + 0.01) for frame in frames]
+    more = [changed(frame, positions=frame.positions + 0.01) for frame in frames]
     store = FeatureStore(tmp_path, spec)
     assert store.fill(frames[:2], workers=1) == 2
     assert capsys.readouterr().out == ""  # over before it is estimated
@@ -204,7 +208,7 @@ def test_estimates_in_words():
 
 def test_times_are_extrapolated_by_size(frames, tmp_path):
     def jobs(*sizes):
-        parts = [dataclasses.replace(frames[0], numbers=np.ones(size, dtype=int)) for size in sizes]
+        parts = [changed(frames[0], numbers=np.ones(size, dtype=int), positions=np.zeros((size, 3))) for size in sizes]
         return [(frame, tmp_path / str(index)) for index, frame in enumerate(parts)]
 
     kind = jobs(400, 100, 95, 50)

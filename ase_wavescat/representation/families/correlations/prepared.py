@@ -12,7 +12,7 @@ from ase_wavescat.representation.families.correlations.state import CorrelationS
 from ase_wavescat.representation.lattice.bands import Bands, band_weights
 from ase_wavescat.representation.lattice.filters import Filter
 from ase_wavescat.representation.lattice.fourier import Shape
-from ase_wavescat.representation.lattice.planes import Columns, Rows
+from ase_wavescat.representation.lattice.planes import Columns, GridRows
 from ase_wavescat.representation.lattice.reciprocal import ReciprocalLattice
 from ase_wavescat.representation.scene import Scene
 
@@ -54,13 +54,15 @@ class PreparedCorrelations:
         self.three_bands = self._bands(family.three_body, self.band_count)
         self.four_bands = self._bands(family.four_body, self.band_count)
 
-    def _field_rows(self, group: GridGroup, shape: Shape) -> Rows:
+    def _field_rows(self, group: GridGroup, shape: Shape) -> GridRows:
         wavelets = [f.wavelet for f in group.fields]
         columns = {w: Columns(self.lattice, self.filters[w].count, shape) for w in set(wavelets)}
-        return Rows("fields", shape, [columns[w] for w in wavelets for _ in range(2 * w.l + 1)], self.execution)
+        return GridRows("fields", shape, [columns[w] for w in wavelets for _ in range(2 * w.l + 1)], self.execution)
 
-    def _map_rows(self, group: GridGroup, shape: Shape) -> Rows:
-        return Rows("maps", shape, [Columns(self.lattice, self.band_count, shape)] * len(group.maps), self.execution)
+    def _map_rows(self, group: GridGroup, shape: Shape) -> GridRows:
+        return GridRows(
+            "maps", shape, [Columns(self.lattice, self.band_count, shape)] * len(group.maps), self.execution
+        )
 
     def _bands(self, bands: Bands | None, count: int) -> PreparedBands | None:
         return None if bands is None else PreparedBands(bands, self.lattice, count)
