@@ -68,11 +68,11 @@ def _specification(
     if not isinstance(spec, ScatteringSpec):
         species = sorted({int(z) for frame in frames for z in frame.numbers})
         spec = preset(spec, species) if isinstance(spec, str) else spec(species)
-    return _with_softening(spec, frames)
+    return _measured(spec, frames)
 
 
-def _with_softening(spec: ScatteringSpec, frames: Sequence[Frame]) -> ScatteringSpec:
-    """Maps that are softened but not yet measured get their root mean square from some frames, evenly chosen.
+def _measured(spec: ScatteringSpec, frames: Sequence[Frame]) -> ScatteringSpec:
+    """What families take from data, the softening of moduli, they get from some frames, evenly chosen.
 
     From fully periodic ones where there are any: vacuum thins the others.
     """

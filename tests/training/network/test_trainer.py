@@ -216,7 +216,7 @@ def test_the_loss_is_that_of_the_linear_fit() -> None:
 
 def test_examples_of_frames_are_less_the_baseline() -> None:
     s = structure()
-    frame = Frame(s.cell, s.positions, s.numbers, 3.0, np.ones((5, 3)), np.arange(6.0), "melt", "glass", "a.xyz")
+    frame = Frame(s, 3.0, np.ones((5, 3)), np.arange(6.0), "melt", "glass", "a.xyz")
     strain = np.arange(9.0).reshape(3, 3) + np.arange(9.0).reshape(3, 3).T
     example = Example.of(frame, WholePrediction(1.0, np.full((5, 3), 0.25), strain))
     assert example.energy == 2.0 and np.all(example.forces == 1.25)
