@@ -58,7 +58,7 @@ class DomainCalculator(Protocol):
 
 @runtime_checkable
 class TwinCalculator(Protocol):
-    """Calculators that can be had twice at next to no cost, and forget the last structure by themselves."""
+    """Calculators that can be had twice at next to no cost."""
 
     def twin(self, **parameters: Any) -> BaseCalculator:
         """Another of the same model, with these parameters changed and results of its own."""

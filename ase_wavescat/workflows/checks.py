@@ -54,9 +54,9 @@ def private(calculator: BaseCalculator) -> BaseCalculator:
 
 
 def fresh(calculator: BaseCalculator) -> BaseCalculator:
-    """One that has not seen a structure, so that no result depends, in its last digits, on those before (neighbour
-    lists that are kept, say); ours forget by themselves."""
-    return calculator if isinstance(calculator, TwinCalculator) else copy.deepcopy(calculator)
+    """One that has not seen a structure, so that no result depends, in its last digits, on those before: neighbour
+    lists are kept, say."""
+    return calculator.twin() if isinstance(calculator, TwinCalculator) else copy.deepcopy(calculator)
 
 
 def on_grids_of(calculator: BaseCalculator, largest: np.ndarray) -> BaseCalculator:
