@@ -38,6 +38,7 @@ renew speed/transform --reference "$network" --document README.md docs/measureme
 renew robustness/invariance --document docs/measurements/numerics.md
 renew robustness/boundaries --document docs/measurements/numerics.md
 renew speed/presets --document docs/measurements/numerics.md
+renew speed/networks --document docs/explanation/network.md
 renew speed/scaling --document docs/measurements/numerics.md
 renew robustness/domain --document docs/measurements/domain.md
 renew accuracy/dft_extrapolations --models lisi.h5 lisi-fast.h5 --document docs/measurements/extrapolation.md \

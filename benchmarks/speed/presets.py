@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import resource
 import sys
-import time
-from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -25,20 +23,7 @@ from ase_wavescat.structure.structure import Structure
 from ase_wavescat.workflows.demo import shipped_structure
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from common import machine, standard_options, table, update_documents, write_json
-
-REPEATS = 9
-
-
-def processor_time(function: Callable[[], object]) -> float:
-    """Median (s) after one call that is not counted."""
-    function()
-    times = []
-    for _ in range(REPEATS):
-        start = time.process_time()
-        function()
-        times.append(time.process_time() - start)
-    return float(np.median(times))
+from common import machine, processor_time, standard_options, table, update_documents, write_json
 
 
 def measure(name: str, copies: int) -> dict[str, float]:
