@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ase_wavescat.potentials.protocol import HasMembers, Potential, Prediction
+from ase_wavescat.potentials.sum import outside_of_any
 from ase_wavescat.representation.execution import Execution
 from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.digest import digest_of
@@ -62,6 +63,10 @@ class Committee:
             structure.neighbours(self.neighbour_reach)
         parts = tuple(one.predict(structure, reference_cell, execution) for one in self.potentials)
         return CommitteePrediction(self, parts)
+
+    def outside(self, prediction: CommitteePrediction) -> dict[str, str]:
+        """What lies outside for any of the potentials."""
+        return outside_of_any(self.potentials, prediction.predictions)
 
 
 @dataclass(frozen=True, eq=False)

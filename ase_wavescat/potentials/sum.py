@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -78,9 +78,7 @@ class PotentialSum:
 
     def outside(self, prediction: SumPrediction) -> dict[str, str]:
         """What lies outside for any of the terms."""
-        both = zip(self.terms, prediction.predictions, strict=True)
-        found = [term.outside(part) for term, part in both if isinstance(term, HasDomain)]
-        return {kind: message for messages in found for kind, message in messages.items()}
+        return outside_of_any(self.terms, prediction.predictions)
 
     def card(self) -> list[str]:
         """Lines of the model card, of each term."""
@@ -97,6 +95,13 @@ class PotentialSum:
         names = [str(index) for index in range(len(terms.names))]
         terms.expect(set(names))
         return cls(tuple(terms.potential(name) for name in names))
+
+
+def outside_of_any(potentials: Sequence[Potential], predictions: Sequence[Prediction]) -> dict[str, str]:
+    """What lies outside for potentials that know what they have seen, of their own predictions, a sentence by kind."""
+    both = zip(potentials, predictions, strict=True)
+    found = [one.outside(part) for one, part in both if isinstance(one, HasDomain)]
+    return {kind: message for messages in found for kind, message in messages.items()}
 
 
 @dataclass(frozen=True, eq=False)

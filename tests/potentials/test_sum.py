@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import pickle
 from collections.abc import Callable
 
@@ -18,6 +19,7 @@ from ase_wavescat.capabilities import DomainCalculator, MemberCalculator, member
 from ase_wavescat.potentials.ase_potential import ASEPotential
 from ase_wavescat.potentials.committee import Committee
 from ase_wavescat.potentials.composition import AtomEnergies
+from ase_wavescat.potentials.domain import Domain
 from ase_wavescat.potentials.file.model_file import save_model
 from ase_wavescat.potentials.linear import LinearPotential
 from ase_wavescat.potentials.model import Model
@@ -26,7 +28,7 @@ from ase_wavescat.potentials.sum import PotentialSum
 from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import ModelFileError
 from ase_wavescat.workflows import eos, path_energies
-from linear_models import linear, species_energies
+from linear_models import changed, linear, species_energies
 
 
 @pytest.fixture
@@ -135,6 +137,16 @@ def test_ours_and_others_in_one_committee(small_ensemble: Model, close: Structur
     assert both.digest != Committee((small_ensemble, ASEPotential(LennardJones(epsilon=2.0), (3, 14)))).digest
     with pytest.raises(ValueError, match="at least two potentials, got 1"):
         Committee((small_ensemble,))
+
+
+def test_a_committee_warns_of_what_any_of_its_models_has_not_seen(
+    small_ensemble: Model, wide_domain: Domain, close: Structure
+) -> None:
+    narrow = changed(small_ensemble, domain=dataclasses.replace(wide_domain, fractions={3: (0.0, 0.01)}))
+    wide = changed(small_ensemble, domain=wide_domain)
+    prediction = Model(Committee((wide, narrow))).predict(close)
+    assert set(prediction.domain_messages) == {"composition"}
+    assert Model(Committee((wide, wide))).predict(close).domain_messages == {}
 
 
 def test_a_calculator_without_members_has_no_spread() -> None:
