@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from tqdm import tqdm
 
 from ase_wavescat.active_learning.selection import Limits, check_judge, held_out_limits
@@ -23,7 +22,7 @@ from ase_wavescat.system.plotting import BLUE, GREY
 from ase_wavescat.system.processes import cores
 from ase_wavescat.system.progress import hidden
 from ase_wavescat.workflows.checks import private, record_of, with_calculator
-from ase_wavescat.workflows.dynamics import run_langevin
+from ase_wavescat.workflows.dynamics import draw_velocities, run_langevin
 from ase_wavescat.workflows.result import Result
 
 if TYPE_CHECKING:
@@ -194,7 +193,7 @@ def follow(
     calculator = private(atoms.calc)
     assert isinstance(calculator, MemberCalculator) and isinstance(calculator, DomainCalculator)
     moving = with_calculator(atoms, calculator)
-    MaxwellBoltzmannDistribution(moving, temperature_K=watch.temperature, rng=generator)
+    draw_velocities(moving, watch.temperature, generator)
     with listening(unheard):  # what it would say ends the run
         look, reason = 0, _exit(moving, calculator, limits)
         last = _end(moving, watch, reason)

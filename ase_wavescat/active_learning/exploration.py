@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
 from ase_wavescat.system.errors import DataError, WaveScatError, listening, unheard
 from ase_wavescat.system.plotting import BLUE, GREY
 from ase_wavescat.workflows.barriers import neb
 from ase_wavescat.workflows.checks import calculator_of, evaluated, record_of, with_calculator
-from ase_wavescat.workflows.dynamics import run_langevin
+from ase_wavescat.workflows.dynamics import draw_velocities, run_langevin
 from ase_wavescat.workflows.hops import find_hops
 from ase_wavescat.workflows.members import member_energies, spread
 from ase_wavescat.workflows.relaxation import Relaxation, relax
@@ -162,7 +161,7 @@ def dynamics(
     """Evenly spaced snapshots of Langevin dynamics at fixed volume, and why it was stopped, if it was: the last
     snapshot then is that before a runaway."""
     moving = with_calculator(atoms, atoms.calc)
-    MaxwellBoltzmannDistribution(moving, temperature_K=temperature, rng=generator)
+    draw_velocities(moving, temperature, generator)
     steps = max(plan.snapshots, round(1000 * plan.picoseconds / plan.timestep))
     wanted = set(np.linspace(0, steps, plan.snapshots + 1).round().astype(int)[1:].tolist())
     frames: list[Atoms] = []

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 from ase import units
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
+from ase.md.velocitydistribution import Stationary
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import FIRE
 
 from ase_wavescat.testing.outcome import Findings
 from ase_wavescat.testing.subject import Subject, energy_of
+from ase_wavescat.workflows.dynamics import draw_velocities
 
 _STEPS = 400
 _FIRST = 0.2
@@ -29,7 +30,7 @@ def energy_drift(subject: Subject) -> Findings:
     atoms = subject.structures[0].copy()
     atoms.calc = subject.new_with("forces")
     FIRE(atoms, logfile=None).run(steps=_EASING_STEPS)
-    MaxwellBoltzmannDistribution(atoms, temperature_K=_TEMPERATURE, rng=subject.rng())
+    draw_velocities(atoms, _TEMPERATURE, subject.rng())
     Stationary(atoms)
     timestep = _FIRST * float(np.sqrt(atoms.get_masses().min()))
     dynamics = VelocityVerlet(atoms, timestep=timestep * units.fs, logfile=None)

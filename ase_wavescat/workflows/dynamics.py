@@ -16,6 +16,18 @@ from ase_wavescat.workflows.runaway import RunawayWatch
 FRICTION = 0.02  # 1/fs: a velocity is forgotten within 50 fs
 
 
+def draw_velocities(atoms: Atoms, temperature: float, generator: np.random.Generator) -> None:
+    """Give the atoms velocities of a temperature (K), of the Maxwell-Boltzmann distribution."""
+    try:
+        from ase.md.velocitydistribution import thermalize_momenta
+    except ImportError:  # before ASE 3.29, where the older name is deprecated
+        from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+
+        MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=generator)
+    else:
+        thermalize_momenta(atoms, temperature, rng=generator)
+
+
 def run_langevin(
     atoms: Atoms, target: Callable[[int], float], steps: int, timestep: float, generator: np.random.Generator,
     record: Callable[[int], None],

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
 from ase_wavescat.system.errors import DataError
 from ase_wavescat.workflows.checks import calculator_of, evaluated, with_calculator
-from ase_wavescat.workflows.dynamics import run_langevin
+from ase_wavescat.workflows.dynamics import draw_velocities, run_langevin
 from ase_wavescat.workflows.relaxation import RUNAWAY, CellChoice, Relaxation, check_settings, relax, settle
 from ase_wavescat.workflows.result import Result
 
@@ -165,7 +164,7 @@ def melt_quench(
     start, stop_reason = settle(with_calculator(atoms, calculator), fmax=fmax, steps=LOOSENING)
     moving = start.copy()
     moving.calc = calculator
-    MaxwellBoltzmannDistribution(moving, temperature_K=schedule.temperature, rng=generator)
+    draw_velocities(moving, schedule.temperature, generator)
     record = _MeltRecord(moving, schedule)
     if stop_reason.startswith(RUNAWAY):
         return record.result(stop_reason, None)

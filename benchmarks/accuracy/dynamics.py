@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms, units
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
+from ase.md.velocitydistribution import Stationary
 from ase.md.verlet import VelocityVerlet
 from ase.neighborlist import neighbor_list
 from extrapolation_pools import QUENCHED, formula_of, glass
@@ -38,7 +38,7 @@ from ase_wavescat.system.atomic_write import atomic_path
 from ase_wavescat.system.errors import WaveScatError, WaveScatWarning
 from ase_wavescat.system.plotting import BLUE, GREY, ORANGE
 from ase_wavescat.workflows import Distribution, rdf
-from ase_wavescat.workflows.dynamics import run_langevin
+from ase_wavescat.workflows.dynamics import draw_velocities, run_langevin
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import machine, standard_options, table, update_documents, write_json
@@ -121,7 +121,7 @@ def started(structure: Atoms, calculator: WaveScatCalculator, temperature: float
     moving = structure.copy()
     moving.calc = calculator
     # Twice the temperature: half of the energy goes into the potential
-    MaxwellBoltzmannDistribution(moving, temperature_K=2 * temperature, rng=generator)
+    draw_velocities(moving, 2 * temperature, generator)
     failure = run_langevin(moving, lambda step: temperature, EQUILIBRATION, TIMESTEP, generator, lambda step: None)
     if failure is not None:
         raise WaveScatError(f"{structure.symbols} at {temperature} K: {failure}")
