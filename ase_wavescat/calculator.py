@@ -25,12 +25,11 @@ from ase_wavescat.potentials.file.model_file import load_model
 from ase_wavescat.potentials.model import Model, ModelPrediction
 from ase_wavescat.potentials.protocol import Potential
 from ase_wavescat.representation.execution import Execution
-from ase_wavescat.representation.specification import did_you_mean
 from ase_wavescat.structure.neighbour_list import NeighbourList
 from ase_wavescat.structure.periodicity import independent
 from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.blas import one_blas_thread
-from ase_wavescat.system.errors import CalculatorError, ModelNotFoundError, StructureError, warn
+from ase_wavescat.system.errors import CalculatorError, ModelNotFoundError, StructureError, did_you_mean, warn
 from ase_wavescat.system.forks import renew_in_child
 
 NAME = "wavescat"
@@ -58,8 +57,8 @@ class WaveScatCalculator(Calculator):
     model and the results, not the caches. `parameters` record the model's file, its digest and the package's version.
 
     Args:
-        model: Name of a bundled model ("lisi.h5"), a path, a Model or any potential; there is no
-            default.
+        model: Name of a bundled model ("lisi.h5"), a path, a Model or any potential;
+            there is no default.
         atoms: Get this calculator.
         label, directory: As ASE hands them to every calculator; no file is written.
         forces: "analytic" (exact derivatives by reverse mode) or "finite-difference" (central differences of the

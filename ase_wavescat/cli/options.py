@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -16,6 +18,15 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 CELLS: dict[str, CellChoice] = {
     "fixed": False, "volume": "volume", "shape": "shape", "in-plane": "in-plane", "free": True,
 }  # fmt: skip
+
+
+@contextmanager
+def stops_cleanly(output: Path) -> Iterator[None]:
+    """An interrupt ends a run that can go on, with a line that says so."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise click.ClickException(f"stopped; what is done is in {output}, the same command goes on") from None
 
 
 def cell_option() -> Any:

@@ -16,6 +16,7 @@ from ase_wavescat.cli.options import (
     overwrite_option,
     quiet_option,
     reference_option,
+    stops_cleanly,
     workers_option,
 )
 from ase_wavescat.cli.structures import Shortfalls, end, refuse_inside
@@ -86,7 +87,7 @@ def screen(
     from ase_wavescat.workflows.screening.run import screen as run
 
     _refuse_ignored(bool(formulas), method, relax, dask is not None)
-    try:
+    with stops_cleanly(output):
         screening = run(
             _pool(pool, formulas, cells, atoms, seed, output),
             model=model,
@@ -104,8 +105,6 @@ def screen(
             overwrite=overwrite,
             progress=not quiet,
         )
-    except KeyboardInterrupt:
-        raise click.ClickException(f"stopped; what is done is in {output}, the same command goes on") from None
     screening.write(output, "screening")
     click.echo(screening.summary())
     click.echo(f"results: {output}")

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from ase_wavescat.cli.options import model_option, overwrite_option, quiet_option, reference_option, workers_option
+from ase_wavescat.cli.options import (
+    model_option,
+    overwrite_option,
+    quiet_option,
+    reference_option,
+    stops_cleanly,
+    workers_option,
+)
 
 
 def _weights(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, float]:
@@ -69,7 +76,7 @@ def search(
 
     if bool(elements) == bool(compositions):
         raise click.UsageError("give elements, or --composition FORMULA: one of them, not both")
-    try:
+    with stops_cleanly(output):
         found = run(
             RandomCells(elements, compositions, atoms, symmetric, seed),
             model=model,
@@ -85,8 +92,6 @@ def search(
             overwrite=overwrite,
             progress=not quiet,
         )
-    except KeyboardInterrupt:
-        raise click.ClickException(f"stopped; what is done is in {output}, the same command goes on") from None
     found.write(output, "search")
     click.echo(found.summary())
     click.echo(f"results: {output}")

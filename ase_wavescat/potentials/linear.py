@@ -25,7 +25,7 @@ FORCE_COMPONENTS = 8
 FEATURE_MARGIN = 0.1
 FEATURE_SHARE = 0.01
 FAR_OUTSIDE = 1.0  # of the range: so far, one feature is enough
-_STATISTICS = ("minimum", "maximum", "mean", "std")
+STATISTICS = ("minimum", "maximum", "mean", "std")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +43,17 @@ class FeatureRanges:
 
     def __post_init__(self) -> None:
         count = len(np.atleast_1d(self.minimum))
-        for name in _STATISTICS:
+        for name in STATISTICS:
             object.__setattr__(self, name, frozen_array(getattr(self, name), (count,), f"the features' {name}"))
         if np.any(self.minimum > self.maximum):
             raise ValueError(f"the feature range {int(np.argmax(self.minimum > self.maximum))} is upside down")
         if np.any(self.std < 0):
             raise ValueError("the features' std must not be negative")
+
+    @classmethod
+    def restore(cls, reader: Reader) -> FeatureRanges:
+        """From the arrays `STATISTICS` of a group."""
+        return cls(*(reader.numbers(name) for name in STATISTICS))
 
     def __len__(self) -> int:
         return len(self.minimum)
@@ -144,7 +149,7 @@ class LinearPotential:
 
     @cached_property
     def digest(self) -> str:
-        ranges = None if self.ranges is None else [getattr(self.ranges, name) for name in _STATISTICS]
+        ranges = None if self.ranges is None else [getattr(self.ranges, name) for name in STATISTICS]
         content = {"spec": self.spec.to_dict(), "keys": self.keys, "weights": self.weights, "ranges": ranges}
         return digest_of({"kind": self.kind, **content})
 
@@ -211,21 +216,19 @@ class LinearPotential:
         writer.keys("features", self.keys, labels)
         writer.numbers("weights", self.weights)
         if self.ranges is not None:
-            for name in _STATISTICS:
+            for name in STATISTICS:
                 writer.numbers(f"ranges/{name}", getattr(self.ranges, name))
 
     @classmethod
     def restore(cls, reader: Reader) -> LinearPotential:
         reader.expect({"spec", "features", "weights"}, {"ranges"})
         spec, keys = ScatteringSpec.from_dict(reader.json("spec")), reader.keys("features")
-        return cls(spec, keys, reader.numbers("weights"), restored_ranges(reader) if "ranges" in reader else None)
-
-
-def restored_ranges(reader: Reader) -> FeatureRanges:
-    """From the group `ranges`."""
-    part = reader.group("ranges")
-    part.expect(set(_STATISTICS))
-    return FeatureRanges(*(part.numbers(name) for name in _STATISTICS))
+        ranges = None
+        if "ranges" in reader:
+            part = reader.group("ranges")
+            part.expect(set(STATISTICS))
+            ranges = FeatureRanges.restore(part)
+        return cls(spec, keys, reader.numbers("weights"), ranges)
 
 
 @dataclass(frozen=True, eq=False)

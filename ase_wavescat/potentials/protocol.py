@@ -140,9 +140,3 @@ class WholePrediction:
     energy: float
     gradient: np.ndarray
     strain_gradient: np.ndarray
-
-
-def member_energies(prediction: Prediction) -> np.ndarray:
-    """(M,) eV; of a potential without members the energy alone, (1,)."""
-    found = getattr(prediction, "member_energies", None)
-    return np.array([prediction.energy]) if found is None else found

@@ -24,7 +24,7 @@ def require(condition: bool, message: str) -> None:
 def refuse_unknown(data: Mapping[str, Any], known: Sequence[str], where: str) -> None:
     """Raise SpecError, with the nearest known one, for a key that is not known."""
     for key in data:
-        require(key in known, f"unknown key {key!r} in the {where}{did_you_mean(key, known)}")
+        require(key in known, f"unknown key {key!r} in the {where}{did_you_mean(str(key), known)}")
 
 
 def is_sequence(value: Any) -> bool:
@@ -37,6 +37,18 @@ def whole(value: Any, what: str) -> int:
     is_whole = isinstance(value, Integral) or (isinstance(value, float) and value.is_integer())
     require(is_whole and not isinstance(value, bool), f"{what} must be a whole number, got {value!r}")
     return int(value)
+
+
+def non_negative(value: Any, name: str, unit: str = "") -> None:
+    """Raise SpecError unless the value is a finite number, zero or positive."""
+    valid = isinstance(value, (int, float)) and math.isfinite(value) and value >= 0
+    require(valid, f"{name} must be a number{unit}, zero or positive, got {value!r}")
+
+
+def octaves(value: Any, name: str) -> None:
+    """Raise SpecError unless the value is a number of octaves, which may be infinite."""
+    valid = isinstance(value, (int, float)) and not math.isnan(value)
+    require(valid, f"{name} must be a number of octaves, got {value!r}")
 
 
 def wavelet_pairs(pairs: Sequence[Sequence[int]]) -> tuple[tuple[int, int], ...]:

@@ -16,9 +16,9 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from ase_wavescat.potentials.model import Model
 from ase_wavescat.potentials.network.specification import NetworkSpecification
 from ase_wavescat.representation.presets import preset
-from ase_wavescat.representation.specification import ScatteringSpec, SpecError, did_you_mean
+from ase_wavescat.representation.specification import ScatteringSpec
 from ase_wavescat.representation.specification_file import read_spec
-from ase_wavescat.system.errors import DataError, WaveScatError
+from ase_wavescat.system.errors import DataError, SpecError, WaveScatError, did_you_mean
 from ase_wavescat.training.data.sources import Source
 from ase_wavescat.training.fitting import train
 from ase_wavescat.training.network.plan import NetworkPlan, StagePlan

@@ -10,12 +10,10 @@ from ase_wavescat.potentials.calibration import Calibration
 from ase_wavescat.potentials.domain import Domain
 from ase_wavescat.potentials.environments import Environments, EnvironmentVectors
 from ase_wavescat.potentials.file.storage import Reader
-from ase_wavescat.potentials.linear import FeatureRanges
+from ase_wavescat.potentials.linear import STATISTICS, FeatureRanges
 from ase_wavescat.potentials.model import Model, linear_model
 from ase_wavescat.potentials.repulsion import PairRepulsion
 from ase_wavescat.representation.specification import ScatteringSpec
-
-_STATISTICS = ("minimum", "maximum", "mean", "std")
 
 
 def read_version_2(reader: Reader) -> Model:
@@ -34,7 +32,7 @@ def read_version_2(reader: Reader) -> Model:
         weights=members.numbers("weights"),
         species_energies=baseline.numbers("species_energies"),
         repulsion=PairRepulsion(baseline.pairs("repulsion", "cutoff")) if "repulsion" in baseline else None,
-        ranges=None if part is None else FeatureRanges(*(part.numbers(name) for name in _STATISTICS)),
+        ranges=None if part is None else FeatureRanges.restore(part),
         domain=domain,
         calibration=Calibration(calibration.number("energy_scale"), calibration.number("force_scale")),
         provenance=reader.json("provenance"),
@@ -42,7 +40,7 @@ def read_version_2(reader: Reader) -> Model:
 
 
 def _domain(reader: Reader, species: tuple[int, ...]) -> Domain:
-    reader.expect({"fractions", "closest", *_STATISTICS}, {"environments"})
+    reader.expect({"fractions", "closest", *STATISTICS}, {"environments"})
     return Domain(
         fractions=reader.fractions("fractions"),
         closest=reader.pairs("closest", "distance"),

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ase_wavescat.potentials.network.prepared import PreparedNetwork
-from ase_wavescat.potentials.network.rows import Rows, species_indices
+from ase_wavescat.potentials.network.rows import AtomRows, species_indices
 from ase_wavescat.potentials.network.specification import NetworkSpecification
 from ase_wavescat.potentials.network.state import NetworkState
 from ase_wavescat.potentials.network.weights import NetworkWeights
@@ -98,7 +98,7 @@ class NetworkPotential:
         Raises:
             StructureError: for elements it does not know and two atoms at the same place.
         """
-        rows = Rows.of(structure, structure.neighbours(self.neighbour_reach), self.species)
+        rows = AtomRows.of(structure, structure.neighbours(self.neighbour_reach), self.species)
         states: list[NetworkState] = []
         for network in self.prepared(execution):
             states.append(NetworkState(network, rows, execution, states[0] if states else None))

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import eval_genlaguerre
 
-from ase_wavescat.representation.specification import SpecError, did_you_mean
+from ase_wavescat.representation.checks import refuse_unknown
+from ase_wavescat.system.errors import SpecError
 
 Array = NDArray[np.float64]
 
@@ -142,7 +143,5 @@ def radial_from_dict(data: Mapping[str, Any]) -> Radial:
     if kind not in _KINDS:
         raise SpecError(f"unknown kind of radial functions {kind!r}; known are {', '.join(_KINDS)}")
     known = ["count"] if kind == "gaussians" else ["beta", "scales", "orders"]
-    for key in values:
-        if key not in known:
-            raise SpecError(f"unknown key {key!r} in the radial functions{did_you_mean(str(key), known)}")
+    refuse_unknown(values, known, "radial functions")
     return _KINDS[kind](**values)

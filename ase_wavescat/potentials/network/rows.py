@@ -35,7 +35,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Rows:
+class AtomRows:
     """Atoms sorted by species, as rows, and their pairs sorted by row and species of the neighbour.
 
     Attributes:
@@ -53,7 +53,7 @@ class Rows:
     vectors: Array
 
     @classmethod
-    def of(cls, structure: Structure, neighbours: Neighbours, species: Sequence[int]) -> Rows:
+    def of(cls, structure: Structure, neighbours: Neighbours, species: Sequence[int]) -> AtomRows:
         """Raises StructureError for elements not among the species and for two atoms at the same place."""
         kinds = species_indices(structure, species)
         if len(neighbours.distances) and neighbours.distances.min() < _SAME_PLACE:

@@ -11,7 +11,8 @@ from typing import Any
 from ase.data import chemical_symbols
 
 from ase_wavescat.potentials.network.radial import Gaussians, Radial, RadialWavelets, radial_from_dict, radial_to_dict
-from ase_wavescat.representation.specification import SpecError, did_you_mean, element_number
+from ase_wavescat.representation.checks import refuse_unknown, require
+from ase_wavescat.representation.specification import element_number
 
 Triple = tuple[int, int, int]
 
@@ -57,14 +58,14 @@ class NetworkSpecification:
 
     def __post_init__(self) -> None:
         species = tuple(sorted(element_number(z) for z in self.species))
-        _require(len(species) > 0, "a network needs at least one species")
-        _require(len(set(species)) == len(species), f"species named twice: {species}")
+        require(len(species) > 0, "a network needs at least one species")
+        require(len(set(species)) == len(species), f"species named twice: {species}")
         number = isinstance(self.cutoff, (int, float)) and not isinstance(self.cutoff, bool)
-        _require(number and math.isfinite(self.cutoff), f"the cutoff must be a length in A, got {self.cutoff!r}")
+        require(number and math.isfinite(self.cutoff), f"the cutoff must be a length in A, got {self.cutoff!r}")
         fits = _CUTOFFS[0] <= self.cutoff <= _CUTOFFS[1]
-        _require(fits, f"the cutoff is {_CUTOFFS[0]} to {_CUTOFFS[1]} A, got {self.cutoff}")
+        require(fits, f"the cutoff is {_CUTOFFS[0]} to {_CUTOFFS[1]} A, got {self.cutoff}")
         known = isinstance(self.radial, (Gaussians, RadialWavelets))
-        _require(known, f"radial functions are Gaussians or RadialWavelets, got {self.radial!r}")
+        require(known, f"radial functions are Gaussians or RadialWavelets, got {self.radial!r}")
         _whole(self.l_max, 0, LARGEST_L, "l_max")
         channels = _counts(self.channels, 2, MOST_CHANNELS, "channels")
         hidden = _counts(self.hidden, 4, MOST_HIDDEN, "hidden")
@@ -72,8 +73,8 @@ class NetworkSpecification:
             object.__setattr__(self, name, value)
         object.__setattr__(self, "cutoff", float(self.cutoff))
         object.__setattr__(self, "triples", tuple(_triple(triple, self.l_max) for triple in self.triples))
-        _require(len(set(self.triples)) == len(self.triples), f"triples named twice: {self.triples}")
-        _require(
+        require(len(set(self.triples)) == len(self.triples), f"triples named twice: {self.triples}")
+        require(
             self.parameters <= MOST_PARAMETERS,
             f"this network has {self.parameters} parameters, the limit is {MOST_PARAMETERS}: take fewer channels,"
             " narrower hidden layers or fewer species",
@@ -147,43 +148,35 @@ class NetworkSpecification:
     def from_dict(cls, data: Mapping[str, Any]) -> NetworkSpecification:
         """Raises SpecError for unknown keys, with the nearest known one, and for what the class refuses."""
         known = [field.name for field in dataclasses.fields(cls)]
-        for key in data:
-            _require(key in known, f"unknown key {key!r} in the network{did_you_mean(str(key), known)}")
-        _require("species" in data, "the network lacks its species")
+        refuse_unknown(data, known, "network")
+        require("species" in data, "the network lacks its species")
         values = dict(data)
         for name in ("species", "channels", "triples", "hidden"):
             if name in values:
-                _require(isinstance(values[name], (list, tuple)), f"{name} are a list, got {values[name]!r}")
+                require(isinstance(values[name], (list, tuple)), f"{name} are a list, got {values[name]!r}")
                 values[name] = tuple(values[name])
         if "radial" in values:
             values["radial"] = radial_from_dict(values["radial"])
         return cls(**values)
 
 
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise SpecError(message)
-
-
 def _whole(value: Any, least: int, most: int, name: str) -> int:
     whole = isinstance(value, int) and not isinstance(value, bool)
-    _require(whole and least <= value <= most, f"{name} is a whole number from {least} to {most}, got {value!r}")
+    require(whole and least <= value <= most, f"{name} is a whole number from {least} to {most}, got {value!r}")
     return int(value)
 
 
 def _counts(values: Sequence[int], longest: int, most: int, name: str) -> tuple[int, ...]:
     fits = isinstance(values, (tuple, list)) and 1 <= len(values) <= longest
-    _require(fits, f"{name} are 1 to {longest} whole numbers, got {values!r}")
+    require(fits, f"{name} are 1 to {longest} whole numbers, got {values!r}")
     return tuple(_whole(value, 1, most, f"each of {name}") for value in values)
 
 
 def _triple(triple: Sequence[int], l_max: int) -> Triple:
     fits = isinstance(triple, (tuple, list)) and len(triple) == 3
-    _require(fits, f"a triple is (l1, l2, l3), got {triple!r}")
+    require(fits, f"a triple is (l1, l2, l3), got {triple!r}")
     a, b, c = (_whole(l, 1, l_max, "each l of a triple") if l_max else 0 for l in triple)
-    _require(l_max > 0, f"a triple needs l_max of at least 1, got l_max = 0 and {tuple(triple)}")
-    _require(a <= b <= c, f"the l of a triple ascend, got {(a, b, c)}")
-    _require(
-        (a + b + c) % 2 == 0 and c <= a + b, f"{(a, b, c)} has no invariant: even sum and l3 <= l1 + l2 are needed"
-    )
+    require(l_max > 0, f"a triple needs l_max of at least 1, got l_max = 0 and {tuple(triple)}")
+    require(a <= b <= c, f"the l of a triple ascend, got {(a, b, c)}")
+    require((a + b + c) % 2 == 0 and c <= a + b, f"{(a, b, c)} has no invariant: even sum and l3 <= l1 + l2 are needed")
     return a, b, c

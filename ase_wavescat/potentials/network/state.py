@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ase_wavescat.potentials.network import first_order, pairs, second_order, triples
 from ase_wavescat.potentials.network.dense import Activity
 from ase_wavescat.potentials.network.prepared import PreparedNetwork
-from ase_wavescat.potentials.network.rows import Part, Rows
+from ase_wavescat.potentials.network.rows import AtomRows, Part
 from ase_wavescat.representation.execution import Execution
 from ase_wavescat.representation.lattice.arena import borrowed, take
 from ase_wavescat.system.blas import one_blas_thread
@@ -32,7 +32,7 @@ class NetworkState:
     def __init__(
         self,
         network: PreparedNetwork,
-        rows: Rows,
+        rows: AtomRows,
         execution: Execution = Execution(),
         other: NetworkState | None = None,
     ) -> None:

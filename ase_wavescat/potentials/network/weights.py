@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ase_wavescat.potentials.network.specification import NetworkSpecification
-from ase_wavescat.representation.specification import did_you_mean
 from ase_wavescat.system.arrays import frozen_array
 from ase_wavescat.system.digest import digest_of
-from ase_wavescat.system.errors import DataError
+from ase_wavescat.system.errors import DataError, did_you_mean
 
 Array = NDArray[np.float64]
 

@@ -15,10 +15,9 @@ from ase.geometry import find_mic
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from ase_wavescat.io.structures import Paths, check_structure, files_of, is_output, named, structures_of
-from ase_wavescat.representation.specification import did_you_mean
 from ase_wavescat.structure.periodicity import Periodicity
 from ase_wavescat.structure.structure import Structure
-from ase_wavescat.system.errors import DataError, warn
+from ase_wavescat.system.errors import DataError, did_you_mean, warn
 
 NO_GROUPS = "none"
 """As `group_key`: every frame is a group of its own."""

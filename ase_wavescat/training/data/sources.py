@@ -12,8 +12,7 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
 from ase_wavescat.io.structures import Paths, files_of, named
-from ase_wavescat.representation.specification import did_you_mean
-from ase_wavescat.system.errors import DataError, warn
+from ase_wavescat.system.errors import DataError, did_you_mean, warn
 from ase_wavescat.training.data.duplicates import copies
 from ase_wavescat.training.data.frames import Frame, Virial, frames_of
 from ase_wavescat.training.data.magnitudes import warn_of_magnitudes

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from ase.stress import voigt_6_to_full_3x3_stress
 from numpy.typing import NDArray
 
 from ase_wavescat.potentials.protocol import WholePrediction
@@ -44,7 +45,7 @@ class Example:
         """The labels of a frame less the baseline."""
         energy, forces, stress = frame.energy, frame.forces, None
         if frame.stress is not None:
-            stress = np.asarray(frame.stress)[[[0, 5, 4], [5, 1, 3], [4, 3, 2]]]
+            stress = voigt_6_to_full_3x3_stress(frame.stress)
         if baseline is not None:
             energy = energy - baseline.energy
             forces = None if forces is None else forces + baseline.gradient

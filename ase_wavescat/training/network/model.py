@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from ase.stress import full_3x3_to_voigt_6_stress
 
 from ase_wavescat.potentials.calibration import Calibration
 from ase_wavescat.potentials.composition import AtomEnergies
@@ -55,7 +56,7 @@ def _errors(potential: PotentialSum, frame: Frame) -> FrameErrors:
         forces = (-prediction.gradient - frame.forces).ravel()
         spread = prediction.gradient_spread.ravel() if several else np.zeros(forces.shape)
     if frame.stress is not None:
-        voigt = prediction.strain_gradient[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+        voigt = full_3x3_to_voigt_6_stress(prediction.strain_gradient)
         stress = voigt / frame.volume - frame.stress
     return FrameErrors(
         energy=(prediction.energy - frame.energy) / len(frame),

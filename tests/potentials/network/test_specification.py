@@ -16,9 +16,8 @@ from ase_wavescat.potentials.network.radial import Gaussians, Radial, RadialWave
 from ase_wavescat.potentials.network.radial_table import RadialTable
 from ase_wavescat.potentials.network.specification import NetworkSpecification
 from ase_wavescat.potentials.network.weights import NetworkWeights
-from ase_wavescat.representation.specification import SpecError
 from ase_wavescat.representation.wavelets import direct_coefficients
-from ase_wavescat.system.errors import DataError
+from ase_wavescat.system.errors import DataError, SpecError
 
 LI_SI = NetworkSpecification((3, 14))
 SPECIFICATIONS = [

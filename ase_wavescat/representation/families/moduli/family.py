@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ase_wavescat.representation.checks import require
+from ase_wavescat.representation.checks import non_negative, octaves, require
 from ase_wavescat.representation.families.moduli.features import ModulusFeature
 from ase_wavescat.representation.families.moduli.grids import GridRules
 from ase_wavescat.representation.families.moduli.plan import ModuliPlan, map_sizes
@@ -88,11 +87,8 @@ class Moduli(Family):
             value = getattr(self, name)
             require(value in choices, f"{name} is one of {', '.join(map(repr, choices))}, got {value!r}")
         for name, unit in (("softening", ""), ("density_width", " of A")):
-            value = getattr(self, name)
-            valid = isinstance(value, (int, float)) and math.isfinite(value) and value >= 0
-            require(valid, f"{name} must be a number{unit}, zero or positive, got {value!r}")
-        valid = isinstance(self.scale_step, (int, float)) and not math.isnan(self.scale_step)
-        require(valid, f"scale_step must be a number of octaves, got {self.scale_step!r}")
+            non_negative(getattr(self, name), name, unit)
+        octaves(self.scale_step, "scale_step")
 
     def to_dict(self) -> dict[str, Any]:
         return {**super().to_dict(), "powers": [str(q) for q in self.powers]}

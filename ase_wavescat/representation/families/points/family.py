@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ase_wavescat.representation.checks import require
+from ase_wavescat.representation.checks import non_negative, octaves
 from ase_wavescat.representation.direct.radial_table import DIRECT_TAIL
 from ase_wavescat.representation.families.points.features import PointFeature
 from ase_wavescat.representation.families.points.plan import PointPlan
@@ -62,10 +61,8 @@ class Points(Family):
         reason = "derivatives of smaller ones grow without limit where a modulus vanishes"
         object.__setattr__(self, "powers", exponents(self.powers, Fraction(1), reason))
         object.__setattr__(self, "orders", scattering_orders(self.orders))
-        valid = isinstance(self.softening, (int, float)) and math.isfinite(self.softening) and self.softening >= 0
-        require(valid, f"softening must be a number, zero or positive, got {self.softening!r}")
-        valid = isinstance(self.scale_step, (int, float)) and not math.isnan(self.scale_step)
-        require(valid, f"scale_step must be a number of octaves, got {self.scale_step!r}")
+        non_negative(self.softening, "softening")
+        octaves(self.scale_step, "scale_step")
 
     def to_dict(self) -> dict[str, Any]:
         return {**super().to_dict(), "powers": [str(q) for q in self.powers]}
