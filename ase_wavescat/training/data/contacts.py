@@ -38,6 +38,16 @@ class Approach:
     relative: float = RELATIVE_ERROR
     absolute: float = ABSOLUTE_ERROR
 
+    def asked(self, repulsion: PairRepulsion) -> tuple[np.ndarray, np.ndarray]:
+        """Changes of the energy (K,) from the start to each step, less those of the baseline, and their errors, eV."""
+        bare = PairRepulsion({pair: 2 * cutoff for pair, cutoff in repulsion.cutoffs.items()})  # unswitched at contact
+        structures = (self.start, *self.steps)
+        push, known = (
+            np.diff([repulsion_of(structure, own).energy for structure in structures]).cumsum()
+            for own in (bare, repulsion)
+        )
+        return push - known, self.relative * np.abs(push) + self.absolute
+
 
 @dataclass(frozen=True, eq=False)
 class Contacts:
@@ -55,24 +65,26 @@ def close_contacts(
     repulsion: PairRepulsion,
     seed: int = 0,
 ) -> Contacts:
+    """The rows of all approaches."""
+    rows: list[np.ndarray] = []
+    targets: list[np.ndarray] = []
+    errors: list[np.ndarray] = []
+    for approach in approaches(frames, closest, seed):
+        features = transform.evaluate(approach.start).features
+        rows += [transform.evaluate(structure).features - features for structure in approach.steps]
+        changes, allowed = approach.asked(repulsion)
+        targets.append(changes)
+        errors.append(allowed)
+    rows_of_all = np.array(rows).reshape(len(rows), len(transform.keys))
+    return Contacts(rows_of_all, *(np.concatenate([np.zeros(0), *found]) for found in (targets, errors)))
+
+
+def approaches(frames: Sequence[Frame], closest: Mapping[tuple[int, int], float], seed: int = 0) -> Iterator[Approach]:
     """For each pair of species with a closest distance: dimers, pushed atoms, crystals and frames, drawn by seed."""
-    bare = PairRepulsion({pair: 2 * cutoff for pair, cutoff in repulsion.cutoffs.items()})  # unswitched at contact
-    rows, targets, errors = [], [], []
     for pair, shortest in closest.items():
         rng = np.random.default_rng([seed, *pair])
-        for approach in (*_collisions(pair, shortest, frames, rng), *_crowding(pair, shortest, frames, rng)):
-            start = approach.start
-            features = transform.evaluate(start).features
-            before = [repulsion_of(start, own).energy for own in (bare, repulsion)]
-            for structure in approach.steps:
-                push, known = (
-                    repulsion_of(structure, own).energy - energy
-                    for own, energy in zip((bare, repulsion), before, strict=True)
-                )
-                rows.append(transform.evaluate(structure).features - features)
-                targets.append(push - known)
-                errors.append(approach.relative * abs(push) + approach.absolute)
-    return Contacts(np.array(rows).reshape(len(rows), len(transform.keys)), np.array(targets), np.array(errors))
+        yield from _collisions(pair, shortest, frames, rng)
+        yield from _crowding(pair, shortest, frames, rng)
 
 
 def _collisions(

@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ase_wavescat.training.network.batch import Batch
 from ase_wavescat.training.network.examples import Example
+from ase_wavescat.training.network.pushes import Push
 from ase_wavescat.training.network.settings import NetworkSettings
-from ase_wavescat.training.network.twin import Prediction
+from ase_wavescat.training.network.twin import Prediction, Twin
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,16 @@ class Labels:
         upper = torch.triu(torch.ones(3, 3, dtype=self.stresses.dtype, device=self.stresses.device))
         stresses = self.stress_weights * upper * (prediction.stresses - self.stresses) ** 2
         return (energies.sum() + forces.sum() + stresses.sum()) / len(self.energies)
+
+
+def push_loss(push: Push, twin: Twin, settings: NetworkSettings, dtype: torch.dtype) -> Tensor:
+    """Mean over the steps of the squared errors of the changes, each divided by the error allowed."""
+    batch = Batch.of(push.structures, twin.specification, dtype, settings.device)
+    energies = twin.energies(batch, batch.vectors)
+    changes, errors = (
+        torch.as_tensor(array, dtype=dtype, device=settings.device) for array in (push.changes, push.errors)
+    )
+    return (((energies[1:] - energies[0] - changes) / errors) ** 2).mean()
 
 
 class Errors:

@@ -67,7 +67,7 @@ class Network:
                 members.append(
                     train_network(
                         task.specification, stages, _seeded(task.plan.settings, settings.seed, member),
-                        task.checkpoint(member), told,
+                        task.checkpoint(member), told, task.pushes,
                     )
                 )  # fmt: skip
         return finish(problem, members, np.flatnonzero(held & problem.judged), _curves(members))

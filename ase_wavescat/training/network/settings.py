@@ -53,6 +53,7 @@ class NetworkSettings:
         strong_force: eV/A; the error expected of a force grows as `(1 + (|F| / strong_force)^2)^(1/2)`.
         batch: structures a step.
         averaging: share of the averaged weights that stays in a step.
+        weight_decay: share of the weights that is lost in a step, in learning rates; biases lose nothing.
         patience: epochs without a lower held-out loss after which a stage ends.
         seed: of weights and the order of examples.
         precision: "single" or "double".
@@ -68,13 +69,14 @@ class NetworkSettings:
     strong_force: float = 2.0
     batch: int = 8
     averaging: float = 0.995
+    weight_decay: float = 0.3
     patience: int = 30
     seed: int = 0
     precision: str = "single"
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        for name in ("energy_weight", "force_weight", "stress_weight"):
+        for name in ("energy_weight", "force_weight", "stress_weight", "weight_decay"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise DataError(f"the {name} must be finite and not negative, got {value}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ase_wavescat.training.data.frames import Frame
 from ase_wavescat.training.labelled_frames import LabelledFrames
 from ase_wavescat.training.network.examples import Example
 from ase_wavescat.training.network.plan import NetworkPlan
+from ase_wavescat.training.network.pushes import Push, pushes_of
 from ase_wavescat.training.network.settings import Stage
 from ase_wavescat.training.trainer import Request
 
@@ -62,6 +64,11 @@ class NetworkTask(LabelledFrames):
     def fill(self, workers: int | None, progress: bool) -> None:
         """Nothing follows from the frames alone."""
         self.folder.mkdir(exist_ok=True)
+
+    @cached_property
+    def pushes(self) -> list[Push]:
+        """Close contacts, which all members learn."""
+        return pushes_of(self.frames, self.closest, self.repulsion)
 
     def checkpoint(self, member: int) -> Path:
         return self.folder / f"member-{member}.npz"

@@ -14,12 +14,14 @@ from ase.units import GPa
 
 from ase_wavescat.potentials.network.specification import NetworkSpecification
 from ase_wavescat.potentials.network.weights import NetworkWeights
+from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.digest import digest_of
 from ase_wavescat.system.errors import WaveScatError
 from ase_wavescat.training.network.batch import Batch
 from ase_wavescat.training.network.checkpoint import Checkpoint
 from ase_wavescat.training.network.examples import Array, Example, atom_energies, less_atoms
-from ase_wavescat.training.network.loss import Errors, Labels
+from ase_wavescat.training.network.loss import Errors, Labels, push_loss
+from ase_wavescat.training.network.pushes import Push, drawn
 from ase_wavescat.training.network.settings import NetworkSettings, Stage
 from ase_wavescat.training.network.standardisation import standardised
 from ase_wavescat.training.network.twin import Twin
@@ -77,6 +79,7 @@ def train_network(
     settings: NetworkSettings = NetworkSettings(),  # noqa: B008 - frozen
     checkpoint: Path | None = None,
     report: Callable[[Epoch], None] | None = None,
+    pushes: Sequence[Push] = (),
 ) -> TrainedNetwork:
     """Learn from the examples of the stages, one after the other.
 
@@ -89,12 +92,13 @@ def train_network(
         settings: for all stages.
         checkpoint: file that is written after each epoch, and gone on from where it is there.
         report: called after each epoch.
+        pushes: close contacts, learned in all stages.
 
     Raises:
         DataError: for a checkpoint of another training.
         WaveScatError: where the loss is no longer finite.
     """
-    run = _Run(specification, stages, settings, checkpoint)
+    run = _Run(specification, stages, settings, checkpoint, pushes)
     for stage in range(run.stage, len(stages)):
         if stage != run.stage:
             run.begin(stage)
@@ -116,12 +120,12 @@ class _Run:
         stages: Sequence[Stage],
         settings: NetworkSettings,
         checkpoint: Path | None,
+        pushes: Sequence[Push] = (),
     ) -> None:
-        self._stages, self._settings, self._checkpoint = stages, settings, checkpoint
+        self._stages, self._settings, self._checkpoint, self._pushes = stages, settings, checkpoint, pushes
         self._specification, self._dtype = specification, _DTYPES[settings.precision]
-        self._digest = digest_of(
-            [specification.to_dict(), settings.to_dict(), torch.__version__, [_stage_digest(stage) for stage in stages]]
-        )
+        told = [specification.to_dict(), settings.to_dict(), torch.__version__]
+        self._digest = digest_of([*told, *map(_stage_digest, stages), *map(_push_digest, pushes)])
         self.history: list[Epoch] = []
         stored = None if checkpoint is None else Checkpoint.read(checkpoint, self._digest)
         if stored is None:
@@ -165,7 +169,7 @@ class _Run:
         energies = atom_energies(stage.examples, species)
         self._learned = less_atoms(stage.examples, energies, species)
         self._held = less_atoms(stage.held_out, energies, species)
-        self._optimiser = torch.optim.Adam(self._twin.parameters(), lr=stage.learning_rate)
+        self._optimiser = _optimiser(self._twin, self._settings.weight_decay)
         self._steps = math.ceil(len(self._learned) / self._settings.batch)
 
     def _batches(self, examples: Sequence[Example]) -> Iterator[tuple[Batch, Labels]]:
@@ -180,6 +184,7 @@ class _Run:
         """Mean loss of the epoch; the order of examples follows from the seed, the stage and the epoch."""
         stage = self._stages[self.stage]
         order = np.random.default_rng([self._settings.seed, self.stage, self.epoch]).permutation(len(self._learned))
+        pushes = drawn(self._pushes, [self._settings.seed, self.stage, self.epoch, 1])
         total = 0.0
         for step, (batch, labels) in enumerate(self._batches([self._learned[index] for index in order])):
             done = (self.epoch * self._steps + step) / (stage.epochs * self._steps)
@@ -188,6 +193,8 @@ class _Run:
             self._optimiser.zero_grad()
             loss = labels.loss(self._twin.predict(batch, training=True))
             loss.backward()
+            if self._pushes:
+                push_loss(next(pushes), self._twin, self._settings, self._dtype).backward()
             self._limit_gradient()
             self._optimiser.step()
             self._average(self.epoch * self._steps + step)
@@ -258,13 +265,29 @@ class _Run:
             }
 
 
+def _optimiser(twin: Twin, weight_decay: float) -> torch.optim.AdamW:
+    """The learning rate is set in each step."""
+    biases = {name for name, _ in twin.named_parameters() if "_bias" in name}
+    kept = [parameter for name, parameter in twin.named_parameters() if name in biases]
+    decaying = [parameter for name, parameter in twin.named_parameters() if name not in biases]
+    return torch.optim.AdamW([{"params": decaying, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0}])
+
+
 def _under(kind: str, arrays: Any) -> dict[str, np.ndarray]:
     return {name.removeprefix(f"{kind}/"): array for name, array in arrays.items() if name.startswith(f"{kind}/")}
 
 
+def _plain(structure: Structure) -> list[Any]:
+    return [structure.cell, structure.positions, structure.numbers, list(structure.pbc)]
+
+
+def _push_digest(push: Push) -> str:
+    return digest_of([*map(_plain, push.structures), push.changes, push.errors])
+
+
 def _stage_digest(stage: Stage) -> str:
-    examples = []
-    for e in (*stage.examples, *stage.held_out):
-        structure = [e.structure.cell, e.structure.positions, e.structure.numbers, list(e.structure.pbc)]
-        examples.append([structure, e.energy, e.forces, e.stress, e.group, e.zero, e.weight])
+    examples = [
+        [_plain(e.structure), e.energy, e.forces, e.stress, e.group, e.zero, e.weight]
+        for e in (*stage.examples, *stage.held_out)
+    ]
     return digest_of([stage.name, stage.epochs, stage.learning_rate, len(stage.held_out), examples])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -31,6 +30,14 @@ class Prediction:
     stresses: Tensor
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """Harmonics (N, K, LM) of the pairs of each atom, and radial functions (n, P) of all pairs."""
+
+    harmonics: Tensor
+    radial: Tensor
+
+
 class Twin(nn.Module):
     """Site energies of a batch; parameters and buffers have the names of `NetworkSpecification.shapes`."""
 
@@ -43,8 +50,9 @@ class Twin(nn.Module):
                 self.register_buffer(name, tensor)
             else:
                 self.register_parameter(name, nn.Parameter(tensor))
-        harmonics = self.specification.harmonics
-        self.register_buffer("degree_of", torch.tensor(np.sqrt(np.arange(harmonics)).astype(int)), persistent=False)
+        degrees = torch.arange(self.specification.l_max + 1)
+        of_degree = degrees.repeat_interleave(2 * degrees + 1)[:, None] == degrees
+        self.register_buffer("of_degree", of_degree[:, :, None].to(dtype), persistent=False)
         self.terms = triple_terms(self.specification.triples)
 
     def weights(self) -> NetworkWeights:
@@ -55,14 +63,19 @@ class Twin(nn.Module):
     def predict(self, batch: Batch, training: bool = False) -> Prediction:
         """Energies and their derivatives; training: so that these have derivatives by the weights."""
         vectors = batch.vectors.detach().requires_grad_(True)
-        sites = self(batch, vectors)
-        energies = sites.new_zeros(len(batch)).index_add(0, batch.owners, sites)
+        energies = self.energies(batch, vectors)
         (pulls,) = torch.autograd.grad(energies.sum(), vectors, create_graph=training)
-        forces = sites.new_zeros(len(sites), 3).index_add(0, batch.first, pulls).index_add(0, batch.second, -pulls)
+        forces = pulls.new_zeros(len(batch.kinds), 3)
+        forces = forces.index_add(0, batch.first, pulls).index_add(0, batch.second, -pulls)
         products = pulls[:, :, None] * batch.vectors[:, None, :]
-        strain = sites.new_zeros(len(batch), 3, 3).index_add(0, batch.owners[batch.first], products)
+        strain = pulls.new_zeros(len(batch), 3, 3).index_add(0, batch.owners[batch.first], products)
         stresses = strain / batch.volumes[:, None, None]
         return Prediction(energies if training else energies.detach(), forces, stresses)
+
+    def energies(self, batch: Batch, vectors: Tensor) -> Tensor:
+        """Of the structures (B,), eV."""
+        sites = self(batch, vectors)
+        return sites.new_zeros(len(batch)).index_add(0, batch.owners, sites)
 
     def forward(self, batch: Batch, vectors: Tensor) -> Tensor:
         """Site energies (N,), eV."""
@@ -71,36 +84,44 @@ class Twin(nn.Module):
     def invariants(self, batch: Batch) -> tuple[Tensor, ...]:
         """Of each order, (N, I), as they are before standardisation."""
         with torch.no_grad():
-            harmonics, radial, fields, first = self._first(batch, batch.vectors)
+            seen, fields, first = self._first(batch, batch.vectors)
             if self.specification.orders == 1:
                 return (first,)
             _, scalars, _ = self._first_network(batch.kinds, first)
-            return first, self._second(batch, harmonics, radial, fields, scalars)
+            return first, self._second(batch, seen, fields, scalars)
 
     def _named(self, name: str) -> Tensor:
         tensor: Tensor = getattr(self, name)
         return tensor
 
-    def _first(self, batch: Batch, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Harmonics (n, LM), radial functions (n, P), fields (N, LM, Q), invariants (N, I)."""
+    def _of_kind(self, name: str, kinds: Tensor) -> Tensor:
+        """Numbers of each atom's species."""
+        return self._named(name).index_select(0, kinds)
+
+    def _first(self, batch: Batch, vectors: Tensor) -> tuple[_Seen, Tensor, Tensor]:
+        """What the pairs look like, fields (N, LM, Q), invariants (N, I)."""
         specification, distances = self.specification, vectors.norm(dim=1)
         harmonics = angular_functions(vectors, distances, specification.radial, specification.l_max)
         radial = radial_functions(distances, specification.radial, specification.cutoff)
-        atoms, species = len(batch.kinds), len(specification.species)
-        place = batch.first * species + batch.kinds[batch.second]
-        products = harmonics[:, :, None] * radial[:, None, :]
-        seen = products.new_zeros(atoms * species, *products.shape[1:]).index_add(0, place, products)
-        seen = seen.reshape(atoms, species, *products.shape[1:])
-        fields = products.new_zeros(atoms, specification.harmonics, specification.channels[0])
-        for kind in range(species):
-            rows = torch.nonzero(batch.kinds == kind)[:, 0]
-            mixing = self._named("first_mixing")[kind][:, self._named("degree_of")]
-            fields = fields.index_add(0, rows, torch.einsum("asmp,smpq->amq", seen[rows], mixing))
-        return harmonics, radial, fields, self._first_invariants(fields)
+        seen = _Seen(_by_atom(batch, harmonics), radial)
+        fields = self._fields(batch, seen.harmonics, self._mixed(batch, radial, "first_mixing"))
+        return seen, fields, self._first_invariants(fields)
+
+    def _mixed(self, batch: Batch, radial: Tensor, name: str) -> Tensor:
+        """sum_p g_p W (n, (l_max + 1) Q), by l, then channel."""
+        mixing = self._named(name).flatten(0, 1).transpose(2, 3).flatten(1, 2)  # (S^2, (l_max + 1) Q, P)
+        parts = radial.split(batch.alike)
+        return torch.cat([part @ own.T for part, own in zip(parts, mixing, strict=True)])
+
+    def _fields(self, batch: Batch, harmonics: Tensor, mixed: Tensor) -> Tensor:
+        """sum over the pairs of each atom (N, LM, Q); harmonics (N, K, LM), mixed (n, (l_max + 1) Q)."""
+        # of all l with all l, which is one call in place of many
+        products = (harmonics.transpose(1, 2) @ _by_atom(batch, mixed)).unflatten(2, (self.specification.l_max + 1, -1))
+        return (products * self._named("of_degree")).sum(dim=2)
 
     def _blocks(self, fields: Tensor) -> list[Tensor]:
         """By l, (N, 2l + 1, Q)."""
-        return [fields[:, l * l : (l + 1) ** 2] for l in range(self.specification.l_max + 1)]
+        return list(fields.split([2 * l + 1 for l in range(self.specification.l_max + 1)], dim=1))
 
     def _first_invariants(self, fields: Tensor) -> Tensor:
         parts = [fields[:, 0]]
@@ -113,50 +134,43 @@ class Twin(nn.Module):
             parts += [products[:, a:b].sum(dim=1) for a, b in pairwise(starts)]
         return torch.cat(parts, dim=1)
 
-    def _second(self, batch: Batch, harmonics: Tensor, radial: Tensor, first: Tensor, scalars: Tensor) -> Tensor:
+    def _second(self, batch: Batch, seen: _Seen, first: Tensor, scalars: Tensor) -> Tensor:
         """Invariants (N, I2)."""
-        species, channels = len(self.specification.species), self.specification.channels[1]
-        types = batch.kinds[batch.first] * species + batch.kinds[batch.second]
-        mixed = radial.new_zeros(len(radial), self.specification.l_max + 1, channels)
-        for kind in range(species * species):
-            pairs = torch.nonzero(types == kind)[:, 0]
-            mixing = self._named("second_mixing")[divmod(kind, species)]
-            mixed = mixed.index_add(0, pairs, torch.einsum("np,lpq->nlq", radial[pairs], mixing))
-        mixed = mixed * scalars[batch.second][:, None, :]
-        products = harmonics[:, :, None] * mixed[:, self._named("degree_of")]
-        fields = products.new_zeros(len(batch.kinds), *products.shape[1:]).index_add(0, batch.first, products)
+        weights = scalars.repeat(1, self.specification.l_max + 1).index_select(0, batch.second)
+        mixed = self._mixed(batch, seen.radial, "second_mixing") * weights
+        fields = self._fields(batch, seen.harmonics, mixed)
         parts = []
         for ours, theirs in zip(self._blocks(fields), self._blocks(first), strict=True):
             parts += [_squares(ours), torch.einsum("amq,amr->aqr", ours, theirs).flatten(1)]
         return torch.cat(parts, dim=1)
 
-    def _sites(self, batch: Batch, harmonics: Tensor, radial: Tensor, fields: Tensor, first: Tensor) -> Tensor:
+    def _sites(self, batch: Batch, seen: _Seen, fields: Tensor, first: Tensor) -> Tensor:
         energies, scalars, hidden = self._first_network(batch.kinds, first)
         if self.specification.orders == 2:
-            second = self._second(batch, harmonics, radial, fields, scalars)
+            second = self._second(batch, seen, fields, scalars)
             standardised = self._standardised("second", batch.kinds, second)
             layers = self._layers("second", batch.kinds, torch.cat([standardised, hidden], dim=1))
-            energies = energies + (layers[-1] * self._named("second_energy_weight")[batch.kinds]).sum(dim=1)
+            energies = energies + (layers[-1] * self._of_kind("second_energy_weight", batch.kinds)).sum(dim=1)
         return energies
 
     def _first_network(self, kinds: Tensor, invariants: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Site energies (N,), scalars h (N, Q2) or nothing, first hidden layer (N, width)."""
         layers = self._layers("first", kinds, self._standardised("first", kinds, invariants))
-        energies = (layers[-1] * self._named("first_energy_weight")[kinds]).sum(dim=1)
-        energies = energies + self._named("first_energy_bias")[kinds]
+        energies = (layers[-1] * self._of_kind("first_energy_weight", kinds)).sum(dim=1)
+        energies = energies + self._of_kind("first_energy_bias", kinds)
         scalars = energies[:, None]
         if self.specification.orders == 2:
-            scalars = self._by_kind(kinds, layers[-1], "scalar_weight") + self._named("scalar_bias")[kinds]
+            scalars = self._by_kind(kinds, layers[-1], "scalar_weight") + self._of_kind("scalar_bias", kinds)
         return energies, scalars, layers[0]
 
     def _standardised(self, order: str, kinds: Tensor, invariants: Tensor) -> Tensor:
-        return (invariants - self._named(f"{order}_mean")[kinds]) / self._named(f"{order}_deviation")[kinds]
+        return (invariants - self._of_kind(f"{order}_mean", kinds)) / self._of_kind(f"{order}_deviation", kinds)
 
     def _layers(self, order: str, kinds: Tensor, inputs: Tensor) -> list[Tensor]:
         outputs: list[Tensor] = []
         for layer in range(len(self.specification.hidden)):
             summed = self._by_kind(kinds, inputs, f"{order}_weight_{layer}")
-            inputs = nn.functional.silu(summed + self._named(f"{order}_bias_{layer}")[kinds])
+            inputs = nn.functional.silu(summed + self._of_kind(f"{order}_bias_{layer}", kinds))
             outputs.append(inputs)
         return outputs
 
@@ -166,8 +180,15 @@ class Twin(nn.Module):
         result = inputs.new_zeros(len(inputs), weight.shape[2])
         for kind in range(len(weight)):
             rows = torch.nonzero(kinds == kind)[:, 0]
-            result = result.index_add(0, rows, inputs[rows] @ weight[kind])
+            result = result.index_add(0, rows, inputs.index_select(0, rows) @ weight[kind])
         return result
+
+
+def _by_atom(batch: Batch, values: Tensor) -> Tensor:
+    """(N, K, C) of values (n, C) of the pairs; 0 where there is no pair."""
+    atoms, most = batch.slots.shape
+    padded = torch.cat([values, values.new_zeros(1, values.shape[1])])
+    return padded.index_select(0, batch.slots.flatten()).view(atoms, most, -1)
 
 
 def _squares(block: Tensor) -> Tensor:

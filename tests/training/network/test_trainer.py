@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +18,17 @@ from ase_wavescat.potentials.network.radial import Gaussians
 from ase_wavescat.potentials.network.specification import NetworkSpecification
 from ase_wavescat.potentials.network.weights import NetworkWeights
 from ase_wavescat.potentials.protocol import WholePrediction
+from ase_wavescat.potentials.repulsion import PairRepulsion
 from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.errors import DataError, WaveScatError
 from ase_wavescat.training.data.frames import Frame
 from ase_wavescat.training.network.examples import Example, atom_energies, less_atoms
-from ase_wavescat.training.network.loss import Errors, Labels
+from ase_wavescat.training.network.loss import Errors, Labels, push_loss
+from ase_wavescat.training.network.pushes import Push, drawn, pushes_of
 from ase_wavescat.training.network.settings import NetworkSettings, Stage
 from ase_wavescat.training.network.standardisation import standardised
-from ase_wavescat.training.network.trainer import Epoch, _Run, train_network
-from ase_wavescat.training.network.twin import Prediction
+from ase_wavescat.training.network.trainer import Epoch, _optimiser, _Run, train_network
+from ase_wavescat.training.network.twin import Prediction, Twin
 from small_networks import random_weights, structure
 
 SPECIFICATION = NetworkSpecification((3, 14), 4.0, Gaussians(5), 2, (3, 2), ((1, 1, 2),), (6, 5))
@@ -153,12 +156,80 @@ def test_gradients_of_outliers_are_shortened() -> None:
     assert norm_after(usual) == pytest.approx(usual, rel=1e-9)
 
 
+def pushes() -> list[Push]:
+    frames = [Frame(e.structure, e.energy, None, None, e.group, "glass", "a.xyz") for e in examples(4)]
+    return pushes_of(frames, {(3, 14): 1.9}, PairRepulsion.from_species(SPECIFICATION.species))
+
+
+def test_close_contacts_are_learned_beside_the_labels() -> None:
+    """What a network makes of them is nearer to what is asked than that of one that has not seen any."""
+    stage, asked = [staged("good", examples(8), 30, 1e-2)], pushes()
+    lost = {}
+    for name, given in (("without", []), ("with", asked)):
+        potential = NetworkPotential(train_network(SPECIFICATION, stage, SETTINGS, pushes=given).weights)
+        squares = []
+        for push in asked:
+            energies = np.array([potential.predict(structure).energy for structure in push.structures])
+            squares.append(((energies[1:] - energies[0] - push.changes) / push.errors) ** 2)
+        lost[name] = np.mean(np.concatenate(squares))
+    assert lost["with"] < 0.2 * lost["without"]
+
+
+def test_the_loss_of_a_push_is_that_of_the_compiled_network() -> None:
+    weights, push = random_weights("two orders", 2), pushes()[1]
+    potential = NetworkPotential(weights)
+    energies = np.array([potential.predict(structure).energy for structure in push.structures])
+    expected = np.mean(((energies[1:] - energies[0] - push.changes) / push.errors) ** 2)
+    found = push_loss(push, Twin(weights), SETTINGS, torch.float64)
+    assert float(found.detach()) == pytest.approx(expected, rel=1e-9)
+
+
+def test_all_pushes_are_drawn_in_turn() -> None:
+    asked = pushes()
+    some = list(islice(drawn(asked, [1, 2]), 2 * len(asked)))
+    starts = [id(push.structures[0]) for push in some]
+    assert set(starts[: len(asked)]) == set(starts[len(asked) :]) == {id(push.structures[0]) for push in asked}
+    assert all(len(push.changes) == len(push.errors) == len(push.structures) - 1 == 3 for push in some)
+    again = list(islice(drawn(asked, [1, 2]), 2 * len(asked)))
+    assert all(np.array_equal(one.changes, two.changes) for one, two in zip(some, again, strict=True))
+    assert list(drawn([], [1])) == pushes_of([], {}, None) == []
+
+
+def test_a_killed_run_with_pushes_ends_in_the_same_bits(tmp_path: Path) -> None:
+    stage, checkpoint = [staged("good", examples(8), 3)], tmp_path / "run.npz"
+    whole = train_network(SPECIFICATION, stage, SETTINGS, pushes=pushes())
+
+    def report(epoch: Epoch) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_network(SPECIFICATION, stage, SETTINGS, checkpoint, report, pushes())
+    with pytest.raises(DataError, match="belongs to another training"):
+        train_network(SPECIFICATION, stage, SETTINGS, checkpoint, pushes=pushes()[1:])
+    assert same_bits(train_network(SPECIFICATION, stage, SETTINGS, checkpoint, pushes=pushes()).weights, whole.weights)
+
+
+def test_weights_decay_and_biases_do_not() -> None:
+    """In a step without gradient."""
+    twin = Twin(random_weights("two orders", 2))
+    before, optimiser = twin.weights(), _optimiser(twin, 0.5)
+    for parameter in twin.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    for group in optimiser.param_groups:
+        group["lr"] = 0.1
+    optimiser.step()
+    for name, parameter in twin.named_parameters():
+        kept = 1.0 if "_bias" in name else 0.95
+        assert parameter.detach().numpy() == pytest.approx(kept * before[name])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"batch": 0}, "batch must be a whole number of at least 1, got 0"),
         ({"averaging": 1.0}, "below 1, got 1.0"),
         ({"energy_weight": -1.0}, "energy_weight must be finite and not negative, got -1.0"),
+        ({"weight_decay": -0.1}, "weight_decay must be finite and not negative, got -0.1"),
         ({"strong_force": 0.0}, "strong_force must be positive"),
         ({"precision": "half"}, "got 'half'"),
     ],
