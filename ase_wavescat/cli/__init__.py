@@ -8,7 +8,7 @@ from ase_wavescat.cli.eos import eos
 from ase_wavescat.cli.explore import explore
 from ase_wavescat.cli.group import main
 from ase_wavescat.cli.hops import hops
-from ase_wavescat.cli.models import demo, evaluate, info, suggest, train
+from ase_wavescat.cli.models import combine, demo, evaluate, info, suggest, train
 from ase_wavescat.cli.neb import neb
 from ase_wavescat.cli.rdf import rdf
 from ase_wavescat.cli.relax import relax
@@ -26,6 +26,7 @@ for command in (
     suggest,
     train,
     evaluate,
+    combine,
     check,
     relax,
     neb,

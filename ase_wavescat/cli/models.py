@@ -304,3 +304,26 @@ def evaluate(
     if calibrate:
         click.echo(f"the scales that these data ask for are now in {model}")
     click.echo(f"report: {output / PAGE}")
+
+
+@click.command()
+@click.argument("models", nargs=-1, required=True)
+@click.option(
+    "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the model to this file.",
+)  # fmt: skip
+@click.option("--weight", "weights", multiple=True, type=float, show_default="equal ones", help="One for each model.")
+@overwrite_option()
+def combine(models: tuple[str, ...], output: Path, weights: tuple[float, ...], overwrite: bool) -> None:
+    """Make one model of several: their weighted mean, with the spread over all their members.
+
+    MODELS are paths or names, of the same species and the same labels. What the spread means is found by `wavescat
+    evaluate --calibrate` and labels that none of them has learned.
+    """
+    from ase_wavescat.potentials.file.model_file import load_model, save_model
+    from ase_wavescat.training.combining import combine as combined
+
+    if output.exists() and not overwrite:
+        raise click.UsageError(f"{output} is there; choose another name, or replace it by --overwrite")
+    save_model(output, combined([load_model(model) for model in models], weights))
+    click.echo(f"model: {output}; its spread is not calibrated")

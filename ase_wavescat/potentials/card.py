@@ -17,8 +17,7 @@ _SHOWN = 5  # of a list of files, say
 def model_card(model: Model) -> str:
     """Species, potential, calibration, domain, provenance and recorded errors as readable text."""
     lines = [f"digest      {model.digest}", "species     " + ", ".join(chemical_symbols[z] for z in model.species)]
-    own = getattr(model.potential, "card", None)
-    lines += [f"potential   {type(model.potential).__name__}"] if own is None else own()
+    lines += model.card()
     scales = model.calibration.energy_scale, model.calibration.force_scale
     lines.append(f"calibration energy spread x {scales[0]:.3f}, force spread x {scales[1]:.3f}")
     none = ["domain      none recorded: no warnings outside it"]

@@ -1,11 +1,12 @@
-"""Unlike potentials as one: their mean, and their disagreement as its spread."""
+"""Unlike potentials as one: their weighted mean, and their disagreement as its spread."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -15,24 +16,35 @@ from ase_wavescat.representation.execution import Execution
 from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.digest import digest_of
 
+if TYPE_CHECKING:
+    from ase_wavescat.potentials.file.storage import Reader, Writer
+
 
 @dataclass(frozen=True, eq=False)
 class Committee:
-    """E = mean over potentials of E_p; its members are those of the potentials, or these themselves.
+    """E = sum over potentials of w_p E_p; its members are those of the potentials, or these themselves.
 
     Attributes:
         potentials: Two or more; what has members counts as so many.
+        weights: One for each, positive, divided by their sum; empty for equal ones. Spreads are over all members alike.
 
     Raises:
-        ValueError: For fewer than two.
+        ValueError: For fewer than two, and for weights that do not fit.
     """
 
+    kind: ClassVar[str] = "committee"
     potentials: tuple[Potential, ...]
+    weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "potentials", tuple(self.potentials))
-        if len(self.potentials) < 2:
-            raise ValueError(f"a committee has at least two potentials, got {len(self.potentials)}")
+        count = len(self.potentials)
+        if count < 2:
+            raise ValueError(f"a committee has at least two potentials, got {count}")
+        given = tuple(map(float, self.weights)) or (1.0,) * count
+        if len(given) != count or not all(math.isfinite(weight) and weight > 0 for weight in given):
+            raise ValueError(f"a committee of {count} needs as many positive weights, got {given}")
+        object.__setattr__(self, "weights", tuple(weight / sum(given) for weight in given))
 
     @property
     def species(self) -> tuple[int, ...]:
@@ -54,7 +66,9 @@ class Committee:
 
     @cached_property
     def digest(self) -> str:
-        return digest_of({"kind": "committee", "potentials": [one.digest for one in self.potentials]})
+        return digest_of(
+            {"kind": self.kind, "potentials": [one.digest for one in self.potentials], "weights": self.weights}
+        )
 
     def predict(
         self, structure: Structure, reference_cell: np.ndarray | None = None, execution: Execution = Execution()
@@ -68,25 +82,50 @@ class Committee:
         """What lies outside for any of the potentials."""
         return outside_of_any(self.potentials, prediction.predictions)
 
+    def card(self) -> list[str]:
+        """Lines of the model card, of each potential."""
+        lines = []
+        for number, (one, weight) in enumerate(zip(self.potentials, self.weights, strict=True), 1):
+            lines += [f"part {number}      weight {weight:.3g}", *one.card()]  # type: ignore[attr-defined]
+        return lines
+
+    def store(self, writer: Writer) -> None:
+        """Potentials that files can hold."""
+        for index, one in enumerate(self.potentials):
+            writer.potential(f"potentials/{index}", one)
+        writer.numbers("weights", np.array(self.weights))
+
+    @classmethod
+    def restore(cls, reader: Reader) -> Committee:
+        """Raises ValueError for whatever is wrong in the group."""
+        reader.expect({"potentials", "weights"})
+        potentials = reader.group("potentials")
+        names = [str(index) for index in range(len(potentials.names))]
+        potentials.expect(set(names))
+        weights = reader.numbers("weights")
+        if weights.shape != (len(names),):
+            raise ValueError(f"the weights have the shape {weights.shape}, expected one for each of {len(names)}")
+        return cls(tuple(potentials.potential(name) for name in names), tuple(weights.tolist()))
+
 
 @dataclass(frozen=True, eq=False)
 class CommitteePrediction:
-    """The predictions of the potentials, and their mean."""
+    """The predictions of the potentials, and their weighted mean."""
 
     committee: Committee
     predictions: tuple[Prediction, ...]
 
     @property
     def energy(self) -> float:
-        return float(np.mean([part.energy for part in self.predictions]))
+        return float(self._mean([part.energy for part in self.predictions]))
 
     @property
     def gradient(self) -> np.ndarray:
-        return np.mean([part.gradient for part in self.predictions], axis=0)
+        return self._mean([part.gradient for part in self.predictions])
 
     @property
     def strain_gradient(self) -> np.ndarray:
-        return np.mean([part.strain_gradient for part in self.predictions], axis=0)
+        return self._mean([part.strain_gradient for part in self.predictions])
 
     @cached_property
     def member_energies(self) -> np.ndarray:
@@ -103,6 +142,9 @@ class CommitteePrediction:
     @property
     def gradient_spread(self) -> np.ndarray:
         return self.member_gradients.std(axis=0, ddof=1)
+
+    def _mean(self, values: list[Any]) -> np.ndarray:
+        return np.tensordot(self.committee.weights, np.array(values), 1)
 
     def _of_members(self, theirs: Callable[[Any], np.ndarray], own: Callable[[Any], Any]) -> np.ndarray:
         """(M, ...), one after the other."""

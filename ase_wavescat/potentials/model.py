@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -21,13 +21,17 @@ from ase_wavescat.representation.execution import Execution
 from ase_wavescat.representation.specification import ScatteringSpec
 from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.digest import digest_of
+from ase_wavescat.system.plain import plain
+
+if TYPE_CHECKING:
+    from ase_wavescat.potentials.file.storage import Reader, Writer
 
 Term = TypeVar("Term")
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """What a model file holds. It is a potential itself, whose predictions are judged.
+    """What a model file holds. It is a potential itself, whose predictions are judged, and may be part of others.
 
     Attributes:
         potential: Whatever gives energies and derivatives.
@@ -36,6 +40,7 @@ class Model:
         provenance: Where the labels come from and how the model was made; plain data.
     """
 
+    kind: ClassVar[str] = "model"
     potential: Potential
     domain: Domain | None = None
     calibration: Calibration = Calibration()
@@ -95,6 +100,34 @@ class Model:
         if self.neighbour_reach > 0:
             structure.neighbours(self.neighbour_reach)
         return ModelPrediction(self, structure, self.potential.predict(structure, reference_cell, execution))
+
+    def card(self) -> list[str]:
+        """Lines of the model card, of its potential."""
+        own = getattr(self.potential, "card", None)
+        return [f"potential   {type(self.potential).__name__}"] if own is None else list(own())
+
+    def store(self, writer: Writer) -> None:
+        """All parts; numbers in the provenance that are not finite become null."""
+        writer.json("provenance", plain(self.provenance))
+        writer.potential("potential", self.potential)
+        calibration = writer.group("calibration")
+        calibration.value("energy_scale", self.calibration.energy_scale)
+        calibration.value("force_scale", self.calibration.force_scale)
+        if self.domain is not None:
+            self.domain.store(writer.group("domain"))
+
+    @classmethod
+    def restore(cls, reader: Reader) -> Model:
+        """Raises ValueError for whatever is wrong in the group."""
+        reader.expect({"potential", "calibration", "provenance"}, {"domain"})
+        calibration = reader.group("calibration")
+        calibration.expect(set())
+        return cls(
+            reader.potential("potential"),
+            Domain.restore(reader.group("domain")) if "domain" in reader else None,
+            Calibration(calibration.number("energy_scale"), calibration.number("force_scale")),
+            reader.json("provenance"),
+        )
 
     def outside(self, prediction: ModelPrediction) -> dict[str, str]:
         """What of a prediction lies outside the domain, a sentence by kind; empty inside."""

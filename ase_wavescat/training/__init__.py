@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ase_wavescat.system.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ase_wavescat.training.combining import combine as combine
     from ase_wavescat.training.data.sources import Source as Source
     from ase_wavescat.training.fitting import train as train
     from ase_wavescat.training.network.plan import NetworkPlan as NetworkPlan
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _MODULE_OF: dict[str, str] = {
     "train": "fitting",
+    "combine": "combining",
     "Source": "data.sources",
     "Settings": "settings",
     "Run": "run_file",

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,16 +18,18 @@ from ase.calculators.lj import LennardJones
 from ase_wavescat import WaveScatCalculator
 from ase_wavescat.capabilities import DomainCalculator, MemberCalculator, members_of
 from ase_wavescat.potentials.ase_potential import ASEPotential
+from ase_wavescat.potentials.card import model_card
 from ase_wavescat.potentials.committee import Committee
 from ase_wavescat.potentials.composition import AtomEnergies
 from ase_wavescat.potentials.domain import Domain
-from ase_wavescat.potentials.file.model_file import save_model
+from ase_wavescat.potentials.file.model_file import load_model, save_model
 from ase_wavescat.potentials.linear import LinearPotential
 from ase_wavescat.potentials.model import Model
 from ase_wavescat.potentials.repulsion import PairRepulsion
 from ase_wavescat.potentials.sum import PotentialSum
 from ase_wavescat.structure.structure import Structure
-from ase_wavescat.system.errors import ModelFileError
+from ase_wavescat.system.errors import DataError, ModelFileError
+from ase_wavescat.training import combine
 from ase_wavescat.workflows import eos, path_energies
 from linear_models import changed, linear, species_energies
 
@@ -149,6 +152,38 @@ def test_a_committee_warns_of_what_any_of_its_models_has_not_seen(
     assert Model(Committee((wide, wide))).predict(close).domain_messages == {}
 
 
+def test_weights_of_a_committee(small_ensemble: Model, close: Structure) -> None:
+    repulsion = PairRepulsion.from_species((3, 14))
+    parts = [small_ensemble, repulsion]
+    energies = [one.predict(close).energy for one in parts]
+    weighted = Committee(tuple(parts), (3, 1))
+    prediction = weighted.predict(close)
+    assert weighted.weights == (0.75, 0.25)
+    assert prediction.energy == pytest.approx(0.75 * energies[0] + 0.25 * energies[1], rel=1e-12)
+    gradients = [one.predict(close).gradient for one in parts]
+    np.testing.assert_allclose(prediction.gradient, 0.75 * gradients[0] + 0.25 * gradients[1], atol=1e-12)
+    assert weighted.digest != Committee(tuple(parts)).digest
+    for weights in ((1,), (1, 0), (1, -1), (1, np.nan)):
+        with pytest.raises(ValueError, match="2 needs as many positive weights"):
+            Committee(tuple(parts), weights)
+
+
+def test_a_committee_of_models_is_stored_whole(
+    small_ensemble: Model, wide_domain: Domain, close: Structure, tmp_path: Path
+) -> None:
+    narrow = changed(small_ensemble, domain=dataclasses.replace(wide_domain, fractions={3: (0.0, 0.01)}))
+    both = combine([changed(small_ensemble, domain=wide_domain), narrow], (2, 1))
+    save_model(tmp_path / "both.h5", both)
+    again = load_model(tmp_path / "both.h5")
+    assert again.digest == both.digest and again.members == 2 * small_ensemble.members
+    one, other = (model.predict(close) for model in (both, again))
+    assert one.energy == other.energy and np.array_equal(one.gradient, other.gradient)
+    assert set(other.domain_messages) == {"composition"}
+    assert "weight 0.667" in model_card(again) and "weight 0.333" in model_card(again)
+    with pytest.raises(DataError, match="at least two potentials, got 1"):
+        combine([both])
+
+
 def test_a_calculator_without_members_has_no_spread() -> None:
     alone = WaveScatCalculator(ASEPotential(EMT()))
     assert alone.members == 1 and members_of(alone) is None and members_of(EMT()) is None
@@ -156,7 +191,7 @@ def test_a_calculator_without_members_has_no_spread() -> None:
 
 
 def test_files_hold_no_foreign_calculators(tmp_path) -> None:
-    with pytest.raises(ModelFileError, match="a Committee cannot be stored in a model file"):
+    with pytest.raises(ModelFileError, match="a ASEPotential cannot be stored"):
         save_model(tmp_path / "m.h5", Model(Committee((ASEPotential(EMT()), ASEPotential(EMT())))))
     assert list(tmp_path.iterdir()) == []
 
@@ -178,6 +213,8 @@ def test_every_potential_of_the_registry_is_one(small_ensemble: Model, close: St
         "pair-repulsion": repulsion,
         "atom-energies": energies,
         "sum": PotentialSum((linear(small_ensemble), energies, repulsion)),
+        "committee": Committee((linear(small_ensemble), repulsion), (2, 1)),
+        "model": small_ensemble,
     }
     assert set(examples) == set(POTENTIALS)
     rng = np.random.default_rng(0)

@@ -11,19 +11,15 @@ After HDF5's own end: a checksum of all bytes before, see `bytes`.
 
 from __future__ import annotations
 
-import math
 import os
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 
-from ase_wavescat.potentials.calibration import Calibration
-from ase_wavescat.potentials.domain import Domain
 from ase_wavescat.potentials.file.bytes import check_bytes, hdf5_file, seal
 from ase_wavescat.potentials.file.search import find_model
 from ase_wavescat.potentials.file.storage import Reader, Writer
@@ -51,33 +47,11 @@ def save_model(path: str | os.PathLike[str], model: Model) -> None:
     """
     with atomic_path(path) as temporary:
         with hdf5_file(temporary) as file:
-            _write(Writer(file), model)
+            writer = Writer(file)
+            writer.value("format", FORMAT)
+            writer.value("version", VERSION)
+            model.store(writer)
         seal(temporary)
-
-
-def _write(writer: Writer, model: Model) -> None:
-    writer.value("format", FORMAT)
-    writer.value("version", VERSION)
-    writer.json("provenance", _plain(model.provenance))
-    writer.potential("potential", model.potential)
-    calibration = writer.group("calibration")
-    calibration.value("energy_scale", model.calibration.energy_scale)
-    calibration.value("force_scale", model.calibration.force_scale)
-    if model.domain is not None:
-        model.domain.store(writer.group("domain"))
-
-
-def _plain(value: Any) -> Any:
-    """Mappings, sequences and numpy values as what JSON knows; numbers that are not finite become null."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def load_model(path: str | os.PathLike[str]) -> Model:
@@ -93,19 +67,7 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     found = find_model(path)
     with _opened(found) as file, _blame(found):
         version = _version(Reader(file), found)
-        return read_version_2(Reader(file)) if version == 2 else _read(Reader(file))
-
-
-def _read(reader: Reader) -> Model:
-    reader.expect({"potential", "calibration", "provenance"}, {"domain"})
-    calibration = reader.group("calibration")
-    calibration.expect(set())
-    return Model(
-        reader.potential("potential"),
-        Domain.restore(reader.group("domain")) if "domain" in reader else None,
-        Calibration(calibration.number("energy_scale"), calibration.number("force_scale")),
-        reader.json("provenance"),
-    )
+        return read_version_2(Reader(file)) if version == 2 else Model.restore(Reader(file))
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ase_wavescat.system.errors import WaveScatError
+from ase_wavescat.system.errors import DataError, WaveScatError
 
 try:
     import torch  # noqa: F401
@@ -20,7 +20,6 @@ from tqdm import tqdm
 
 from ase_wavescat.system.progress import hidden
 from ase_wavescat.training.data.frames import Frame
-from ase_wavescat.training.groups import bootstrap
 from ase_wavescat.training.network.model import finish
 from ase_wavescat.training.network.settings import NetworkSettings
 from ase_wavescat.training.network.task import NetworkTask
@@ -36,8 +35,8 @@ _HELD_OUT = 0  # the fold that no member learns from
 class Network:
     """One fold of the groups is held out of everything; errors and calibration are found there.
 
-    A single network learns from all other groups and is stopped by the held-out ones. Of several, each learns from
-    groups drawn with replacement, and is stopped by those that it did not draw.
+    A single network learns from all other groups and is stopped by the held-out ones. Of several, each leaves out
+    another fold, by which it is stopped.
     """
 
     fewest_groups = 2
@@ -57,12 +56,10 @@ class Network:
 
     def train(self, problem: Problem[NetworkTask], settings: Settings) -> Trained:
         task = problem.observations
-        held = problem.fold[problem.groups] == _HELD_OUT
+        fold = problem.fold[problem.groups]
         members = []
-        for member, draws in enumerate(_draws(problem, settings)):
-            frames = draws[problem.groups]
-            stopping = held if settings.members == 1 else ~held & (frames == 0)
-            stages = task.stages(frames, stopping)
+        for member, own in enumerate(_stopped_by(int(fold.max()) + 1, settings.members)):
+            stages = task.stages((fold != _HELD_OUT) & (fold != own), fold == own)
             with _Told(problem.progress, member, settings.members, sum(stage.epochs for stage in stages)) as told:
                 members.append(
                     train_network(
@@ -70,16 +67,20 @@ class Network:
                         task.checkpoint(member), told, task.pushes,
                     )
                 )  # fmt: skip
-        return finish(problem, members, np.flatnonzero(held & problem.judged), _curves(members))
+        return finish(problem, members, np.flatnonzero((fold == _HELD_OUT) & problem.judged), _curves(members))
 
 
-def _draws(problem: Problem[NetworkTask], settings: Settings) -> np.ndarray:
-    """(M, G) how often each member learns from the groups."""
-    learned = problem.fold != _HELD_OUT
-    if settings.members == 1:
-        return learned.astype(int)[None]
-    rng = np.random.default_rng([settings.seed, 1])
-    return bootstrap(np.flatnonzero(learned), len(learned), settings.members, rng, problem.judged_groups)
+def _stopped_by(folds: int, members: int) -> list[int]:
+    """The fold that tells each member when to stop; it learns from all but this and the one held out of all.
+
+    Raises:
+        DataError: For several members and two folds.
+    """
+    if members == 1:
+        return [_HELD_OUT]
+    if folds < 3:
+        raise DataError(f"there are {folds} folds; each of several members leaves out two, so that three are needed")
+    return [1 + member % (folds - 1) for member in range(members)]
 
 
 def _seeded(settings: NetworkSettings, seed: int, member: int) -> NetworkSettings:

@@ -29,7 +29,7 @@ class StagePlan:
 
     sources: Mapping[str, float] = field(default_factory=dict)
     epochs: int = 100
-    learning_rate: float = 5e-3
+    learning_rate: float = 3e-3
 
     def __post_init__(self) -> None:
         if isinstance(self.epochs, bool) or not isinstance(self.epochs, int) or self.epochs < 1:

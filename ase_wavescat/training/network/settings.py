@@ -29,7 +29,7 @@ class Stage:
     examples: Sequence[Example]
     held_out: Sequence[Example]
     epochs: int
-    learning_rate: float = 5e-3
+    learning_rate: float = 3e-3
 
     def __post_init__(self) -> None:
         if not self.examples:

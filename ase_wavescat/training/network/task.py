@@ -81,24 +81,24 @@ class NetworkTask(LabelledFrames):
             self.folder.rmdir()
         return ""
 
-    def stages(self, draws: np.ndarray, held_out: np.ndarray) -> list[Stage]:
+    def stages(self, learned: np.ndarray, held_out: np.ndarray) -> list[Stage]:
         """For one member.
 
         Args:
-            draws: (n,) How often it learns from each frame in an epoch.
+            learned: (n,) From which frames it learns.
             held_out: (n,) Which frames choose the weights to keep; in the last stage those that are judged.
         """
         stages = []
         for number, plan in enumerate(self.plan.stages, 1):
             last = number == len(self.plan.stages)
             examples = self._examples(plan.sources)
-            learned = [one for one, n in zip(examples, draws, strict=True) for _ in range(n) if one is not None]
-            zeros = {example.zero for example in learned}
+            own = [one for one, mine in zip(examples, learned, strict=True) if mine and one is not None]
+            zeros = {example.zero for example in own}
             judged = held_out & self.targets if last else held_out
-            held = [one for one, own in zip(examples, judged, strict=True) if own and one is not None]
+            held = [one for one, mine in zip(examples, judged, strict=True) if mine and one is not None]
             held = [example for example in held if example.zero in zeros]
             name = f"stage {number}" if len(self.plan.stages) > 1 else "training"
-            stages.append(Stage(name, learned, held, plan.epochs, plan.learning_rate))
+            stages.append(Stage(name, own, held, plan.epochs, plan.learning_rate))
         return stages
 
     def _examples(self, sources: Mapping[str, float]) -> list[Example | None]:

@@ -30,6 +30,7 @@ _DTYPES = {"single": torch.float32, "double": torch.float64}
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 _LARGEST_GRADIENT = 2.0  # norm of a step's gradient, in that of usual ones
 _USUAL_KEPT = 0.98  # of the mean norm, in a step
+_OF_PUSHES = 0.1  # weight beside that of an example; with more, their gradients drown those of the labels
 
 
 @dataclass(frozen=True)
@@ -194,7 +195,7 @@ class _Run:
             loss = labels.loss(self._twin.predict(batch, training=True))
             loss.backward()
             if self._pushes:
-                push_loss(next(pushes), self._twin, self._settings, self._dtype).backward()
+                (_OF_PUSHES * push_loss(next(pushes), self._twin, self._settings, self._dtype)).backward()
             self._limit_gradient()
             self._optimiser.step()
             self._average(self.epoch * self._steps + step)
