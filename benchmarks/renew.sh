@@ -41,7 +41,7 @@ renew speed/presets --document docs/measurements/numerics.md
 renew speed/networks --document docs/explanation/network.md
 renew speed/scaling --document docs/measurements/numerics.md
 renew robustness/domain --document docs/measurements/domain.md
-renew accuracy/dft_extrapolations --models lisi.h5 lisi-fast.h5 --document docs/measurements/extrapolation.md \
+renew accuracy/dft_extrapolations --models lisi.h5 lisi-fast.h5 lisi-linear.h5 --document docs/measurements/extrapolation.md \
     --picture $pictures/extrapolation.png
 renew robustness/workflow_numerics --document docs/measurements/workflows.md
 renew robustness/relaxed_ions "$paths/crystals.extxyz.xz" --document docs/measurements/workflows.md
@@ -49,14 +49,14 @@ renew robustness/tiling --reference "$network" --document docs/measurements/work
 renew accuracy/crystals "$paths/crystals.extxyz.xz" --document docs/measurements/workflows.md --picture $pictures/crystals.png
 # Ten minutes to an hour each
 renew robustness/conformance --document docs/measurements/conformance.md
-renew accuracy/peers --models lisi.h5 lisi-fast.h5 --python "${PEERS:-python}" --network "$network" \
+renew accuracy/peers --models lisi.h5 lisi-fast.h5 lisi-linear.h5 --python "${PEERS:-python}" --network "$network" \
     --keep "$folder/peers" --document docs/measurements/accuracy.md --summary README.md --picture $pictures/peers.png
-renew accuracy/dynamics "$folder/dynamics" --timed lisi-fast.h5 lisi.h5 --sampled \
+renew accuracy/dynamics "$folder/dynamics" --timed lisi-fast.h5 lisi.h5 lisi-linear.h5 --sampled \
     "DFT-labelled=$set_of_labels/converged.extxyz.xz,$set_of_labels/cheap.extxyz.xz" \
     "neural network=$paths/md.extxyz.xz" --document docs/measurements/dynamics.md --pictures $pictures
 renew accuracy/voltage --relaxed "$folder/voltage" --paths "$paths/paths.extxyz.xz" --document docs/measurements/voltage.md \
     --picture $pictures/voltage.png
-renew accuracy/barriers "$paths" --model lisi.h5=lisi.h5 --model "lisi-ann=${LISI_ANN:-$folder/lisi-ann.h5}" \
+renew accuracy/barriers "$paths" --model lisi-linear.h5=lisi-linear.h5 --model "lisi-ann=${LISI_ANN:-$folder/lisi-ann.h5}" \
     --steps 200 --reference "$network" --document docs/measurements/barriers.md --picture $pictures/barriers.png
 renew speed/optimizers "$paths" --document docs/measurements/workflows.md
 renew speed/screening "$paths" --count 16 --repeats 1 --document docs/measurements/screening.md

@@ -223,7 +223,7 @@ def _network(given: Any, path: Path) -> NetworkPlan:
     where = f"{path} [network]"
     if not isinstance(given, dict):
         raise RunFileError(f"{where} must be a section of keys, got {given!r}")
-    _refuse_unknown(given, [*_OF_NETWORKS, *_OF_TRAINING, "stages", *_OF_ONE_STAGE], where)
+    _refuse_unknown(given, [*_OF_NETWORKS, *_OF_TRAINING, "stages", *_OF_ONE_STAGE, "heads"], where)
     specification, settings, one = ({key: given[key] for key in own if key in given} for own in (
         _OF_NETWORKS, _OF_TRAINING, _OF_ONE_STAGE))  # fmt: skip
     stages = given.get("stages", [one])
@@ -236,6 +236,7 @@ def _network(given: Any, path: Path) -> NetworkPlan:
             specification,
             _made(NetworkSettings, _typed(NetworkSettings, settings, where), where),
             tuple(_made(StagePlan, _typed(StagePlan, stage, where), where) for stage in stages),
+            **({"heads": given["heads"]} if "heads" in given else {}),
         )
     except (DataError, SpecError) as error:
         raise RunFileError(f"{where}: {error}") from error

@@ -4,7 +4,7 @@
         [--document FILE ...] [--picture FILE]
 
 FOLDER holds neb.extxyz.xz, six converged paths of a published neural-network potential (Artrith, Urban, Ceder, J. Chem.
-Phys. 148, 241711, 2018). Models are named for the table (default: lisi.h5).
+Phys. 148, 241711, 2018). Models are named for the table (default: lisi-linear.h5).
 With the folder of that potential's calculator (annpot.py), `neb` is asked for its stored barriers again, and
 `find_hops` for the hops themselves.
 """
@@ -181,7 +181,7 @@ def picture(stored: list[dict[str, Any]], results: dict[str, list[dict[str, Any]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="folder of neb.extxyz.xz")
-    parser.add_argument("--model", action="append", metavar="NAME=FILE", help="default: lisi.h5=lisi.h5")
+    parser.add_argument("--model", action="append", metavar="NAME=FILE", help="default: lisi-linear.h5=lisi-linear.h5")
     parser.add_argument("--reference", type=Path, help="folder of annpot.py, the potential of the stored paths")
     parser.add_argument("--steps", type=int, default=300, help="at most so many, for each end and band")
     parser.add_argument("--picture", type=Path)
@@ -198,7 +198,7 @@ def main() -> None:
         calculator = importlib.import_module("annpot").default("04153")
         results["reference"] = measure(paths, "reference", calculator, chosen.steps)
         hops = found_again(paths, calculator)
-    for given in chosen.model or ["lisi.h5=lisi.h5"]:
+    for given in chosen.model or ["lisi-linear.h5=lisi-linear.h5"]:
         name, _, file = given.partition("=")
         results[name] = measure(paths, name, WaveScatCalculator(file or name), chosen.steps)
     summaries = {

@@ -1,6 +1,6 @@
 """Crystals of lithium and silicon, few of which the model has seen: volumes, formation energies, elastic moduli.
 
-    python benchmarks/accuracy/crystals.py FILE [--model lisi.h5] [--references FILE] [--json FILE]
+    python benchmarks/accuracy/crystals.py FILE [--model lisi-linear.h5] [--references FILE] [--json FILE]
         [--document FILE ...] [--picture FILE]
 
 FILE holds the crystals (crystals.extxyz.xz); those of kind "asis" give the geometry to begin with and to compare with.
@@ -155,7 +155,7 @@ def known_rows(path: Path) -> dict[str, dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", type=Path, help="crystals.extxyz.xz")
-    parser.add_argument("--model", default="lisi.h5")
+    parser.add_argument("--model", default="lisi-linear.h5")
     parser.add_argument("--references", type=Path, default=REFERENCES, help="JSON of DFT energies of the elements")
     parser.add_argument("--picture", type=Path)
     standard_options(parser, "crystals")

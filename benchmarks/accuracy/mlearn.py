@@ -5,7 +5,7 @@
 
 The folder holds {element}_train and {element}_test.extxyz.gz (Zuo et al., J. Phys. Chem. A 124, 731 (2020): VASP PBE
 energies, forces and stresses). Trains on the one with `train`, compares the model's predictions with the other, and
-measures the time of a call beside that of the shipped lisi.h5. The features, the weights of the labels and the
+measures the time of a call beside that of the shipped lisi-linear.h5. The features, the weights of the labels and the
 specification were chosen by cross-validation within the training sets; see docs/measurements/mlearn.md.
 """
 
@@ -39,7 +39,7 @@ from ase_wavescat.training.rows.store import FeatureStore
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from common import glass, machine, standard_options, table, update_documents, write_json
 
-REFERENCE_MODEL = Path(__file__).parents[2] / "models" / "lisi.h5"
+REFERENCE_MODEL = Path(__file__).parents[2] / "models" / "lisi-linear.h5"
 # meV/atom and eV/A as published for the same split: GAP and MTP by Zuo et al., linear POD by its authors
 PUBLISHED = {
     "Si": {"GAP": (2.91, 0.07), "MTP": (2.21, 0.06), "linear POD": (4.34, 0.084)},
@@ -146,7 +146,7 @@ def call(ensemble: Model, structure: Frame | Atoms) -> Callable[[], object]:
 
 
 def speed(ensemble: Model, frames: Sequence[Frame]) -> dict[str, float]:
-    """Milliseconds of a call for the largest test frame, and those of lisi.h5 for a glass of 64 atoms."""
+    """Milliseconds of a call for the largest test frame, and those of lisi-linear.h5 for a glass of 64 atoms."""
     largest = max(frames, key=len)
     own = 1e3 * processor_time(call(ensemble, largest))
     reference = 1e3 * processor_time(call(load_model(REFERENCE_MODEL), glass()))
@@ -212,7 +212,7 @@ def costs(figures: dict[str, Any]) -> str:
          f"{r['training']['rows_of_a_frame_cpu_s']:.1f}", f"{r['training']['fit_cpu_s']:.0f}"]
         for element, r in figures.items()
     ]  # fmt: skip
-    header = ["", "features", "energy and forces, CPU ms", "ms an atom", "times lisi.h5 (64 atoms)",
+    header = ["", "features", "energy and forces, CPU ms", "ms an atom", "times lisi-linear.h5 (64 atoms)",
               "rows of a frame, CPU s", "cross-validation and fit, CPU s"]  # fmt: skip
     return table(header, rows)
 

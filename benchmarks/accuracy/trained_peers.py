@@ -123,7 +123,7 @@ def limited(command: Sequence[str], folder: Path, minutes: float) -> float:
 
 
 MACE = {
-    "model": "MACE", "num_interactions": 2, "num_channels": 32, "max_L": 1, "r_max": 5.0, "batch_size": 8,
+    "model": "MACE", "num_interactions": 2, "num_channels": 32, "max_L": 0, "r_max": 5.0, "batch_size": 8,
     "valid_batch_size": 16, "lr": 0.01, "E0s": "average", "loss": "universal", "energy_weight": 1, "forces_weight": 10,
     "stress_weight": 10, "compute_stress": "True", "ema_decay": 0.99, "scheduler_patience": 5, "device": "cpu",
     "default_dtype": "float32", "error_table": "PerAtomMAE", "seed": 0, "num_workers": 0,
@@ -134,6 +134,8 @@ MACE = {
 def train_mace(python: str, folder: Path, learned: Sequence[Frame], held: Sequence[Frame], minutes: float) -> Trained:
     """mace_run_train, from nothing; restarted for no epoch to have its best weights written."""
     zero = np.zeros(len(SPECIES))
+    for name in ("checkpoints", "results", "logs"):
+        (folder / name).mkdir(exist_ok=True)
     files = [export(folder, frames, name, zero, "REF_") for frames, name in ((learned, "train"), (held, "valid"))]
     options = {**MACE, "name": "mace", "train_file": files[0].name, "valid_file": files[1].name}
     command = [python, "-m", "mace.cli.run_train", *(f"--{name}={value}" for name, value in options.items()), "--ema"]

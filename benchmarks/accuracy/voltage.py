@@ -1,6 +1,6 @@
 """Voltage of amorphous Li_xSi against lithium metal, beside the published curve.
 
-    python benchmarks/accuracy/voltage.py --relaxed FOLDER [--paths FILE] [--model lisi.h5]
+    python benchmarks/accuracy/voltage.py --relaxed FOLDER [--paths FILE] [--model lisi-linear.h5]
         [--json FILE] [--document FILE ...] [--picture FILE]
 
 Two sets of glasses, positions and cells relaxed with the model: the small annealed cells of models/lisi-dft, whose
@@ -160,7 +160,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--relaxed", type=Path, required=True, help="folder that keeps the relaxed structures")
     parser.add_argument("--paths", type=Path, help="paths.extxyz.xz, quenched glasses to relax as well")
-    parser.add_argument("--model", default="lisi.h5")
+    parser.add_argument("--model", default="lisi-linear.h5")
     parser.add_argument("--picture", type=Path, help="PNG to write")
     standard_options(parser, "voltage")
     chosen = parser.parse_args()

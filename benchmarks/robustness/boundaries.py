@@ -1,6 +1,6 @@
 """Molecules, wires and slabs: what the vacuum around them changes, and what they cost.
 
-    python benchmarks/robustness/boundaries.py [--model lisi.h5] [--json FILE] [--document FILE ...]
+    python benchmarks/robustness/boundaries.py [--model lisi-linear.h5] [--json FILE] [--document FILE ...]
 
 Pieces are cut from the shipped glass. Each is computed with its open directions (pbc False) and held against itself in
 fully periodic boxes with more vacuum, moved, turned, and with other cell vectors along the open directions. For the
@@ -216,7 +216,7 @@ def times(calculator: WaveScatCalculator) -> tuple[list[list[Any]], dict[str, fl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="lisi.h5")
+    parser.add_argument("--model", default="lisi-linear.h5")
     standard_options(parser, "boundaries")
     chosen = parser.parse_args()
     print(machine(), "\n")

@@ -1,6 +1,6 @@
 """Invariances of a model and of the presets: what changes, and by how much, where nothing should.
 
-    python benchmarks/robustness/invariance.py [--model lisi.h5] [--json FILE] [--document FILE ...]
+    python benchmarks/robustness/invariance.py [--model lisi-linear.h5] [--json FILE] [--document FILE ...]
 
 For the model: energy in meV/atom and forces in meV/A, largest over the periodic structures, and over a molecule, a wire
 and a slab in skewed cells, whose boxes follow their extents. For the presets: relative change of the features: the
@@ -157,7 +157,7 @@ def preset_changes(transform: Transform, change: Callable[[Atoms, np.random.Gene
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="lisi.h5")
+    parser.add_argument("--model", default="lisi-linear.h5")
     standard_options(parser, "invariance")
     chosen = parser.parse_args()
     print(machine(), "\n")

@@ -1,6 +1,6 @@
 """Elastic constants of relaxed ions: by force constants, as `elastic` does, and by relaxing ions at each strain.
 
-    python benchmarks/robustness/relaxed_ions.py FILE [--model lisi.h5] [--json FILE] [--document FILE ...]
+    python benchmarks/robustness/relaxed_ions.py FILE [--model lisi-linear.h5] [--json FILE] [--document FILE ...]
 
 FILE holds the crystals (crystals.extxyz.xz), of which LiSi is taken; besides, diamond silicon and the shipped glass.
 Relaxations end at several force tolerances: forces that a strain of one per cent causes are near the usual one, and
@@ -108,7 +108,7 @@ def report(figures: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", type=Path, help="crystals.extxyz.xz")
-    parser.add_argument("--model", default="lisi.h5")
+    parser.add_argument("--model", default="lisi-linear.h5")
     standard_options(parser, "relaxed_ions")
     chosen = parser.parse_args()
     warnings.simplefilter("ignore", WaveScatWarning)

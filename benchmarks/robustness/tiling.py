@@ -1,6 +1,7 @@
 """Repeated cells of the shipped glass: exact copies, disturbed copies, and how long they take.
 
-    python benchmarks/robustness/tiling.py [--model lisi.h5] [--reference FOLDER] [--json FILE] [--document FILE ...]
+    python benchmarks/robustness/tiling.py [--model lisi-linear.h5] [--reference FOLDER]
+        [--json FILE] [--document FILE ...]
         [--picture FILE]
 
 --reference: the folder with annpot.py, the published neural network. What it says a disturbance costs is shown beside;
@@ -53,7 +54,7 @@ def rows(result: Tiling) -> list[list[str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="lisi.h5")
+    parser.add_argument("--model", default="lisi-linear.h5")
     parser.add_argument("--reference", type=Path, help="folder of annpot.py")
     parser.add_argument("--picture", type=Path, help="PNG to write")
     standard_options(parser, "tiling")

@@ -1,6 +1,6 @@
 """How exact the workflows are: jumps along a volume scan, symmetry of elastic tensors, known potentials.
 
-    python benchmarks/robustness/workflow_numerics.py [--model lisi.h5] [--volumes 200] [--json FILE]
+    python benchmarks/robustness/workflow_numerics.py [--model lisi-linear.h5] [--volumes 200] [--json FILE]
         [--document FILE ...]
 
 Volume scan: 200 hydrostatic strains of the shipped glass, energies on the grids of the largest cell and on each
@@ -178,7 +178,7 @@ def rows(figures: dict[str, Any], volumes: int) -> list[list[str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="lisi.h5")
+    parser.add_argument("--model", default="lisi-linear.h5")
     parser.add_argument("--volumes", type=int, default=200)
     standard_options(parser, "workflow_numerics")
     chosen = parser.parse_args()

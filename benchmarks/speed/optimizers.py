@@ -63,7 +63,7 @@ class Counting(WaveScatCalculator):
 def calls_by_relax(atoms: Atoms, cell: bool = False) -> tuple[int, float]:
     """Calls, and energy reached (eV/atom)."""
     moving = atoms.copy()
-    moving.calc = calculator = Counting("lisi.h5")
+    moving.calc = calculator = Counting("lisi-linear.h5")
     result = relax(moving, cell=cell, fmax=FORCE, smax=STRESS, steps=MOST)
     return calculator.calls, float(result.energies[-1]) / len(atoms)
 
@@ -71,7 +71,7 @@ def calls_by_relax(atoms: Atoms, cell: bool = False) -> tuple[int, float]:
 def calls_with_free_cell(curvature: float, power: float, atoms: Atoms) -> tuple[int, float]:
     """The same for LBFGS on atoms and cell, the strain counted as N^power A, until the limits of `relax` are met."""
     moving = atoms.copy()
-    moving.calc = calculator = Counting("lisi.h5")
+    moving.calc = calculator = Counting("lisi-linear.h5")
     both: Any = FrechetCellFilter(moving, exp_cell_factor=len(atoms) ** power)
     for _ in LBFGS(both, logfile=os.devnull, alpha=curvature).irun(fmax=0.0, steps=MOST):
         force = np.linalg.norm(moving.get_forces(), axis=1).max()
@@ -82,7 +82,7 @@ def calls_with_free_cell(curvature: float, power: float, atoms: Atoms) -> tuple[
 
 def calls_by(make: Callable[[Atoms], Any], atoms: Atoms) -> tuple[int, float]:
     moving = atoms.copy()
-    moving.calc = calculator = Counting("lisi.h5")
+    moving.calc = calculator = Counting("lisi-linear.h5")
     make(moving).run(fmax=FORCE, steps=MOST)
     return calculator.calls, float(moving.get_potential_energy()) / len(atoms)
 

@@ -1,6 +1,6 @@
 """Time and memory from 64 to 4096 atoms at constant density, by tiling; threads, single precision, structure factors.
 
-    OMP_NUM_THREADS=1 python benchmarks/speed/scaling.py [--model lisi.h5] [--json FILE] [--document FILE ...]
+    OMP_NUM_THREADS=1 python benchmarks/speed/scaling.py [--model lisi-linear.h5] [--json FILE] [--document FILE ...]
 
 Each size runs in a process of its own, whose peak memory is all that it ever held. The exponent is that of a straight
 line through the logarithms of all sizes. A tiled cell must give the energy of the small one, times the number of tiles.
@@ -155,7 +155,7 @@ def structure_table(figures: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="lisi.h5")
+    parser.add_argument("--model", default="lisi-linear.h5")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     standard_options(parser, "scaling")
     chosen = parser.parse_args()

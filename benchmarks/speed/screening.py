@@ -1,6 +1,6 @@
 """Screening: structures an hour, parallel efficiency, bookkeeping, and runs that are killed or on a cluster.
 
-    python benchmarks/speed/screening.py FOLDER [--count 48] [--repeats 2] [--model lisi.h5] [--json FILE]
+    python benchmarks/speed/screening.py FOLDER [--count 48] [--repeats 2] [--model lisi-linear.h5] [--json FILE]
         [--document FILE ...]
 
 FOLDER holds md.extxyz.xz: of its glasses of about 64 atoms, snapshots of dynamics at 300 to 1000 K spread over the
@@ -176,7 +176,7 @@ def as_table(figures: dict[str, Any]) -> str:
          _same(same["killed_and_resumed_is_the_same"])],
         ["a Dask cluster of two workers", _same(same["dask_is_the_same"])],
     ]  # fmt: skip
-    return table(["screening with lisi.h5", ""], rows)
+    return table(["screening with lisi-linear.h5", ""], rows)
 
 
 def _same(equal: bool) -> str:
@@ -188,7 +188,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="folder of md.extxyz.xz")
     parser.add_argument("--count", type=int, default=48, help="structures of the timed runs")
     parser.add_argument("--repeats", type=int, default=2, help="timed runs on one and on two processes")
-    parser.add_argument("--model", default="lisi.h5")
+    parser.add_argument("--model", default="lisi-linear.h5")
     standard_options(parser, "screening")
     chosen = parser.parse_args()
     known = json.loads(REFERENCES.read_text())

@@ -1,6 +1,7 @@
 """Speed of a model and of the papers' features, one core, all ratios from one run.
 
-    OMP_NUM_THREADS=1 python benchmarks/speed/transform.py [--model lisi.h5] [--reference FOLDER] [--document FILE ...]
+    OMP_NUM_THREADS=1 python benchmarks/speed/transform.py [--model lisi-linear.h5] [--reference FOLDER]
+        [--document FILE ...]
 
 64 atoms of Li-Si at 0.058 atoms/A^3. "Bare FFTs" are the transforms that the model's own plan makes for energy, forces
 and stress, with nothing between them. The papers' recipe makes every map of `sinz2020` by a complex FFT on 104^3: one
@@ -31,7 +32,7 @@ from common import glass, machine, median_time, standard_options, table, update_
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="lisi.h5")
+    parser.add_argument("--model", default="lisi-linear.h5")
     parser.add_argument("--reference", type=Path, help="folder of annpot.py")
     standard_options(parser, "transform")
     return parser.parse_args()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ase_wavescat.potentials.network.prepared import PreparedNetwork
+from ase_wavescat.potentials.network.prepared import HEAD, Head, Trunk
 from ase_wavescat.potentials.network.rows import AtomRows, species_indices
 from ase_wavescat.potentials.network.specification import NetworkSpecification
 from ase_wavescat.potentials.network.state import NetworkState
@@ -22,12 +23,15 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
+_MOST_MEMBERS = 100  # of one file, in which those after the first may take few bytes
+
 
 class NetworkPotential:
     """E = sum of site energies, each of what an atom sees within the cutoff, and of what its neighbours see.
 
     Several networks of one specification are its members: energies and derivatives are the means over them. They share
-    neighbours and what pairs look like.
+    neighbours and what pairs look like. Those that differ in their last layers only are heads on one trunk, which is
+    evaluated once: their mean costs what one network does.
 
     Attributes:
         weights: All numbers of each member.
@@ -44,7 +48,8 @@ class NetworkPotential:
         if any(own.specification != weights[0].specification for own in weights):
             raise ValueError("the members of a network have unlike specifications; make a Committee of them")
         self.weights = weights
-        self._prepared: dict[type[np.floating[Any]], tuple[PreparedNetwork, ...]] = {}
+        self._of_trunks = _by_trunk(weights)
+        self._prepared: dict[type[np.floating[Any]], tuple[Trunk, ...]] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return NetworkPotential, self.weights
@@ -79,10 +84,12 @@ class NetworkPotential:
         """16 hexadecimal digits of all that results follow from."""
         return digest_of({"kind": self.kind, "members": [own.digest for own in self.weights]})
 
-    def prepared(self, execution: Execution = Execution()) -> tuple[PreparedNetwork, ...]:
-        """The members' numbers in the precision asked for."""
+    def prepared(self, execution: Execution = Execution()) -> tuple[Trunk, ...]:
+        """All numbers in the precision asked for."""
         if execution.real not in self._prepared:
-            self._prepared[execution.real] = tuple(PreparedNetwork(own, execution.real) for own in self.weights)
+            self._prepared[execution.real] = tuple(
+                Trunk.of({member: self.weights[member] for member in own}, execution.real) for own in self._of_trunks
+            )
         return self._prepared[execution.real]
 
     def predict(
@@ -100,9 +107,9 @@ class NetworkPotential:
         """
         rows = AtomRows.of(structure, structure.neighbours(self.neighbour_reach), self.species)
         states: list[NetworkState] = []
-        for network in self.prepared(execution):
-            states.append(NetworkState(network, rows, execution, states[0] if states else None))
-        return NetworkPrediction(structure, tuple(states), self.weights[0])
+        for trunk in self.prepared(execution):
+            states.append(NetworkState(trunk.network, rows, execution, states[0] if states else None))
+        return NetworkPrediction(structure, tuple(states), self.prepared(execution), self.weights[0])
 
     def card(self) -> list[str]:
         """Lines of the model card."""
@@ -113,16 +120,23 @@ class NetworkPotential:
             f"network     point scattering of order {specification.orders}, cutoff {specification.cutoff:g} Å, l up to"
             f" {specification.l_max}, {channels} channels, {sum(specification.invariants)} invariants an atom, hidden"
             f" layers of {hidden}: {specification.parameters} parameters",
-            *([f"            {self.members} members"] if self.members > 1 else []),
+            *([f"            {self._told}"] if self.members > 1 else []),
         ]
 
+    @property
+    def _told(self) -> str:
+        trunks = len(self._of_trunks)
+        shared = f", heads on {'one trunk' if trunks == 1 else f'{trunks} trunks'}" if trunks < self.members else ""
+        return f"{self.members} members{shared}"
+
     def store(self, writer: Writer) -> None:
-        """Into a group of a model file."""
+        """Into a group of a model file; what a member has in common with the first is there once."""
         writer.json("specification", self.specification.to_dict())
         for member, weights in enumerate(self.weights):
             numbers = writer.group(f"members/{member}")
             for name, array in weights.arrays.items():
-                numbers.numbers(name, array)
+                if member == 0 or not np.array_equal(array, self.weights[0][name]):
+                    numbers.numbers(name, array)
 
     @classmethod
     def restore(cls, reader: Reader) -> NetworkPotential:
@@ -131,12 +145,35 @@ class NetworkPotential:
         specification, members = NetworkSpecification.from_dict(reader.json("specification")), reader.group("members")
         names = [str(member) for member in range(len(members.names))]
         members.expect(set(names))
-        return cls(*(_restored(specification, members.group(name)) for name in names))
+        if len(names) > _MOST_MEMBERS:
+            raise ValueError(f"a network has {len(names)} members, the limit is {_MOST_MEMBERS}")
+        weights: list[NetworkWeights] = []
+        for name in names:
+            weights.append(_restored(specification, members.group(name), weights[0] if weights else None))
+        return cls(*weights)
 
 
-def _restored(specification: NetworkSpecification, numbers: Reader) -> NetworkWeights:
-    numbers.expect(set(specification.shapes))
-    return NetworkWeights(specification, {name: numbers.numbers(name) for name in specification.shapes})
+def _restored(specification: NetworkSpecification, numbers: Reader, first: NetworkWeights | None) -> NetworkWeights:
+    names = set(specification.shapes)
+    numbers.expect(names) if first is None else numbers.expect(set(), names)
+    arrays = {} if first is None else dict(first.arrays)
+    return NetworkWeights(specification, arrays | {name: numbers.numbers(name) for name in names & numbers.names})
+
+
+def _by_trunk(weights: Sequence[NetworkWeights]) -> tuple[tuple[int, ...], ...]:
+    """Members that differ in their last layers at most, together."""
+    trunks: list[list[int]] = []
+    for member, own in enumerate(weights):
+        found = [trunk for trunk in trunks if _same_trunk(own, weights[trunk[0]])]
+        if found:
+            found[0].append(member)
+        else:
+            trunks.append([member])
+    return tuple(map(tuple, trunks))
+
+
+def _same_trunk(one: NetworkWeights, other: NetworkWeights) -> bool:
+    return all(np.array_equal(array, other[name]) for name, array in one.arrays.items() if name not in HEAD)
 
 
 class NetworkPrediction:
@@ -144,12 +181,15 @@ class NetworkPrediction:
 
     Attributes:
         structure: which.
-        states: of each member the at-atom invariants, and derivatives of sums of them.
+        states: of each trunk the at-atom invariants, and derivatives of sums of them.
+        trunks: and the members that are heads on them.
         weights: of the first member.
     """
 
-    def __init__(self, structure: Structure, states: tuple[NetworkState, ...], weights: NetworkWeights) -> None:
-        self.structure, self.states, self.weights = structure, states, weights
+    def __init__(
+        self, structure: Structure, states: tuple[NetworkState, ...], trunks: tuple[Trunk, ...], weights: NetworkWeights
+    ) -> None:
+        self.structure, self.states, self.trunks, self.weights = structure, states, trunks, weights
 
     @property
     def energy(self) -> float:
@@ -159,17 +199,17 @@ class NetworkPrediction:
     @cached_property
     def member_energies(self) -> Array:
         """(M,) eV."""
-        return np.array([state.energy for state in self.states])
+        return np.array(self._of_members(lambda state, head: state.energy(head)))
 
     @cached_property
     def atom_energies(self) -> Array:
         """(N,) eV."""
-        return np.asarray(np.mean([state.atom_energies for state in self.states], axis=0))
+        return np.asarray(np.mean(self._of_members(lambda state, head: state.atom_energies(head)), axis=0))
 
     @cached_property
     def _gradients(self) -> tuple[Array, Array]:
         """(M, N, 3) and (M, 3, 3): a reverse pass for each member."""
-        both = [state.gradient() for state in self.states]
+        both = self._of_members(lambda state, head: state.gradient(head))
         return np.array([own for own, _ in both]), np.array([own for _, own in both])
 
     @property
@@ -183,20 +223,38 @@ class NetworkPrediction:
         return self._gradients[1]
 
     @cached_property
+    def _mean_gradients(self) -> tuple[Array, Array]:
+        """(N, 3) and (3, 3): a reverse pass for each trunk, with the mean of its heads."""
+        if len(self.trunks) == sum(len(trunk.heads) for trunk in self.trunks):
+            return self.member_gradients.mean(axis=0), self.member_strain_gradients.mean(axis=0)
+        both = [state.gradient(Head.mean(trunk.heads)) for state, trunk in zip(self.states, self.trunks, strict=True)]
+        shares = [len(trunk.heads) for trunk in self.trunks]
+        gradient, strain = (np.average([own[part] for own in both], axis=0, weights=shares) for part in (0, 1))
+        return gradient, strain
+
+    @property
     def gradient(self) -> Array:
         """dE/dR (N, 3), eV/A."""
-        return np.asarray(self.member_gradients.mean(axis=0))
+        return self._mean_gradients[0]
 
-    @cached_property
+    @property
     def strain_gradient(self) -> Array:
         """dE/dstrain (3, 3), eV."""
-        return np.asarray(self.member_strain_gradients.mean(axis=0))
+        return self._mean_gradients[1]
 
     @property
     def gradient_spread(self) -> Array:
         """(N, 3), eV/A: standard deviation over the members, 0 for a single one."""
-        freedom = min(1, len(self.states) - 1)
-        return np.asarray(self.member_gradients.std(axis=0, ddof=freedom))
+        if len(self.member_energies) == 1:
+            return np.zeros_like(self.gradient)
+        return np.asarray(self.member_gradients.std(axis=0, ddof=1))
+
+    def _of_members(self, value: Callable[[NetworkState, Head], Any]) -> list[Any]:
+        """In their order."""
+        found: dict[int, Any] = {}
+        for state, trunk in zip(self.states, self.trunks, strict=True):
+            found |= {member: value(state, head) for member, head in zip(trunk.members, trunk.heads, strict=True)}
+        return [found[member] for member in sorted(found)]
 
     @cached_property
     def features(self) -> Array:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ase_wavescat.potentials.network import first_order, pairs, second_order, triples
 from ase_wavescat.potentials.network.dense import Activity
-from ase_wavescat.potentials.network.prepared import PreparedNetwork
+from ase_wavescat.potentials.network.prepared import Head, PreparedNetwork
 from ase_wavescat.potentials.network.rows import AtomRows, Part
 from ase_wavescat.representation.execution import Execution
 from ase_wavescat.representation.lattice.arena import borrowed, take
@@ -46,22 +46,19 @@ class NetworkState:
         self._seen, arrays = ((arrays[0], arrays[1]), arrays[2:]) if other is None else (other._seen, arrays)
         orders = network.specification.orders
         self._fields, self._centred = arrays[:orders], arrays[orders:]  # (N, LM, Q); (N, I) invariants less their mean
-        self._site_energies = np.zeros(len(rows.atoms))
         with one_blas_thread():
             self._activities = [execution.map(self._first, rows.parts)]
             if network.second:
                 self._scalars = self._find_scalars()
                 self._activities.append(execution.map(self._second, list(enumerate(rows.parts))))
 
-    @cached_property
-    def atom_energies(self) -> Array:
-        """(N,) eV; their sum is the energy."""
-        return self._rows.by_atom(self._site_energies)
+    def atom_energies(self, head: Head | None = None) -> Array:
+        """(N,) eV; their sum is the energy. head: by default the network's own."""
+        return self._rows.by_atom(self._site_energies(head or self._network.head))
 
-    @property
-    def energy(self) -> float:
+    def energy(self, head: Head | None = None) -> float:
         """eV."""
-        return float(self._site_energies.sum())
+        return float(self._site_energies(head or self._network.head).sum())
 
     @cached_property
     def values(self) -> Array:
@@ -72,14 +69,22 @@ class NetworkState:
             values[part.rows] += np.concatenate([order[part.species].mean for order in orders])
         return self._rows.by_atom(values)
 
-    def gradient(self) -> tuple[Array, Array]:
-        """dE/dR (N, 3) in eV/A and dE/dstrain (3, 3) in eV, symmetric."""
-        return self._pull(1.0, None)
+    @cached_property
+    def hidden(self) -> Array:
+        """(N, orders x width) outputs of the last hidden layers: site energies are linear in them."""
+        return self._rows.by_atom(
+            np.concatenate([np.concatenate([own.outputs[-1] for own in order]) for order in self._activities], axis=1)
+        ).astype(float)
+
+    def gradient(self, head: Head | None = None) -> tuple[Array, Array]:
+        """dE/dR (N, 3) in eV/A and dE/dstrain (3, 3) in eV, symmetric. head: by default the network's own."""
+        return self._pull((head or self._network.head).weights, None)
 
     def pullback(self, by_values: Array) -> tuple[Array, Array]:
         """The same of sum by_values * values, by_values (N, I)."""
         by_rows = np.asarray(by_values, dtype=self._network.real)[self._rows.atoms]
-        return self._pull(0.0, np.split(by_rows, np.cumsum(self._network.specification.invariants)[:-1], axis=1))
+        nothing = tuple(np.zeros_like(weight) for weight in self._network.head.weights)
+        return self._pull(nothing, np.split(by_rows, np.cumsum(self._network.specification.invariants)[:-1], axis=1))
 
     def _shapes(self) -> list[tuple[int, ...]]:
         """Of what the pairs see, and of the fields by order."""
@@ -87,8 +92,19 @@ class NetworkState:
         seen = [(found, specification.harmonics), (found, specification.radial.count)]
         return [*seen, *((atoms, specification.harmonics, channels) for channels in specification.channels)]
 
-    def _pull(self, energy: float, by_values: Sequence[Work] | None) -> tuple[Array, Array]:
-        """Of energy * E + sum by_values * values; by_values (N, I) by order, in rows."""
+    def _site_energies(self, head: Head) -> Array:
+        """(N,) eV, by row."""
+        energies = np.zeros(len(self._rows.atoms))
+        for weight, activities in zip(head.weights, self._activities, strict=True):
+            for part, activity in zip(self._rows.parts, activities, strict=True):
+                energies[part.rows] += activity.outputs[-1] @ weight[part.species]
+        for part in self._rows.parts:
+            energies[part.rows] += head.bias[part.species]
+        return energies
+
+    def _pull(self, by_hidden: Sequence[Work], by_values: Sequence[Work] | None) -> tuple[Array, Array]:
+        """Of what has the derivatives by_hidden (S, width) by the last hidden layers, and by_values (N, I), in rows, by
+        the values; of each order."""
         rows, found = self._rows, len(self._rows.second)
         shapes = [*self._shapes(), *((found, channels) for channels in self._network.specification.channels[1:])]
         with (
@@ -96,7 +112,7 @@ class NetworkState:
             borrowed((sum(map(math.prod, shapes)),), self._network.real) as memory,
             borrowed((found, 3), np.float64) as pulls,
         ):
-            gradient, strain = _WayBack(self, energy, by_values, _shaped(memory, shapes), pulls).run()
+            gradient, strain = _WayBack(self, by_hidden, by_values, _shaped(memory, shapes), pulls).run()
         return rows.by_atom(gradient), (strain + strain.T) / 2
 
     def _first(self, part: Part) -> Activity:
@@ -109,10 +125,7 @@ class NetworkState:
         first_order.squares_of(begin, end, fields, invariants)
         triples.triples_of(begin, end, fields, *network.triples, invariants)
         invariants -= order.mean
-        activity = order.layers.forward(invariants)
-        self._site_energies[part.rows] = activity.outputs[-1] @ order.energy_weight
-        self._site_energies[part.rows] += network.energy_bias[part.species]
-        return activity
+        return order.layers.forward(invariants)
 
     def _find_scalars(self) -> Work:
         """h (N, (l_max + 1) Q2)."""
@@ -131,9 +144,7 @@ class NetworkState:
         second_order.sum_second_fields(begin, end, rows.starts, rows.second, *seen, self._scalars, order.mixing, fields)
         second_order.second_invariants_of(begin, end, first, fields, invariants)
         invariants -= order.mean
-        activity = order.layers.forward(invariants, self._activities[0][index].outputs[0])
-        self._site_energies[part.rows] += activity.outputs[-1] @ order.energy_weight
-        return activity
+        return order.layers.forward(invariants, self._activities[0][index].outputs[0])
 
 
 class _WayBack:
@@ -142,12 +153,12 @@ class _WayBack:
     def __init__(
         self,
         state: NetworkState,
-        energy: float,
+        by_last: Sequence[Work],
         by_values: Sequence[Work] | None,
         arrays: Sequence[Work],
         pulls: Array,
     ) -> None:
-        self._state, self._energy, self._by_values = state, state._network.real(energy), by_values
+        self._state, self._by_last, self._by_values = state, by_last, by_values
         self._pulls = pulls
         self._by_harmonics, self._by_radial, *others = arrays
         orders = state._network.specification.orders
@@ -187,7 +198,7 @@ class _WayBack:
         index, part = numbered
         state, rows = self._state, self._state._rows
         order, activity = state._network.second[part.species], state._activities[1][index]
-        by_sums = activity.pull(self._energy * order.energy_weight)
+        by_sums = activity.pull(self._by_last[1][part.species])
         assert order.layers.beside is not None
         self._by_hidden[index] = by_sums @ order.layers.beside.T
         (first, fields), (by_first, by_fields), begin, end = state._fields, self._by_fields, part.start, part.stop
@@ -203,7 +214,7 @@ class _WayBack:
         index, part = numbered
         state, rows, network = self._state, self._state._rows, self._state._network
         order, activity = network.first[part.species], state._activities[0][index]
-        by_last = self._energy * order.energy_weight
+        by_last = self._by_last[0][part.species]
         if network.second:
             weight = network.scalar_weight[part.species][:, : self._by_scalars.shape[1]]
             by_last = by_last + self._by_scalars[part.rows] @ weight.T

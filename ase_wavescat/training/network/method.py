@@ -22,14 +22,12 @@ from ase_wavescat.system.progress import hidden
 from ase_wavescat.training.data.frames import Frame
 from ase_wavescat.training.network.model import finish
 from ase_wavescat.training.network.settings import NetworkSettings
-from ase_wavescat.training.network.task import NetworkTask
+from ase_wavescat.training.network.task import HELD_OUT, NetworkTask
 from ase_wavescat.training.network.trainer import Epoch, TrainedNetwork, train_network
 from ase_wavescat.training.trainer import Problem, Request, Trained, Trainer
 
 if TYPE_CHECKING:
     from ase_wavescat.training.settings import Settings
-
-_HELD_OUT = 0  # the fold that no member learns from
 
 
 class Network:
@@ -59,7 +57,7 @@ class Network:
         fold = problem.fold[problem.groups]
         members = []
         for member, own in enumerate(_stopped_by(int(fold.max()) + 1, settings.members)):
-            stages = task.stages((fold != _HELD_OUT) & (fold != own), fold == own)
+            stages = task.stages((fold != HELD_OUT) & (fold != own), fold == own)
             with _Told(problem.progress, member, settings.members, sum(stage.epochs for stage in stages)) as told:
                 members.append(
                     train_network(
@@ -67,7 +65,7 @@ class Network:
                         task.checkpoint(member), told, task.pushes,
                     )
                 )  # fmt: skip
-        return finish(problem, members, np.flatnonzero((fold == _HELD_OUT) & problem.judged), _curves(members))
+        return finish(problem, members, np.flatnonzero((fold == HELD_OUT) & problem.judged), _curves(members))
 
 
 def _stopped_by(folds: int, members: int) -> list[int]:
@@ -77,7 +75,7 @@ def _stopped_by(folds: int, members: int) -> list[int]:
         DataError: For several members and two folds.
     """
     if members == 1:
-        return [_HELD_OUT]
+        return [HELD_OUT]
     if folds < 3:
         raise DataError(f"there are {folds} folds; each of several members leaves out two, so that three are needed")
     return [1 + member % (folds - 1) for member in range(members)]

@@ -12,11 +12,13 @@ from ase_wavescat.potentials.calibration import Calibration
 from ase_wavescat.potentials.composition import AtomEnergies
 from ase_wavescat.potentials.model import Model
 from ase_wavescat.potentials.network.potential import NetworkPotential
+from ase_wavescat.potentials.network.weights import NetworkWeights
 from ase_wavescat.potentials.protocol import Potential
 from ase_wavescat.potentials.sum import PotentialSum
 from ase_wavescat.training.data.frames import Frame
 from ase_wavescat.training.domain import domain_of
-from ase_wavescat.training.network.task import NetworkTask
+from ase_wavescat.training.network.heads import bootstrap_heads
+from ase_wavescat.training.network.task import HELD_OUT, NetworkTask
 from ase_wavescat.training.network.trainer import TrainedNetwork
 from ase_wavescat.training.trainer import Problem, Trained
 from ase_wavescat.training.validation import CrossValidation, FrameErrors
@@ -34,8 +36,9 @@ def finish(
         curves: For the report.
     """
     task = problem.observations
-    network = NetworkPotential(*(member.weights for member in members))
-    energies = AtomEnergies(network.species, np.array([member.atom_energies for member in members]))
+    network = NetworkPotential(*_weights(problem, members))
+    own = np.array([member.atom_energies for member in members])
+    energies = AtomEnergies(network.species, np.broadcast_to(own, (network.members, own.shape[1])))
     terms: list[Potential] = [network, energies]
     if task.repulsion is not None:
         terms.append(task.repulsion)
@@ -46,6 +49,15 @@ def finish(
     calibration = Calibration(validation.energy_scale, validation.force_scale)
     model = Model(potential, domain_of(problem, validation.typical_spread), calibration)
     return Trained(model, frames, validation, dict(curves))
+
+
+def _weights(problem: Problem[NetworkTask], members: Sequence[TrainedNetwork]) -> list[NetworkWeights]:
+    """Those of the members; of a single one heads on its trunk, where they are wanted."""
+    task, (first, *others) = problem.observations, members
+    if others or task.plan.heads == 1:
+        return [member.weights for member in members]
+    held = problem.fold[problem.groups] == HELD_OUT
+    return bootstrap_heads(first.weights, task.stages(~held, held)[-1], task.plan.heads, task.plan.settings.seed)
 
 
 def _errors(potential: PotentialSum, frame: Frame) -> FrameErrors:

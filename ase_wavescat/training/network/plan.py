@@ -51,19 +51,23 @@ class NetworkPlan:
         settings: For all stages.
         stages: One after the other, each from the best weights of the one before; the model is in the energies of the
             first label source.
+        heads: On the trunk of a single network, which give it a spread; 1 for none. Several networks need none.
 
     Raises:
-        DataError: For no stages.
+        DataError: For no stages, and no whole number of heads.
         SpecError: For fields of the specification that make no sense.
     """
 
     specification: Mapping[str, Any] = field(default_factory=dict)
     settings: NetworkSettings = field(default_factory=NetworkSettings)
     stages: tuple[StagePlan, ...] = (StagePlan(),)
+    heads: int = 8
 
     def __post_init__(self) -> None:
         if not self.stages:
             raise DataError("a network is trained in one stage at least, got none")
+        if isinstance(self.heads, bool) or not isinstance(self.heads, int) or self.heads < 1:
+            raise DataError(f"heads must be a whole number of at least 1, got {self.heads!r}")
         self.of_species(_EXAMPLE)
 
     def of_species(self, species: Sequence[int]) -> NetworkSpecification:
@@ -75,5 +79,6 @@ class NetworkPlan:
         return {
             "specification": dict(self.specification),
             "settings": self.settings.to_dict(),
+            "heads": self.heads,
             "stages": [{**asdict(stage), "sources": dict(stage.sources)} for stage in self.stages],
         }

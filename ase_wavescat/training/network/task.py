@@ -21,6 +21,9 @@ from ase_wavescat.training.network.pushes import Push, pushes_of
 from ase_wavescat.training.network.settings import Stage
 from ase_wavescat.training.trainer import Request
 
+HELD_OUT = 0
+"""The fold that no member learns from."""
+
 
 class NetworkTask(LabelledFrames):
     """The examples of the stages.

@@ -30,7 +30,7 @@ _DTYPES = {"single": torch.float32, "double": torch.float64}
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 _LARGEST_GRADIENT = 2.0  # norm of a step's gradient, in that of usual ones
 _USUAL_KEPT = 0.98  # of the mean norm, in a step
-_OF_PUSHES = 0.1  # weight beside that of an example; with more, their gradients drown those of the labels
+_OF_PUSHES = 0.03  # weight beside that of an example; with more, their gradients drown those of the labels
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,22 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from ase_wavescat import load_model, save_model
 from ase_wavescat.potentials.composition import AtomEnergies
 from ase_wavescat.potentials.model import Model
-from ase_wavescat.potentials.network import pairs
+from ase_wavescat.potentials.network import pairs, potential
 from ase_wavescat.potentials.network.potential import NetworkPotential
+from ase_wavescat.potentials.network.prepared import HEAD
+from ase_wavescat.potentials.network.state import NetworkState
+from ase_wavescat.potentials.network.weights import NetworkWeights
 from ase_wavescat.potentials.protocol import HasMembers
 from ase_wavescat.potentials.sum import PotentialSum
 from ase_wavescat.representation.execution import Execution
+from ase_wavescat.system.errors import ModelFileError
 from small_networks import SPECIFICATIONS, STRUCTURES, random_weights, structure
 
 
@@ -56,6 +61,63 @@ def test_pairs_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     once = len(looked)
     committee.predict(structure())
     assert len(looked) == 2 * once
+
+
+def heads(name: str, counts: tuple[int, ...]) -> list[NetworkWeights]:
+    """So many networks on each trunk, in turn, that differ in their last layers alone."""
+    generator, made = np.random.default_rng(9), []
+    for trunk, count in enumerate(counts):
+        weights = random_weights(name, trunk)
+        for _ in range(count):
+            last = {
+                key: weights[key] + generator.normal(size=weights[key].shape) for key in HEAD if key in weights.arrays
+            }
+            made.append(NetworkWeights(weights.specification, {**weights.arrays, **last}))
+    return made[::2] + made[1::2]
+
+
+@pytest.mark.parametrize("execution", [Execution(), Execution(2, "single")])
+@pytest.mark.parametrize("name", SPECIFICATIONS)
+def test_heads_are_networks_on_a_trunk_that_is_evaluated_once(
+    name: str, execution: Execution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = heads(name, (3, 1, 2))
+    where = structure()
+    alone = [NetworkPotential(own).predict(where, execution=execution) for own in given]
+    made: list[int] = []
+    monkeypatch.setattr(potential, "NetworkState", lambda *of: made.append(1) or NetworkState(*of))
+    together = NetworkPotential(*given).predict(where, execution=execution)
+    assert len(made) == 3
+    tight = 1e-12 if execution.real is np.float64 else 1e-5
+    np.testing.assert_allclose(together.member_energies, [own.energy for own in alone], rtol=1e-12)
+    np.testing.assert_allclose(together.member_gradients, [own.gradient for own in alone], atol=1e-12)
+    np.testing.assert_allclose(together.member_strain_gradients, [own.strain_gradient for own in alone], atol=1e-12)
+    np.testing.assert_allclose(together.gradient, np.mean([own.gradient for own in alone], axis=0), atol=tight)
+    strains = [own.strain_gradient for own in alone]
+    np.testing.assert_allclose(together.strain_gradient, np.mean(strains, axis=0), atol=10 * tight)
+    assert together.atom_energies.sum() == pytest.approx(together.energy, rel=1e-12)
+
+
+def test_a_file_holds_a_trunk_once(tmp_path: Path) -> None:
+    def size(*weights: NetworkWeights) -> int:
+        save_model(tmp_path / "m.h5", Model(NetworkPotential(*weights)))
+        return (tmp_path / "m.h5").stat().st_size
+
+    given = heads("two orders", (4,))
+    others = [random_weights("two orders", seed) for seed in range(4)]
+    assert size(*given) < 0.6 * size(*others)
+    size(*given)
+    read = load_model(tmp_path / "m.h5")
+    assert read.potential.digest == NetworkPotential(*given).digest
+    assert any("4 members, heads on one trunk" in line for line in read.card())
+    with h5py.File(tmp_path / "m.h5") as file:
+        assert set(file["potential/members/2"]) == {key for key in HEAD if key in given[0].arrays}
+
+
+def test_files_of_too_many_members_are_refused(tmp_path: Path) -> None:
+    save_model(tmp_path / "m.h5", Model(NetworkPotential(*heads("one order", (101,)))))
+    with pytest.raises(ModelFileError, match="101 members, the limit is 100"):
+        load_model(tmp_path / "m.h5")
 
 
 def test_a_single_network_has_no_spread() -> None:

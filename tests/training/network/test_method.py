@@ -97,12 +97,24 @@ def test_the_command_tells_the_epochs_and_keeps_what_is_there(labels: Path, tmp_
     result = CliRunner().invoke(main, ["train", str(path)], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert "training, epoch 2: loss " in result.output and "meV/atom, forces " in result.output
-    assert load_model(tmp_path / "network.h5").members == 1
+    model = load_model(tmp_path / "network.h5")
+    network = model.term(NetworkPotential)
+    assert network is not None and model.members == 8  # heads on one trunk
+    assert any("8 members, heads on one trunk" in line for line in network.card())
+    assert model.domain is not None and model.domain.typical_spread is not None
     again = CliRunner().invoke(main, ["train", str(path)], catch_exceptions=False)
     assert "it is kept" in again.output
     run_file(tmp_path, labels, network="epochs = 3")
     other = CliRunner().invoke(main, ["train", str(path)])
     assert other.exit_code != 0 and "made otherwise (other network)" in other.output
+
+
+def test_a_network_without_heads_is_alone(labels: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    model = read_run(run_file(tmp_path, labels, network="epochs = 1\nheads = 1")).train(progress=False)
+    assert model.members == 1 and model.domain is not None and model.domain.typical_spread is None
+    with pytest.raises(RunFileError, match="heads must be a whole number of at least 1, got 0"):
+        read_run(run_file(tmp_path, labels, network="heads = 0"))
 
 
 def test_stages_learn_from_sources_of_their_own(labels: Path, tmp_path: Path) -> None:
