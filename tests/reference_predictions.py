@@ -78,7 +78,7 @@ def structures() -> dict[str, Atoms]:
 
 def predictions() -> Iterator[tuple[str, np.ndarray]]:
     """Energies, forces, stress, spreads, members and grades of the bundled models."""
-    for model in ("lisi.h5", "lisi-fast.h5"):
+    for model in ("lisi.h5", "lisi-fast.h5", "lisi-linear.h5"):
         calculator = WaveScatCalculator(model)
         for name, atoms in structures().items():
             place = f"{model} {name}"

@@ -56,7 +56,7 @@ def test_the_code_of_the_page_runs(added: Any) -> None:
 @pytest.mark.filterwarnings("ignore:outside the training domain")
 def test_a_model_gives_its_spread(added: Any) -> None:
     crystal = bulk("Si", cubic=True)
-    crystal.calc = WaveScatCalculator("lisi-fast.h5")
+    crystal.calc = WaveScatCalculator("lisi.h5")
     result = added.vacancy(crystal, steps=0)
     member_energies = [crystal.calc.get_member_energies(atoms) for atoms in result.structures]
     own = member_energies[1] - 7 / 8 * member_energies[0]

@@ -36,7 +36,7 @@ class Domain:
         fractions: For each species the smallest and largest fraction of atoms.
         closest: For each unordered pair of species the shortest distance seen (A).
         environments: The surroundings of its atoms; None where not recorded.
-        typical_spread: eV/atom, median over held-out frames of the energy's calibrated spread; None where not recorded.
+        typical_spread: eV/atom, usual calibrated spread of the energy on held-out frames; None where not recorded.
         periodic_only: Whether every structure is known to repeat in all directions.
 
     Raises:

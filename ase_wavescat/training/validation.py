@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 
+from ase_wavescat.potentials.domain import SPREAD_FACTOR
 from ase_wavescat.training.data.frames import Frame
 
 COMPOSITION_EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 FAR_OFF = 30.0
+QUIET = 0.98
+"""Share of held-out frames whose spread is worth no warning."""
 _EXACT = 1e-4  # eV/atom, eV/A; errors of labels that a model can follow exactly are no measure
 
 
@@ -59,8 +62,13 @@ class CrossValidation:
 
     @property
     def typical_spread(self) -> float | None:
-        """Median calibrated spread of the energy on held-out frames, eV/atom; None where a single model has none."""
-        spread = self.energy_scale * float(np.median([error.energy_spread for error in self.errors]))
+        """Calibrated spread of the energy that is usual on held-out frames, eV/atom; None where a single model has none.
+
+        The median, or more where the spreads of few members scatter: so much that not more than one frame in fifty has
+        several times that.
+        """
+        spreads = self.energy_scale * np.array([error.energy_spread for error in self.errors])
+        spread = max(float(np.median(spreads)), float(np.quantile(spreads, QUIET)) / SPREAD_FACTOR)
         return spread if spread > 0 else None
 
 

@@ -62,14 +62,14 @@ class Log:
             self.nearest[place] = min(self.nearest[place], mine.min(initial=NEAR))
         if step % EVERY == 0:
             self.uncertainties.append(melt.calc.get_energy_uncertainty(melt) / len(melt))
-            self.outside.update(melt.calc.get_domain_messages(melt))
+            self.outside.update(list(melt.calc.get_domain_messages(melt)))
 
 
 def run(calculator: WaveScatCalculator, composition: str, atoms: int, picoseconds: float) -> dict[str, Any]:
     """Figures of one melt."""
     packing = random_packing(composition, atoms)
     packing.calc = calculator
-    melt = relax(packing, steps=LOOSENING).atoms
+    melt = relax(packing, steps=LOOSENING).structure
     melt.calc = calculator
     generator, log, steps = np.random.default_rng(0), Log(melt), round(1000 * picoseconds / TIMESTEP)
     draw_velocities(melt, TEMPERATURE, generator)
@@ -77,7 +77,7 @@ def run(calculator: WaveScatCalculator, composition: str, atoms: int, picosecond
     halves = np.array_split(np.array(log.energies[len(log.energies) // 5 :]), 2)  # the first part melts
     looks = max(1, len(log.uncertainties))
     return {
-        "formula": str(melt.symbols),
+        "formula": melt.get_chemical_formula(),
         "picoseconds": len(log.energies) * TIMESTEP / 1000,
         "stopped": failure,
         "nearest_a": {"-".join(pair): float(d) for pair, d in zip(PAIRS, log.nearest, strict=True) if d < NEAR},

@@ -193,7 +193,7 @@ def test_lisi_has_the_constants_of_ions_at_rest_at_the_defaults() -> None:
         cellpar=[9.4064, 9.4064, 5.6670, 90, 90, 90], primitive_cell=True,
     )  # fmt: skip
     atoms.info.clear()
-    atoms.calc = WaveScatCalculator("lisi.h5")
+    atoms.calc = WaveScatCalculator("lisi-linear.h5")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "outside the training domain", WaveScatWarning)
         result = elastic(atoms)
@@ -312,7 +312,7 @@ class BlindTo(EMT):
 def test_a_turned_primitive_cell_has_the_constants_of_the_cube() -> None:
     pytest.importorskip("spglib")
     cube = bulk("Si", "diamond", a=5.46, cubic=True)
-    cube.calc = calculator = WaveScatCalculator("lisi-fast.h5")
+    cube.calc = calculator = WaveScatCalculator("lisi-linear.h5")
     turned_cell = bulk("Si", "diamond", a=5.46)
     turned_cell.rotate(37, (1, 2, 3), rotate_cell=True)
     turned_cell.calc = calculator
