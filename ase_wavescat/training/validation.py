@@ -62,7 +62,7 @@ class CrossValidation:
 
     @property
     def typical_spread(self) -> float | None:
-        """Calibrated spread of the energy that is usual on held-out frames, eV/atom; None where a single model has none.
+        """Calibrated spread of the energy that held-out frames usually have, eV/atom; None for a single model.
 
         The median, or more where the spreads of few members scatter: so much that not more than one frame in fifty has
         several times that.

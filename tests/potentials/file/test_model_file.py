@@ -167,7 +167,7 @@ DAMAGE = {
     "unknown key in the spec": (_set(f"{LINEAR}/spec", '{"speceis": []}'), "'speceis'"),
     "features as numbers": (_set(f"{LINEAR}/features", np.arange(3)), "features must be a table"),
     "feature unknown to the spec": (_unknown_key, "'pair:Li-Li:77'"),
-    "kind of another time": (_kind("tensor"), "kind 'tensor', known are atom-energies, linear, network, pair"),
+    "kind of another time": (_kind("tensor"), "kind 'tensor', known are atom-energies, committee, linear, model"),
     "half a sum": (_delete(f"{ATOMS}"), "terms"),
     "half a domain": (_delete("domain/closest"), "lacks domain/closest"),
     "provenance as number": (_set("provenance", 3), "provenance must be JSON text"),
