@@ -31,7 +31,7 @@ SILICON, LITHIUM = 5.47, 3.44  # A, edges of the cubic cells
 LABELS = Path(__file__).parents[2] / "models" / "lisi-dft"
 FALSE_ALARMS = 0.02
 UNTOLD = {"silicon squeezed by 15 % along an edge"}
-"""What the shipped networks say nothing of: every atom is a little unlike, and they agree."""
+"""What lisi.h5 says nothing of: every atom is a little unlike, and its networks agree."""
 
 
 def unlike_structures() -> dict[str, Atoms]:
