@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ase_wavescat.potentials.protocol import HasMembers, Potential, Prediction
+from ase_wavescat.potentials.protocol import Potential, Prediction, has_members
 from ase_wavescat.potentials.sum import outside_of_any
 from ase_wavescat.representation.execution import Execution
 from ase_wavescat.structure.structure import Structure
@@ -60,9 +60,9 @@ class Committee:
     def neighbour_reach(self) -> float:
         return max(one.neighbour_reach for one in self.potentials)
 
-    @property
+    @cached_property
     def members(self) -> int:
-        return sum(one.members if isinstance(one, HasMembers) else 1 for one in self.potentials)
+        return sum(one.members if has_members(one) else 1 for one in self.potentials)
 
     @cached_property
     def digest(self) -> str:
@@ -149,5 +149,5 @@ class CommitteePrediction:
     def _of_members(self, theirs: Callable[[Any], np.ndarray], own: Callable[[Any], Any]) -> np.ndarray:
         """(M, ...), one after the other."""
         both = zip(self.committee.potentials, self.predictions, strict=True)
-        found = [theirs(part) if isinstance(one, HasMembers) else np.array([own(part)]) for one, part in both]
+        found = [theirs(part) if has_members(one) else np.array([own(part)]) for one, part in both]
         return np.concatenate(found)

@@ -14,7 +14,7 @@ from ase_wavescat.potentials.calibration import Calibration
 from ase_wavescat.potentials.composition import AtomEnergies
 from ase_wavescat.potentials.domain import Domain
 from ase_wavescat.potentials.linear import FeatureRanges, LinearPotential
-from ase_wavescat.potentials.protocol import HasDomain, HasFeatures, HasMembers, Potential, Prediction
+from ase_wavescat.potentials.protocol import Potential, Prediction, has_domain, has_features, has_members
 from ase_wavescat.potentials.repulsion import PairRepulsion
 from ase_wavescat.potentials.sum import PotentialSum
 from ase_wavescat.representation.execution import Execution
@@ -67,10 +67,10 @@ class Model:
     def neighbour_reach(self) -> float:
         return max(self.potential.neighbour_reach, 0.0 if self.domain is None else self.domain.neighbour_reach)
 
-    @property
+    @cached_property
     def members(self) -> int:
         """1 for a potential without members."""
-        return self.potential.members if isinstance(self.potential, HasMembers) else 1
+        return self.potential.members if has_members(self.potential) else 1
 
     @cached_property
     def digest(self) -> str:
@@ -131,7 +131,7 @@ class Model:
 
     def outside(self, prediction: ModelPrediction) -> dict[str, str]:
         """What of a prediction lies outside the domain, a sentence by kind; empty inside."""
-        inner = self.potential.outside(prediction.inner) if isinstance(self.potential, HasDomain) else {}
+        inner = self.potential.outside(prediction.inner) if has_domain(self.potential) else {}
         if self.domain is None:
             return inner
         domain, structure, grades = self.domain, prediction.structure, prediction.grades
@@ -172,7 +172,7 @@ class ModelPrediction:
     @property
     def features(self) -> np.ndarray | None:
         """(F,) sums over the cell that describe the structure; None where the potential has none."""
-        return self.inner.features if isinstance(self.inner, HasFeatures) else None
+        return self.inner.features if has_features(self.inner) else None
 
     @property
     def member_energies(self) -> np.ndarray:
@@ -190,7 +190,7 @@ class ModelPrediction:
         return self._of_members("member_strain_gradients", "strain_gradient")
 
     def _of_members(self, theirs: str, common: str) -> np.ndarray:
-        if isinstance(self.model.potential, HasMembers):
+        if has_members(self.model.potential):
             found: np.ndarray = getattr(self.inner, theirs)
             return found
         return np.array([getattr(self.inner, common)])

@@ -7,7 +7,7 @@ gradient over the volume.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 
@@ -131,6 +131,32 @@ class HasFeatures(Protocol):
     @property
     def features(self) -> np.ndarray:
         """(F,) sums over the cell."""
+
+
+def has_members(potential: object) -> TypeGuard[HasMembers]:
+    """Whether it is one of these."""
+    return _is(potential, HasMembers)
+
+
+def has_domain(potential: object) -> TypeGuard[HasDomain]:
+    """Whether it is one of these."""
+    return _is(potential, HasDomain)
+
+
+def has_features(prediction: object) -> TypeGuard[HasFeatures]:
+    """Whether it is one of these."""
+    return _is(prediction, HasFeatures)
+
+
+_KNOWN: dict[tuple[type, type], bool] = {}
+
+
+def _is(thing: object, protocol: type) -> bool:
+    """Asked once of each class: Python before 3.12 takes a good part of a fast potential's time to answer."""
+    key = type(thing), protocol
+    if key not in _KNOWN:
+        _KNOWN[key] = isinstance(thing, protocol)
+    return _KNOWN[key]
 
 
 @dataclass(frozen=True, eq=False)

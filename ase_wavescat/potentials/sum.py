@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
-from ase_wavescat.potentials.protocol import HasDomain, HasFeatures, HasMembers, Potential, Prediction
+from ase_wavescat.potentials.protocol import Potential, Prediction, has_domain, has_features, has_members
 from ase_wavescat.representation.execution import Execution
 from ase_wavescat.structure.structure import Structure
 from ase_wavescat.system.digest import digest_of
@@ -39,7 +39,7 @@ class PotentialSum:
         object.__setattr__(self, "terms", tuple(self.terms))
         if not self.terms:
             raise ValueError("a sum of potentials needs at least one")
-        counts = {term.members for term in self.terms if isinstance(term, HasMembers)}
+        counts = {term.members for term in self.terms if has_members(term)}
         if len(counts) > 1:
             raise ValueError(f"the terms of a sum have different numbers of members: {sorted(counts)}")
 
@@ -55,9 +55,9 @@ class PotentialSum:
     def neighbour_reach(self) -> float:
         return max(term.neighbour_reach for term in self.terms)
 
-    @property
+    @cached_property
     def members(self) -> int:
-        return max((term.members for term in self.terms if isinstance(term, HasMembers)), default=1)
+        return max((term.members for term in self.terms if has_members(term)), default=1)
 
     @cached_property
     def digest(self) -> str:
@@ -100,7 +100,7 @@ class PotentialSum:
 def outside_of_any(potentials: Sequence[Potential], predictions: Sequence[Prediction]) -> dict[str, str]:
     """What lies outside for potentials that know what they have seen, of their own predictions, a sentence by kind."""
     both = zip(potentials, predictions, strict=True)
-    found = [one.outside(part) for one, part in both if isinstance(one, HasDomain)]
+    found = [one.outside(part) for one, part in both if has_domain(one)]
     return {kind: message for messages in found for kind, message in messages.items()}
 
 
@@ -147,11 +147,11 @@ class SumPrediction:
     @property
     def features(self) -> np.ndarray | None:
         """Of the first term that has features."""
-        return next((part.features for part in self.predictions if isinstance(part, HasFeatures)), None)
+        return next((part.features for part in self.predictions if has_features(part)), None)
 
     def _with_members(self) -> list[Any]:
         both = zip(self.potential.terms, self.predictions, strict=True)
-        return [part for term, part in both if isinstance(term, HasMembers)]
+        return [part for term, part in both if has_members(term)]
 
     def _of_members(self, mine: Callable[[Any], np.ndarray], common: Callable[[Prediction], Any]) -> np.ndarray:
         """(M, ...) sums over the terms; (1, ...) where none has members."""
