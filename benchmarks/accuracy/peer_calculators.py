@@ -64,21 +64,6 @@ def _sevennet(name: str) -> Callable[[str], tuple[Calculator, str]]:
     return load
 
 
-def _sevennet_file(place: str) -> tuple[Calculator, str]:
-    _one_thread()
-    from sevenn.calculator import SevenNetCalculator
-
-    return SevenNetCalculator(place, device="cpu"), f"sevenn {importlib.metadata.version('sevenn')}"
-
-
-def _mace_file(place: str) -> tuple[Calculator, str]:
-    _one_thread()
-    from mace.calculators import MACECalculator  # type: ignore[import-not-found]
-
-    calculator = MACECalculator(model_paths=place, device="cpu", default_dtype="float32")
-    return calculator, f"mace-torch {importlib.metadata.version('mace-torch')}"
-
-
 def _one_thread() -> None:
     import torch  # type: ignore[import-not-found]
 
@@ -102,8 +87,6 @@ PEERS = {
     "sevennet-l3i5": Peer("SevenNet-l3i5", "sevenn", _sevennet("7net-l3i5")),
 }
 OURS = "ase_wavescat"
-FROM_FILES = {OURS: _ours, "sevennet-file": _sevennet_file, "mace-file": _mace_file}
-"""Those of a file that somebody trained."""
 
 
 def serve(name: str, place: str) -> None:
@@ -115,7 +98,7 @@ def serve(name: str, place: str) -> None:
         print(json.dumps(what), file=answers, flush=True)
 
     try:
-        calculator, version = (FROM_FILES[name] if name in FROM_FILES else PEERS[name].load)(place)
+        calculator, version = (_ours if name == OURS else PEERS[name].load)(place)
         answer({"version": version})
         atoms = Atoms()
         for line in sys.stdin:
@@ -138,7 +121,7 @@ def serve(name: str, place: str) -> None:
 class RemoteCalculator(Calculator):
     """A potential in a process of its own: energy (eV), forces (eV/A) and stress (eV/A^3, ASE's order and sign).
 
-    name: of PEERS or FROM_FILES.  place: folder of the potential's files, or its file.  python: the interpreter.
+    name: of PEERS, or OURS.  place: folder of the potential's files, or our model.  python: the interpreter.
     seconds: processor time of the last call there, for all three together.  version: of the package and its weights.
 
     Raises PeerError where the interpreter cannot load it, or its process ends. To be closed; a context manager does.
