@@ -34,11 +34,11 @@ set_of_labels=models/lisi-dft
 # Seconds to a few minutes each
 renew accuracy/data_card --document $set_of_labels/README.md
 renew accuracy/k_points --document $set_of_labels/README.md
-renew speed/transform --reference "$network" --document README.md docs/measurements/numerics.md
+renew speed/transform --reference "$network" --document docs/measurements/numerics.md
 renew robustness/invariance --document docs/measurements/numerics.md
 renew robustness/boundaries --document docs/measurements/numerics.md
 renew speed/presets --document docs/measurements/numerics.md
-renew speed/networks --document docs/explanation/network.md
+renew speed/networks --document README.md docs/explanation/network.md
 renew speed/scaling --document docs/measurements/numerics.md
 renew robustness/domain --document docs/measurements/domain.md
 renew robustness/grades --document docs/measurements/domain.md

@@ -309,16 +309,24 @@ def evaluate(
 @click.command()
 @click.argument("models", nargs=-1, required=True)
 @click.option(
-    "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path),
+    "-o", "--output", default="combined.h5", show_default=True, type=click.Path(dir_okay=False, path_type=Path),
     help="Write the model to this file.",
 )  # fmt: skip
-@click.option("--weight", "weights", multiple=True, type=float, show_default="equal ones", help="One for each model.")
+@click.option(
+    "--weight",
+    "weights",
+    multiple=True,
+    type=float,
+    show_default="equal ones",
+    help="Take each model with this weight; once for each.",
+)
 @overwrite_option()
 def combine(models: tuple[str, ...], output: Path, weights: tuple[float, ...], overwrite: bool) -> None:
-    """Make one model of several: their weighted mean, with the spread over all their members.
+    """Make one model of several.
 
-    MODELS are paths or names, of the same species and the same labels. What the spread means is found by `wavescat
-    evaluate --calibrate` and labels that none of them has learned.
+    It gives their weighted mean, with the spread over all their members. MODELS are paths or names, of the same species
+    and the same labels. What the spread means is found by `wavescat evaluate --calibrate` and labels that none of them
+    has learned.
     """
     from ase_wavescat.potentials.file.model_file import load_model, save_model
     from ase_wavescat.training.combining import combine as combined

@@ -10,7 +10,7 @@ from ase_wavescat.cli import main
 from ase_wavescat.testing import CHECKS
 
 UNITS = ("eV", "Å", "GPa", "in K", "ps")
-NO_UNIT = {("elastic", "strain"), ("eos", "reach"), ("search", "symmetric")}
+NO_UNIT = {("combine", "weights"), ("elastic", "strain"), ("eos", "reach"), ("search", "symmetric")}
 OPTIONS = [
     (name, option)
     for name, command in main.commands.items()

@@ -53,7 +53,9 @@ def test_select_screen_and_relax_go_on_with_it(committee: Path, labels: Path, tm
     run("select", pool, "--model", committee, "-n", 2, "-o", tmp_path / "select", "--workers", 1, "--quiet",
         "--force-limit", 1e-6)  # fmt: skip
     assert len(read(tmp_path / "select" / "select.extxyz", ":")) == 2
-    run("screen", pool, "--model", committee, "--no-relax", "-o", tmp_path / "screen", "--workers", 1, "--quiet")
+    references = ("--reference", "Li=-1.9", "--reference", "Si=-5.4")  # of no crystal that so small a network knows
+    run("screen", pool, "--model", committee, "--no-relax", "-o", tmp_path / "screen", "--workers", 1, "--quiet",
+        *references)  # fmt: skip
     assert (tmp_path / "screen" / "screening.json").exists()
     write(tmp_path / "one.extxyz", structures[0])
     CliRunner().invoke(
