@@ -163,7 +163,8 @@ def main() -> None:
     if chosen.one:
         print(json.dumps(one_size(chosen.fast, tuple(json.loads(chosen.one)))))
         return
-    found, rows = small(chosen), sizes(chosen.fast)
+    rows = sizes(chosen.fast)  # first: the peak of a new process begins with the memory of the one that starts it
+    found = small(chosen)
     atoms, times = (np.array([row[key] for row in rows]) for key in ("atoms", "us_an_atom"))
     exponent = float(np.polyfit(np.log(atoms), np.log(atoms * times), 1)[0])
     text = f"{machine()}\n\n{report(found, rows, exponent, chosen.fast)}"
