@@ -56,7 +56,7 @@ renew accuracy/peers --models lisi.h5 lisi-fast.h5 lisi-linear.h5 --python "${PE
 renew accuracy/dynamics "$folder/dynamics" --timed lisi-fast.h5 lisi.h5 lisi-linear.h5 --sampled \
     "DFT-labelled=$set_of_labels/converged.extxyz.xz,$set_of_labels/cheap.extxyz.xz" \
     "neural network=$paths/md.extxyz.xz" --document docs/measurements/dynamics.md --pictures $pictures
-renew robustness/melts --document docs/measurements/dynamics.md
+renew robustness/melts --models lisi-fast.h5 --document docs/measurements/dynamics.md
 renew accuracy/voltage --relaxed "$folder/voltage" --paths "$paths/paths.extxyz.xz" --document docs/measurements/voltage.md \
     --picture $pictures/voltage.png
 renew accuracy/barriers "$paths" --model lisi-linear.h5=lisi-linear.h5 --model "lisi-ann=${LISI_ANN:-$folder/lisi-ann.h5}" \

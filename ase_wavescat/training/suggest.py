@@ -137,7 +137,7 @@ def _why_preset(name: str, survey: Survey) -> str:
     if name == PRODUCTION:
         return (
             "smooth energies (the papers' moduli have kinks), integrals exact on their grids, all force rows in one"
-            f" pass: the family of lisi.h5; to repeat the papers on such data, ask for --preset {papers}"
+            f" pass: the family of lisi-linear.h5; to repeat the papers on such data, ask for --preset {papers}"
         )
     return f"asked for; {PRODUCTION} is the one for production, {papers} the papers' own for such data"
 
