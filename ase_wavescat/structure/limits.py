@@ -26,8 +26,8 @@ SHORTEST_VECTOR = 0.5
 STRETCHES = (0.5, 1.12)
 """Of a cell against its reference_cell, along any direction. The reciprocal vectors are those of the reference, so in a
 stretched cell they reach less far than wavelets do: with lisi-linear.h5 and a Li-Si glass energies lose 0.4 meV/atom
-at 1.05, 2.8 at 1.10, 29 at 1.20 and 437 at 1.40. In a compressed cell they reach further, so that nothing is lost but time; one
-of half the size is another structure's, or in another unit."""
+at 1.05, 2.8 at 1.10, 29 at 1.20 and 437 at 1.40. In a compressed cell they reach further, so that nothing is lost
+but time; one of half the size is another structure's, or in another unit."""
 
 _NEARLY_ORTHOGONAL = 0.1  # volume over the product of the edges
 _FLAT = 1e-13  # the same, where the volume is rounding noise
