@@ -7,8 +7,8 @@ RUN is a run file; its settings hold for all rounds, its frames are taken up to 
 the shipped model and fewer features, models/lisi-linear.toml its own, which takes hours. Errors are those on the test
 set, of melts that no round has trained on. The structures to begin with are of the test set, too: each model relaxes
 them, runs dynamics and strains them, and the states it leads to are judged by its own spreads, against the same
-limits in all rounds. The spreads are scaled to the errors on the test set: a model's own scale is that of its cross-
-validation, over other frames in every round. STORE keeps features, models and explorations by what they came of: a
+limits in all rounds. The spreads are scaled to the errors on the test set: a model's own scale is that of its
+cross-validation, over other frames in every round. STORE keeps features, models and explorations by what they came of: a
 second run goes on where the first was stopped, and computes only what changes when labels are added.
 """
 
