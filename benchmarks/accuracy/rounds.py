@@ -8,8 +8,8 @@ the shipped model and fewer features, models/lisi-linear.toml its own, which tak
 set, of melts that no round has trained on. The structures to begin with are of the test set, too: each model relaxes
 them, runs dynamics and strains them, and the states it leads to are judged by its own spreads, against the same
 limits in all rounds. The spreads are scaled to the errors on the test set: a model's own scale is that of its
-cross-validation, over other frames in every round. STORE keeps features, models and explorations by what they came of: a
-second run goes on where the first was stopped, and computes only what changes when labels are added.
+cross-validation, over other frames in every round. STORE keeps features, models and explorations by what they came
+of: a second run goes on where the first was stopped, and computes only what changes when labels are added.
 """
 
 from __future__ import annotations
