@@ -329,9 +329,10 @@ def combine(models: tuple[str, ...], output: Path, weights: tuple[float, ...], o
     has learned.
     """
     from ase_wavescat.potentials.file.model_file import load_model, save_model
+    from ase_wavescat.training.checks import REPLACE
     from ase_wavescat.training.combining import combine as combined
 
     if output.exists() and not overwrite:
-        raise click.UsageError(f"{output} is there; choose another name, or replace it by --overwrite")
+        raise click.UsageError(f"{output} is there; {REPLACE}")
     save_model(output, combined([load_model(model) for model in models], weights))
     click.echo(f"model: {output}; its spread is not calibrated")

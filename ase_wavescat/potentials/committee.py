@@ -91,21 +91,17 @@ class Committee:
 
     def store(self, writer: Writer) -> None:
         """Potentials that files can hold."""
-        for index, one in enumerate(self.potentials):
-            writer.potential(f"potentials/{index}", one)
+        writer.potentials("potentials", self.potentials)
         writer.numbers("weights", np.array(self.weights))
 
     @classmethod
     def restore(cls, reader: Reader) -> Committee:
         """Raises ValueError for whatever is wrong in the group."""
         reader.expect({"potentials", "weights"})
-        potentials = reader.group("potentials")
-        names = [str(index) for index in range(len(potentials.names))]
-        potentials.expect(set(names))
-        weights = reader.numbers("weights")
-        if weights.shape != (len(names),):
-            raise ValueError(f"the weights have the shape {weights.shape}, expected one for each of {len(names)}")
-        return cls(tuple(potentials.potential(name) for name in names), tuple(weights.tolist()))
+        potentials, weights = reader.potentials("potentials"), reader.numbers("weights")
+        if weights.shape != (len(potentials),):
+            raise ValueError(f"the weights have the shape {weights.shape}, expected one for each of {len(potentials)}")
+        return cls(potentials, tuple(weights.tolist()))
 
 
 @dataclass(frozen=True, eq=False)

@@ -85,16 +85,12 @@ class PotentialSum:
         return [line for term in self.terms for line in term.card()]  # type: ignore[attr-defined]
 
     def store(self, writer: Writer) -> None:
-        for index, term in enumerate(self.terms):
-            writer.potential(f"terms/{index}", term)
+        writer.potentials("terms", self.terms)
 
     @classmethod
     def restore(cls, reader: Reader) -> PotentialSum:
         reader.expect({"terms"})
-        terms = reader.group("terms")
-        names = [str(index) for index in range(len(terms.names))]
-        terms.expect(set(names))
-        return cls(tuple(terms.potential(name) for name in names))
+        return cls(reader.potentials("terms"))
 
 
 def outside_of_any(potentials: Sequence[Potential], predictions: Sequence[Prediction]) -> dict[str, str]:

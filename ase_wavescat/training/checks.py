@@ -21,7 +21,7 @@ from ase_wavescat.training.provenance import seen_files, seen_structures
 from ase_wavescat.training.settings import Settings
 from ase_wavescat.training.trainer import Observed
 
-_REPLACE = "choose another name, or replace it by --overwrite"
+REPLACE = "choose another name, or replace it by --overwrite"
 
 
 def check_places(output: Path, store: str | Path | None, sources: Sequence[Source], suffix: str = ".features") -> Path:
@@ -56,7 +56,7 @@ def earlier_model(output: Path, origin: Mapping[str, Any], observed: Observed, r
     try:
         model = load_model(output)
     except ModelFileError as error:
-        raise DataError(f"{output} is there, and is no model; {_REPLACE} ({error})") from error
+        raise DataError(f"{output} is there, and is no model; {REPLACE} ({error})") from error
     now = json.loads(json.dumps(origin))
     then = {name: model.provenance.get(name) for name in {**now, "prior": None}}
     settings = then.pop("settings") or {}
@@ -66,7 +66,7 @@ def earlier_model(output: Path, origin: Mapping[str, Any], observed: Observed, r
     for name in [name for name in {**now["settings"], **settings} if settings.get(name) != now["settings"].get(name)]:
         differences.append(f"{name} {settings.get(name)}, now {now['settings'].get(name)}")
     if differences:
-        raise DataError(f"{output} is there, made otherwise ({'; '.join(differences)}); {_REPLACE}")
+        raise DataError(f"{output} is there, made otherwise ({'; '.join(differences)}); {REPLACE}")
     return model
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,8 @@ ALL, UNWARNED = "all of them", "those without a warning"
 
 def figures_of(assessment: Assessment, chosen: np.ndarray) -> dict[str, Any]:
     """Errors of some frames, and how they compare with the spreads."""
-    part = Assessment(
-        assessment.name, assessment.model, assessment.files,
-        tuple(assessment.frames[i] for i in chosen), tuple(assessment.results[i] for i in chosen),
-    )  # fmt: skip
+    frames, results = (tuple(of_all[i] for i in chosen) for of_all in (assessment.frames, assessment.results))
+    part = replace(assessment, frames=frames, results=results)
     errors = part.errors()
     assert errors.energy is not None and errors.forces is not None
     return {

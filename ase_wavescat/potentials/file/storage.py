@@ -43,6 +43,11 @@ class Writer:
     def group(self, name: str) -> Writer:
         return Writer(self._group.require_group(name))
 
+    def potentials(self, name: str, potentials: Sequence[Any]) -> None:
+        """By number."""
+        for index, one in enumerate(potentials):
+            self.potential(f"{name}/{index}", one)
+
     def numbers(self, name: str, values: np.ndarray) -> None:
         """With a checksum, so that a damaged file is noticed; in half the bytes where that loses no digit."""
         with np.errstate(over="ignore"):
@@ -107,6 +112,17 @@ class Reader:
         if not isinstance(part, h5py.Group):
             raise ValueError(f"{name} is no group")
         return Reader(part, self._potentials)
+
+    def numbered(self) -> list[str]:
+        """The names of its parts, which must be 0, 1, 2 ..."""
+        names = [str(index) for index in range(len(self.names))]
+        self.expect(set(names))
+        return names
+
+    def potentials(self, name: str) -> tuple[Any, ...]:
+        """What `Writer.potentials` wrote."""
+        group = self.group(name)
+        return tuple(group.potential(number) for number in group.numbered())
 
     def potential(self, name: str) -> Any:
         """The potential of the kind that its group names."""

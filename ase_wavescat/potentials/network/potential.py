@@ -143,8 +143,7 @@ class NetworkPotential:
         """From a group of a model file. Raises ValueError for whatever is wrong in it."""
         reader.expect({"specification", "members"})
         specification, members = NetworkSpecification.from_dict(reader.json("specification")), reader.group("members")
-        names = [str(member) for member in range(len(members.names))]
-        members.expect(set(names))
+        names = members.numbered()
         if len(names) > _MOST_MEMBERS:
             raise ValueError(f"a network has {len(names)} members, the limit is {_MOST_MEMBERS}")
         weights: list[NetworkWeights] = []

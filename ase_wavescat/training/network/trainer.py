@@ -268,9 +268,10 @@ class _Run:
 
 def _optimiser(twin: Twin, weight_decay: float) -> torch.optim.AdamW:
     """The learning rate is set in each step."""
-    biases = {name for name, _ in twin.named_parameters() if "_bias" in name}
-    kept = [parameter for name, parameter in twin.named_parameters() if name in biases]
-    decaying = [parameter for name, parameter in twin.named_parameters() if name not in biases]
+    decaying, kept = (
+        [parameter for name, parameter in twin.named_parameters() if ("_bias" in name) is bias]
+        for bias in (False, True)
+    )
     return torch.optim.AdamW([{"params": decaying, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0}])
 
 
